@@ -1,0 +1,376 @@
+"""What an incoming signal does to its alert group, and the reason to speak about it."""
+
+import hashlib
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import Field
+
+from domain.effects import By, Subject, SubjectKind
+from domain.errors import Refused
+from domain.policy import Level, Value
+
+REOPEN_WITHIN = timedelta(minutes=30)
+"""A group that fires again this soon after its end goes on in the same thread."""
+
+LATE_WITHIN = timedelta(seconds=60)
+"""A sender's repeated delivery of an old state can arrive this long after the new one."""
+
+PAGE_AGAIN_AFTER = timedelta(minutes=30)
+"""An acknowledgement older than this does not keep news of the same trouble silent."""
+
+
+class AlertStatus(StrEnum):
+    """Where an alert group stands."""
+
+    FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Reason(StrEnum):
+    """Why there is something to say, or why there is not."""
+
+    FIRST = "first notification"
+    NEW_ALERTS = "new alerts in group"
+    FIRED_AGAIN = "fired again"
+    LEVEL_ROSE = "level rose"
+    SOME_RESOLVED = "some alerts resolved"
+    ALL_RESOLVED = "all alerts resolved"
+    REMINDER = "nothing new"
+    LATE = "closed before it opened"
+    TOMBSTONE = "closing without an opening"
+
+    @property
+    def is_news(self) -> bool:
+        """True where trouble is new or worse, so that somebody may have to be paged."""
+        return self in {Reason.FIRST, Reason.NEW_ALERTS, Reason.FIRED_AGAIN, Reason.LEVEL_ROSE}
+
+
+class Signal(Value):
+    """One alert as a sender reported it, in our words.
+
+    ``identity`` names the alert for good (unique over all senders), ``group_key`` the group it
+    belongs to. ``reusable`` says that the sender may let the same identity fire again after its end.
+    ``recovered`` is False for a closing that does not mean recovery (a deleted condition).
+    """
+
+    source: str
+    identity: str
+    group_key: str
+    firing: bool
+    level: Level
+    raw_level: str | None = None
+    title: str
+    summary: str = ""
+    service: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    url: str | None = None
+    runbook: str | None = None
+    value: str | None = None
+    threshold: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    reusable: bool = False
+    recovered: bool = True
+    omitted: int = 0
+
+
+class Alert(Value):
+    """One alert of a group, as last heard of. ``seen_firing`` is False for a closing without an opening."""
+
+    id: int | None = None
+    group_id: int | None = None
+    identity: str
+    firing: bool
+    seen_firing: bool
+    level: Level
+    title: str
+    summary: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    url: str | None = None
+    value: str | None = None
+    threshold: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    changed_at: datetime
+    closed_by_person: bool = False
+
+
+class AlertGroup(Value):
+    """Alerts that are one trouble: one thread, one ladder.
+
+    ``generation`` counts the groups of one key: a trouble that comes back long after its end gets
+    a new thread. ``fires`` counts how often it went from quiet to firing inside this thread.
+    """
+
+    id: int | None = None
+    key: str
+    generation: int = 1
+    source: str
+    service: str | None = None
+    title: str
+    summary: str = ""
+    level: Level
+    raw_level: str | None = None
+    status: AlertStatus = AlertStatus.FIRING
+    firing: int = 0
+    total: int = 0
+    omitted: int = 0
+    fires: int = 1
+    labels: dict[str, str] = Field(default_factory=dict)
+    url: str | None = None
+    runbook: str | None = None
+    value: str | None = None
+    threshold: str | None = None
+    opened_at: datetime
+    changed_at: datetime
+    acknowledged_at: datetime | None = None
+    acknowledged_by: By | None = None
+    resolved_at: datetime | None = None
+    resolved_by: By | None = None
+    recovered: bool = True
+    incident_id: int | None = None
+    version: int = 1
+
+    @property
+    def subject(self) -> Subject:
+        """The stored group as a subject. Only for a group that has an id."""
+        assert self.id is not None
+        return Subject(kind=SubjectKind.ALERT, id=self.id)
+
+    @property
+    def is_open(self) -> bool:
+        """True until it is resolved."""
+        return self.status is not AlertStatus.RESOLVED
+
+
+class Absorbed(Value):
+    """What became of a signal. ``group`` is ``None`` where it concerns none."""
+
+    group: AlertGroup | None
+    alert: Alert
+    reason: Reason
+
+
+def group_key(*parts: str) -> str:
+    """A stable short name for the parts: 32 hexadecimal digits of SHA-256."""
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def absorb(group: AlertGroup | None, alert: Alert | None, signal: Signal, at: datetime) -> Absorbed:
+    """Take one signal into its group.
+
+    ``group`` is the newest group of the signal's key, or the one that the known alert belongs to.
+    Safe to repeat, and safe in any order: a closing may come before its opening.
+    """
+    if alert is None:
+        return _first_heard(group, signal, at)
+    if alert.firing and signal.firing:
+        return _still_firing(group, alert, signal, at)
+    if alert.firing:
+        return _closed(group, alert, signal, at)
+    if not signal.firing:
+        return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
+    return _firing_after_end(group, alert, signal, at)
+
+
+def _first_heard(group: AlertGroup | None, signal: Signal, at: datetime) -> Absorbed:
+    alert = _alert(signal, at)
+    if not signal.firing:
+        return Absorbed(group=None, alert=alert, reason=Reason.TOMBSTONE)
+    grown, reason = _grown(group, signal, at)
+    return Absorbed(group=grown, alert=alert, reason=reason)
+
+
+def _still_firing(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
+    if signal.level.rank <= alert.level.rank or group is None:
+        return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
+    louder = alert.model_copy(update={"level": signal.level, "changed_at": at})
+    if signal.level.rank <= group.level.rank:
+        return Absorbed(group=group, alert=louder, reason=Reason.REMINDER)
+    raised = group.model_copy(
+        update={
+            "level": signal.level,
+            "raw_level": signal.raw_level,
+            "changed_at": at,
+            "status": AlertStatus.FIRING,
+            "acknowledged_at": None,
+            "acknowledged_by": None,
+        }
+    )
+    return Absorbed(group=raised, alert=louder, reason=Reason.LEVEL_ROSE)
+
+
+def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
+    closed = alert.model_copy(
+        update={
+            "firing": False,
+            "ended_at": signal.ended_at or at,
+            "changed_at": at,
+            "value": signal.value or alert.value,
+            "summary": signal.summary or alert.summary,
+        }
+    )
+    if group is None:
+        return Absorbed(group=None, alert=closed, reason=Reason.REMINDER)
+    left = max(0, group.firing - 1)
+    if left or group.omitted:
+        quieter = group.model_copy(update={"firing": left, "changed_at": at})
+        return Absorbed(group=quieter, alert=closed, reason=Reason.SOME_RESOLVED)
+    if not group.is_open:
+        return Absorbed(group=group, alert=closed, reason=Reason.REMINDER)
+    over = group.model_copy(
+        update={
+            "firing": 0,
+            "status": AlertStatus.RESOLVED,
+            "changed_at": at,
+            "resolved_at": at,
+            "resolved_by": None,
+            "recovered": signal.recovered,
+            "value": signal.value or group.value,
+            "summary": signal.summary or group.summary,
+        }
+    )
+    return Absorbed(group=over, alert=closed, reason=Reason.ALL_RESOLVED)
+
+
+def _firing_after_end(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
+    if not alert.seen_firing:
+        return _late(group, alert, signal, at)
+    may_fire_again = signal.reusable or alert.closed_by_person
+    if not may_fire_again or at - alert.changed_at < LATE_WITHIN:
+        return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
+    again = _alert(signal, at).model_copy(update={"id": alert.id})
+    grown, reason = _grown(group, signal, at, counted=group is not None and group.id == alert.group_id)
+    return Absorbed(group=grown, alert=again, reason=reason)
+
+
+def _late(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
+    """The opening of what is closed already: it is shown as over, and nobody is paged."""
+    known = alert.model_copy(
+        update={"seen_firing": True, "started_at": signal.started_at, "changed_at": at, "level": signal.level}
+    )
+    if group is not None and group.is_open:
+        counted = group.model_copy(update={"total": group.total + 1, "changed_at": at})
+        return Absorbed(group=counted, alert=known, reason=Reason.LATE)
+    over = _new_group(group, signal, at).model_copy(
+        update={"status": AlertStatus.RESOLVED, "firing": 0, "resolved_at": at}
+    )
+    return Absorbed(group=over, alert=known, reason=Reason.LATE)
+
+
+def _grown(
+    group: AlertGroup | None, signal: Signal, at: datetime, *, counted: bool = False
+) -> tuple[AlertGroup, Reason]:
+    """The group with one more firing alert, and what that means."""
+    if group is None:
+        return _new_group(None, signal, at), Reason.FIRST
+    if not group.is_open and group.resolved_at is not None and at - group.resolved_at > REOPEN_WITHIN:
+        return _new_group(group, signal, at), Reason.FIRST
+    louder = signal.level.rank > group.level.rank
+    update: dict[str, object] = {
+        "firing": group.firing + 1,
+        "total": group.total + (0 if counted else 1),
+        "omitted": signal.omitted,
+        "changed_at": at,
+        "level": signal.level if louder else group.level,
+        "raw_level": signal.raw_level if louder else group.raw_level,
+    }
+    stale = group.acknowledged_at is not None and at - group.acknowledged_at > PAGE_AGAIN_AFTER
+    if not group.is_open or louder or stale:
+        update |= {"status": AlertStatus.FIRING, "acknowledged_at": None, "acknowledged_by": None}
+    if not group.is_open:
+        update |= {
+            "fires": group.fires + 1,
+            "resolved_at": None,
+            "resolved_by": None,
+            "recovered": True,
+            "firing": 1,
+            "summary": signal.summary,
+            "value": signal.value,
+        }
+        return group.model_copy(update=update), Reason.FIRED_AGAIN
+    return group.model_copy(update=update), Reason.LEVEL_ROSE if louder else Reason.NEW_ALERTS
+
+
+def _new_group(before: AlertGroup | None, signal: Signal, at: datetime) -> AlertGroup:
+    return AlertGroup(
+        key=signal.group_key,
+        generation=before.generation + 1 if before else 1,
+        source=signal.source,
+        service=signal.service,
+        title=signal.title,
+        summary=signal.summary,
+        level=signal.level,
+        raw_level=signal.raw_level,
+        firing=1,
+        total=1,
+        omitted=signal.omitted,
+        labels=signal.labels,
+        url=signal.url,
+        runbook=signal.runbook,
+        value=signal.value,
+        threshold=signal.threshold,
+        opened_at=at,
+        changed_at=at,
+    )
+
+
+def _alert(signal: Signal, at: datetime) -> Alert:
+    return Alert(
+        identity=signal.identity,
+        firing=signal.firing,
+        seen_firing=signal.firing,
+        level=signal.level,
+        title=signal.title,
+        summary=signal.summary,
+        labels=signal.labels,
+        url=signal.url,
+        value=signal.value,
+        threshold=signal.threshold,
+        started_at=signal.started_at,
+        ended_at=None if signal.firing else (signal.ended_at or at),
+        changed_at=at,
+    )
+
+
+def acknowledge(group: AlertGroup, by: By, at: datetime) -> AlertGroup:
+    """Somebody looks at it. Refused where it is over or somebody already does."""
+    match group.status:
+        case AlertStatus.RESOLVED:
+            raise Refused("refused.alert_resolved", at=_seconds(group.resolved_at or at))
+        case AlertStatus.ACKNOWLEDGED:
+            raise Refused(
+                "refused.already_acknowledged",
+                who=group.acknowledged_by.name if group.acknowledged_by else "?",
+                at=_seconds(group.acknowledged_at or at),
+            )
+        case AlertStatus.FIRING:
+            return group.model_copy(
+                update={
+                    "status": AlertStatus.ACKNOWLEDGED,
+                    "acknowledged_at": at,
+                    "acknowledged_by": by,
+                    "changed_at": at,
+                }
+            )
+
+
+def resolve(group: AlertGroup, by: By, at: datetime) -> AlertGroup:
+    """Somebody says that it is over. A sender that still reports it opens it again."""
+    if not group.is_open:
+        raise Refused("refused.alert_resolved", at=_seconds(group.resolved_at or at))
+    return group.model_copy(
+        update={
+            "status": AlertStatus.RESOLVED,
+            "firing": 0,
+            "resolved_at": at,
+            "resolved_by": by,
+            "changed_at": at,
+        }
+    )
+
+
+def _seconds(at: datetime) -> int:
+    return int(at.timestamp())

@@ -1,0 +1,148 @@
+"""What should be said, as data: a card to refresh, a line for a thread, a page, an answer."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from domain.policy import Level, Value
+
+
+class Text(Value):
+    """A text by its key in the catalogues, and its parameters as plain JSON values.
+
+    Times are given as epoch seconds; the catalogue's message says how each parameter is shown
+    (``{at:time}``, ``{level:level}``), so that data stays data.
+    """
+
+    key: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class By(Value):
+    """Who did something: a Slack account and the name to show, or Toban itself."""
+
+    id: str
+    name: str
+
+    @property
+    def is_toban(self) -> bool:
+        """True where no person did it."""
+        return self.id == TOBAN_ID
+
+
+TOBAN_ID = "toban"
+TOBAN = By(id=TOBAN_ID, name="Toban")
+
+
+class SubjectKind(StrEnum):
+    """What a ladder, a card or a timeline row speaks about."""
+
+    ALERT = "alert"
+    INCIDENT = "incident"
+    PAGE = "page"
+    DELIVERY = "delivery"
+
+
+class Subject(Value):
+    """One alert group, incident, page or delivery."""
+
+    kind: SubjectKind
+    id: int
+
+    @property
+    def key(self) -> str:
+        """Its stable name in keys: ``incident:12``."""
+        return f"{self.kind.value}:{self.id}"
+
+    @classmethod
+    def parse(cls, key: str) -> "Subject":
+        """The subject of a key. Raises ``ValueError`` for anything else."""
+        kind, _, number = key.partition(":")
+        return cls(kind=SubjectKind(kind), id=int(number))
+
+
+class Event(Value):
+    """One row of the timeline: what happened to a subject, when, by whom."""
+
+    subject: Subject
+    what: str
+    at: datetime
+    by: By = TOBAN
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Priority:
+    """The order within a conversation: pages, new threads by level, answers, edits, notes."""
+
+    PAGE = 0
+    ANSWER = 5
+    THREAD = 10
+    EDIT = 20
+    NOTE = 30
+
+    @staticmethod
+    def thread(level: Level) -> int:
+        """10 for emergency down to 13 for info."""
+        return Priority.THREAD + (Level.EMERGENCY.rank - level.rank)
+
+
+class Card(Value):
+    """A message that mirrors a subject: posted once, edited after. Refreshing twice is once.
+
+    ``place`` is a channel of the policy (``alerts``) or a person (``@kenji``); ``thread_of`` is the
+    key of the card in whose thread it is posted.
+    """
+
+    effect: Literal["card"] = "card"
+    subject: Subject
+    place: str
+    priority: int
+    thread_of: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Unique: one message for a subject."""
+        return self.subject.key
+
+
+class Refresh(Value):
+    """The card of a subject is out of date; nothing where it has none."""
+
+    effect: Literal["refresh"] = "refresh"
+    subject: Subject
+
+
+class Note(Value):
+    """A line that is said exactly once, in the thread of a card or in a channel of its own."""
+
+    effect: Literal["note"] = "note"
+    key: str
+    place: str
+    text: Text
+    thread_of: str | None = None
+
+
+class Answer(Value):
+    """What the person who asked is told, seen by nobody else.
+
+    ``response_url`` is the address that Slack gave with the request (30 minutes, five uses).
+    """
+
+    effect: Literal["answer"] = "answer"
+    key: str
+    to: str
+    channel: str
+    text: Text
+    response_url: str | None = None
+
+
+class Withdraw(Value):
+    """A message that was not sent yet shall not be sent any more."""
+
+    effect: Literal["withdraw"] = "withdraw"
+    key: str
+
+
+Effect = Card | Refresh | Note | Answer | Withdraw

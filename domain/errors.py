@@ -1,0 +1,46 @@
+"""The two ways in which work ends early: told to a person, or tried again."""
+
+from typing import Any
+
+
+class Refused(Exception):  # noqa: N818  # It is an answer to a person, not a fault.
+    """What was asked is not done; the person is told why and what to do.
+
+    Carries the key of a text (see ``notify/texts``) and its parameters, never prose.
+    """
+
+    def __init__(self, key: str, **params: Any) -> None:
+        super().__init__(key)
+        self.key = key
+        self.params = params
+
+
+class Outage(Exception):  # noqa: N818  # Named by what it is for the caller.
+    """A part of the world did not answer; the work stays due and is tried again.
+
+    ``retry_after`` is in seconds where the other side named one. ``unknown`` means that the
+    request may have taken effect all the same.
+    """
+
+    def __init__(
+        self, reason: str, *, retry_after: float | None = None, unknown: bool = False, scope: str = "call"
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+        self.unknown = unknown
+        self.scope = scope
+
+
+class Undeliverable(Exception):  # noqa: N818  # Named by what it is for the caller.
+    """The other side refused for good: sending the same again cannot succeed.
+
+    ``reason`` is the provider's own code. ``gone`` says that the message itself no longer exists,
+    ``homeless`` that the conversation cannot be written to any more.
+    """
+
+    def __init__(self, reason: str, *, gone: bool = False, homeless: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.gone = gone
+        self.homeless = homeless

@@ -1,0 +1,279 @@
+"""The ladder: who is paged, when the same people are asked again, when the next rung begins.
+
+A human's timer starts when the page was delivered, not when it was queued. Silence is never an
+outcome: what cannot be delivered moves the ladder on, and the last rung repeats until an answer.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from domain.effects import TOBAN, By, Subject, SubjectKind
+from domain.policy import Ladder, Level, Means, Step, Value
+
+DELIVERY_GRACE = timedelta(minutes=2)
+"""How long a rung may wait for its first delivery before the next one is tried as well."""
+
+REPEAT_AFTER = timedelta(minutes=15)
+"""The last rung asks again this long after its page where the policy names no ``wait``."""
+
+ALL_FAILED_AFTER = timedelta(minutes=1)
+"""A ladder none of whose rungs could be reached begins again after this."""
+
+
+class Phase(StrEnum):
+    """What an escalation waits for."""
+
+    DUE = "due"
+    DELIVERING = "delivering"
+    RESPONDING = "responding"
+    WAITING = "waiting"
+    STOPPED = "stopped"
+
+
+class PageStatus(StrEnum):
+    """What became of one attempt to reach one person."""
+
+    QUEUED = "queued"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    NOT_SET_UP = "not set up"
+    WITHDRAWN = "withdrawn"
+
+
+class Page(Value):
+    """One attempt: this person, by this means, for this rung and round."""
+
+    id: int | None = None
+    escalation_id: int
+    step: int
+    round: int
+    person: str
+    means: Means
+    status: PageStatus = PageStatus.QUEUED
+    queued_at: datetime
+    delivered_at: datetime | None = None
+    error: str | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """The stored page as a subject. Only for one that has an id."""
+        assert self.id is not None
+        return Subject(kind=SubjectKind.PAGE, id=self.id)
+
+
+class Escalation(Value):
+    """The ladder of one subject on its way. ``steps`` is the policy as it was at the first page."""
+
+    id: int | None = None
+    subject: str
+    level: Level
+    steps: tuple[Step, ...] = ()
+    step: int = 0
+    round: int = 0
+    phase: Phase = Phase.DUE
+    due_at: datetime | None
+    started_at: datetime
+    delivered_at: datetime | None = None
+    reminded: bool = False
+    overdue: bool = False
+    stopped_at: datetime | None = None
+    stopped_by: By | None = None
+    stopped_because: str | None = None
+    version: int = 1
+
+    @property
+    def of(self) -> Subject:
+        """What it pages for."""
+        return Subject.parse(self.subject)
+
+    @property
+    def is_running(self) -> bool:
+        """True until it is stopped."""
+        return self.phase is not Phase.STOPPED
+
+    @property
+    def rung(self) -> Step | None:
+        """The rung it stands on; ``None`` before the first page and on an empty ladder."""
+        return self.steps[self.step] if self.step < len(self.steps) else None
+
+    @property
+    def is_last(self) -> bool:
+        """True on the last rung."""
+        return self.step >= len(self.steps) - 1
+
+    def next_people(self) -> tuple[str, ...]:
+        """Who is paged next if nobody answers."""
+        if not self.steps:
+            return ()
+        return self.steps[min(self.step + 1, len(self.steps) - 1)].tell
+
+    def next_at(self) -> datetime | None:
+        """When they are, as far as it is known."""
+        if self.delivered_at is None or self.rung is None:
+            return None
+        return self.delivered_at + _wait(self.rung)
+
+
+class Turn(Value):
+    """What a due moment asks for: the escalation as it is now, and the pages to write."""
+
+    escalation: Escalation
+    pages: tuple[Page, ...] = ()
+    what: str | None = None
+
+
+def start(subject: Subject, level: Level, at: datetime) -> Escalation:
+    """A ladder that is due at once."""
+    return Escalation(subject=subject.key, level=level, due_at=at, started_at=at)
+
+
+def stop(escalation: Escalation, because: str, by: By, at: datetime) -> Escalation:
+    """Nobody is paged any more. Stopping twice keeps the first reason."""
+    if not escalation.is_running:
+        return escalation
+    return escalation.model_copy(
+        update={
+            "phase": Phase.STOPPED,
+            "due_at": None,
+            "stopped_at": at,
+            "stopped_by": by,
+            "stopped_because": because,
+        }
+    )
+
+
+def move(escalation: Escalation, to: Subject) -> Escalation:
+    """The same ladder, at the same place, for another subject: an incident takes over its alert's."""
+    return escalation.model_copy(update={"subject": to.key})
+
+
+def advance(escalation: Escalation, ladder: Ladder, pending: frozenset[str], at: datetime) -> Turn:
+    """What happens at a due moment. ``pending`` names people whose last page is still on its way.
+
+    Nothing happens before the moment has come, so that a late or doubled tick does no harm.
+    """
+    if escalation.due_at is None or at < escalation.due_at:
+        return Turn(escalation=escalation)
+    match escalation.phase:
+        case Phase.DUE:
+            return _page(escalation, ladder, pending, at)
+        case Phase.DELIVERING:
+            return _next(escalation, pending, at, "page.undelivered")
+        case Phase.RESPONDING:
+            return _remind(escalation, pending, at)
+        case Phase.WAITING:
+            return _next(escalation, pending, at, "escalation.next_step")
+        case Phase.STOPPED:
+            return Turn(escalation=escalation)
+
+
+def delivered(escalation: Escalation, at: datetime) -> Escalation:
+    """A page reached its provider: the timers of this rung begin with the first delivery."""
+    if escalation.phase is not Phase.DELIVERING or escalation.rung is None:
+        return escalation
+    rung = escalation.rung
+    wait = _wait(rung)
+    respond = rung.respond if rung.respond is not None and not escalation.reminded else None
+    update: dict[str, object] = {"delivered_at": at}
+    if respond is not None and respond < wait:
+        update |= {"phase": Phase.RESPONDING, "due_at": at + respond}
+    else:
+        update |= {"phase": Phase.WAITING, "due_at": at + wait}
+    return escalation.model_copy(update=update)
+
+
+def failed(escalation: Escalation, page: Page, left: int, at: datetime) -> Escalation:
+    """The page could not be delivered; ``left`` others of this rung and round may still be.
+
+    With none left the ladder moves on at once.
+    """
+    stands_here = page.step == escalation.step and page.round == escalation.round
+    if escalation.phase is not Phase.DELIVERING or not stands_here or left:
+        return escalation
+    return escalation.model_copy(update={"due_at": at})
+
+
+def _page(escalation: Escalation, ladder: Ladder, pending: frozenset[str], at: datetime) -> Turn:
+    steps = escalation.steps or ladder.steps
+    if not steps:
+        return Turn(
+            escalation=stop(escalation, "nobody", TOBAN, at),
+            what="escalation.nobody",
+        )
+    on = escalation.model_copy(
+        update={
+            "steps": steps,
+            "round": escalation.round + 1,
+            "phase": Phase.DELIVERING,
+            "due_at": at + DELIVERY_GRACE,
+            "delivered_at": None,
+        }
+    )
+    return _with_pages(on, pending, at, "escalation.paged")
+
+
+def _remind(escalation: Escalation, pending: frozenset[str], at: datetime) -> Turn:
+    """The same people once more; the wait for the next rung goes on from the first delivery."""
+    assert escalation.rung is not None
+    assert escalation.delivered_at is not None
+    on = escalation.model_copy(
+        update={
+            "round": escalation.round + 1,
+            "phase": Phase.WAITING,
+            "reminded": True,
+            "overdue": True,
+            "due_at": escalation.delivered_at + _wait(escalation.rung),
+        }
+    )
+    turn = _with_pages(on, pending, at, "escalation.overdue")
+    return turn.model_copy(update={"escalation": on})
+
+
+def _next(escalation: Escalation, pending: frozenset[str], at: datetime, what: str) -> Turn:
+    """The next rung, or the last one again; a ladder that reached nobody to its end begins anew."""
+    if escalation.is_last and escalation.phase is Phase.DELIVERING:
+        anew = {"step": 0, "phase": Phase.DUE, "due_at": at + ALL_FAILED_AFTER, "reminded": False}
+        return Turn(escalation=escalation.model_copy(update=anew), what="escalation.nobody_reached")
+    on = escalation.model_copy(
+        update={
+            "step": min(escalation.step + 1, len(escalation.steps) - 1),
+            "round": escalation.round + 1,
+            "phase": Phase.DELIVERING,
+            "due_at": at + DELIVERY_GRACE,
+            "delivered_at": None,
+            "reminded": escalation.is_last and escalation.reminded,
+        }
+    )
+    return _with_pages(on, pending, at, what)
+
+
+def _with_pages(escalation: Escalation, pending: frozenset[str], at: datetime, what: str) -> Turn:
+    """Write one page for each person and means of the rung, but none behind one that is on its way."""
+    assert escalation.id is not None
+    assert escalation.rung is not None
+    rung = escalation.rung
+    pages = tuple(
+        Page(
+            escalation_id=escalation.id,
+            step=escalation.step,
+            round=escalation.round,
+            person=person,
+            means=means,
+            status=PageStatus.QUEUED if means is Means.SLACK else PageStatus.NOT_SET_UP,
+            queued_at=at,
+        )
+        for person in rung.tell
+        for means in rung.by
+        if not (means is Means.SLACK and person in pending)
+    )
+    reachable = any(page.status is PageStatus.QUEUED for page in pages) or any(
+        person in pending for person in rung.tell
+    )
+    if not reachable and escalation.phase is Phase.DELIVERING:
+        escalation = escalation.model_copy(update={"due_at": at})
+    return Turn(escalation=escalation, pages=pages, what=what)
+
+
+def _wait(rung: Step) -> timedelta:
+    """How long after the delivery the next rung begins, or the last one again."""
+    return rung.wait or REPEAT_AFTER

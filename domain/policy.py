@@ -1,0 +1,172 @@
+"""The types of the team's policy: people, levels, ladders, services, routes; frozen once read."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Value(BaseModel):
+    """A frozen value; an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Level(StrEnum):
+    """How loud an alert is. Ordered: ``INFO`` < ``WARNING`` < ``CRITICAL`` < ``EMERGENCY``."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    EMERGENCY = "emergency"
+
+    @property
+    def rank(self) -> int:
+        """0 for info up to 3 for emergency."""
+        return _RANK[self]
+
+    @property
+    def opens_incident(self) -> bool:
+        """True where an incident opens by itself."""
+        return self.rank >= Level.CRITICAL.rank
+
+    @property
+    def severity(self) -> "Severity":
+        """The severity of an incident that is born of an alert of this level."""
+        return _SEVERITY[self]
+
+
+_RANK = {Level.INFO: 0, Level.WARNING: 1, Level.CRITICAL: 2, Level.EMERGENCY: 3}
+
+
+class Severity(StrEnum):
+    """How bad an incident is, P0 worst."""
+
+    P0 = "P0"
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+
+    @property
+    def level(self) -> Level:
+        """The level whose ladder pages for a declared incident of this severity."""
+        return _LEVEL[self]
+
+
+_SEVERITY = {
+    Level.EMERGENCY: Severity.P0,
+    Level.CRITICAL: Severity.P1,
+    Level.WARNING: Severity.P2,
+    Level.INFO: Severity.P3,
+}
+_LEVEL = {severity: level for level, severity in _SEVERITY.items()}
+
+
+class Means(StrEnum):
+    """A way to reach a person."""
+
+    SLACK = "slack"
+    EMAIL = "email"
+    SMS = "sms"
+    PHONE = "phone"
+
+
+class Person(Value):
+    """Somebody who can be paged or who may act; ``name`` is their key in the policy."""
+
+    name: str
+    slack: tuple[str, ...] = ()
+    email: str | None = None
+    phone: str | None = None
+    locale: str | None = None
+    zone: str | None = None
+    roles: tuple[str, ...] = ()
+
+
+class Step(Value):
+    """One rung of a ladder.
+
+    ``respond`` after the page was delivered the same people are paged once more and the card is
+    marked overdue; ``wait`` after it the next rung begins. ``None`` means never.
+    """
+
+    tell: tuple[str, ...]
+    by: tuple[Means, ...] = (Means.SLACK,)
+    respond: timedelta | None = None
+    wait: timedelta | None = None
+
+
+class Ladder(Value):
+    """Who is paged, in which order, until somebody answers. Empty: nobody is."""
+
+    steps: tuple[Step, ...] = ()
+
+
+class Service(Value):
+    """Something that the team runs and alerts speak about."""
+
+    name: str
+    project: str | None = None
+    region: str | None = None
+    match: dict[str, str] = Field(default_factory=dict)
+    url: str | None = None
+    owners: tuple[str, ...] = ()
+    runbook: str | None = None
+
+
+class Channels(Value):
+    """Where things are said: ``#name`` or a Slack id."""
+
+    alerts: str = "#alerts"
+    incidents: str = "#incidents"
+    deploys: str = "#deploys"
+    ops: str = "#ops"
+
+
+DEFAULT_LEVELS: dict[str, Level] = {
+    "emergency": Level.EMERGENCY,
+    "p0": Level.EMERGENCY,
+    "critical": Level.CRITICAL,
+    "page": Level.CRITICAL,
+    "p1": Level.CRITICAL,
+    "error": Level.WARNING,
+    "warning": Level.WARNING,
+    "p2": Level.WARNING,
+    "info": Level.INFO,
+    "no severity": Level.INFO,
+    "none": Level.INFO,
+}
+
+
+class Policy(Value):
+    """Everything that people decided for the bot; read from ``toban.yaml`` by ``bot/policy.py``."""
+
+    people: dict[str, Person] = Field(default_factory=dict)
+    channels: Channels = Channels()
+    services: tuple[Service, ...] = ()
+    levels: dict[str, Level] = Field(default_factory=lambda: dict(DEFAULT_LEVELS))
+    ladders: dict[Level, Ladder] = Field(default_factory=dict)
+
+    def level(self, raw: str | None) -> Level | None:
+        """The level that a sender's own word means here; ``None`` where it said nothing.
+
+        A word that nobody mapped is a warning: it is kept and shown, never dropped.
+        """
+        if raw is None or not raw.strip():
+            return None
+        return self.levels.get(raw.strip().casefold(), Level.WARNING)
+
+    def ladder(self, level: Level) -> Ladder:
+        """The ladder of a level; an empty one where the policy has none."""
+        return self.ladders.get(level, Ladder())
+
+    def service(self, labels: dict[str, str]) -> str | None:
+        """The first service whose ``match`` fits the labels, else the resource's own service name."""
+        for service in self.services:
+            if service.match and all(labels.get(key) == want for key, want in service.match.items()):
+                return service.name
+        return labels.get("service_name") or None
+
+    def person_of(self, slack_id: str) -> Person | None:
+        """The person to whom a Slack account belongs, if the policy names the account."""
+        return next((person for person in self.people.values() if slack_id in person.slack), None)

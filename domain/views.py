@@ -1,0 +1,57 @@
+"""What a card shows, frozen: loaded in one read, rendered in any language."""
+
+from datetime import datetime
+
+from domain.alerts import Alert, AlertGroup
+from domain.escalation import Escalation, Page
+from domain.incidents import Incident
+from domain.policy import Value
+
+
+class Posted(Value):
+    """Where a message stands: Slack's channel id and its timestamp there."""
+
+    channel_id: str
+    ts: str
+    thread_ts: str | None = None
+
+
+class AlertView(Value):
+    """The card of an alert group in #alerts. ``firing`` holds the first few alerts that still fire."""
+
+    group: AlertGroup
+    firing: tuple[Alert, ...] = ()
+    incident: Incident | None = None
+    incident_at: Posted | None = None
+    escalation: Escalation | None = None
+    pages: tuple[Page, ...] = ()
+
+
+class IncidentView(Value):
+    """The card of an incident: its alerts, who was reached, who is next."""
+
+    incident: Incident
+    groups: tuple[AlertGroup, ...] = ()
+    escalation: Escalation | None = None
+    pages: tuple[Page, ...] = ()
+
+
+class PageView(Value):
+    """The page in a person's direct messages."""
+
+    page: Page
+    escalation: Escalation
+    group: AlertGroup | None = None
+    incident: Incident | None = None
+    subject_at: Posted | None = None
+    paged_at: datetime
+
+
+class OpenNow(Value):
+    """What is open: the answer to ``/incident`` and ``/incident list``."""
+
+    incidents: tuple[Incident, ...] = ()
+    at: datetime
+
+
+View = AlertView | IncidentView | PageView
