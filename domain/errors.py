@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Refused(Exception):  # noqa: N818  # It is an answer to a person, not a fault.
+class Refused(Exception):
     """What was asked is not done; the person is told why and what to do.
 
     Carries the key of a text (see ``notify/texts``) and its parameters, never prose.
@@ -15,7 +15,7 @@ class Refused(Exception):  # noqa: N818  # It is an answer to a person, not a fa
         self.params = params
 
 
-class Outage(Exception):  # noqa: N818  # Named by what it is for the caller.
+class Outage(Exception):
     """A part of the world did not answer; the work stays due and is tried again.
 
     ``retry_after`` is in seconds where the other side named one. ``unknown`` means that the
@@ -32,7 +32,7 @@ class Outage(Exception):  # noqa: N818  # Named by what it is for the caller.
         self.scope = scope
 
 
-class Undeliverable(Exception):  # noqa: N818  # Named by what it is for the caller.
+class Undeliverable(Exception):
     """The other side refused for good: sending the same again cannot succeed.
 
     ``reason`` is the provider's own code. ``gone`` says that the message itself no longer exists,

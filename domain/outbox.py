@@ -1,9 +1,15 @@
 """One message that has to be in Slack, and the rules by which it gets there exactly once."""
 
+import hashlib
+import json
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
+from typing import Any
 
-from domain.effects import Priority, Subject, Text
+from pydantic import Field
+
+from domain.effects import Note, Subject, Text
 from domain.policy import Value
 from domain.views import Posted
 
@@ -49,7 +55,8 @@ class Letter(Value):
     ``wanted`` counts the changes that it has to show, ``shown`` those that it does. ``fence`` grows
     with every claim: a record with an older one is refused. ``in_doubt`` means that an earlier
     attempt may have succeeded, so Slack is asked before anything is posted; ``taken_over`` that its
-    earlier owner may still be alive and send late, so that it is looked at once more.
+    earlier owner may still be alive and send late, so that it is looked at once more (``look_again``).
+    ``thread`` is where the card stands in whose thread it belongs.
     """
 
     id: int
@@ -60,20 +67,19 @@ class Letter(Value):
     to: str | None = None
     response_url: str | None = None
     place: str
-    lane: str
     priority: int
     thread_of: str | None = None
-    thread_ts: str | None = None
+    thread: Posted | None = None
     wanted: int
     shown: int
     fence: int
     attempts: int
-    in_doubt: bool
-    taken_over: bool
+    in_doubt: bool = False
+    taken_over: bool = False
+    look_again: bool = False
     posted: Posted | None = None
     digest: str | None = None
     created_at: datetime
-    error: str | None = None
 
     @property
     def is_edit(self) -> bool:
@@ -81,17 +87,35 @@ class Letter(Value):
         return self.posted is not None
 
 
+class Rendered(Value):
+    """A message in one language: Block Kit and the fallback text that states point and action."""
+
+    text: str
+    blocks: list[dict[str, Any]] = Field(default_factory=list)
+
+    @cached_property
+    def digest(self) -> str:
+        """Equal for equal messages: 32 hexadecimal digits of SHA-256."""
+        content = json.dumps([self.text, self.blocks], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:32]
+
+
 class Outcome(StrEnum):
-    """What an attempt came to."""
+    """What an attempt came to.
+
+    ``NOTHING``: there is nothing to say any more. ``LATER``: not taken, certainly. ``UNKNOWN``: it
+    may have been. ``GONE``: the message to edit was deleted. ``ORPHAN``: the thread's parent was.
+    ``HOMELESS``: the conversation takes no messages. ``REFUSED``: the same again cannot succeed.
+    """
 
     SENT = "sent"
-    UNCHANGED = "unchanged"
+    NOTHING = "nothing"
     LATER = "later"
     UNKNOWN = "unknown"
     GONE = "gone"
+    ORPHAN = "orphan"
     HOMELESS = "homeless"
     REFUSED = "refused"
-    NOTHING = "nothing"
 
 
 class Report(Value):
@@ -102,7 +126,108 @@ class Report(Value):
     digest: str | None = None
     error: str | None = None
     retry_after: float | None = None
-    adopted: bool = False
+
+
+class Settled(Value):
+    """What a report changes: columns of the message, the end of its lane's pause, what to say.
+
+    ``given_up`` is set where the message will not be sent; ``orphaned`` asks for its parent anew.
+    """
+
+    status: Status
+    due_at: datetime | None
+    attempts: int = 0
+    in_doubt: bool = False
+    shown: int
+    posted: Posted | None
+    digest: str | None
+    place: str
+    look_again_at: datetime | None = None
+    sent_at: datetime | None = None
+    error: str | None = None
+    lane_closed_until: datetime | None = None
+    note: Note | None = None
+    given_up: bool = False
+    orphaned: bool = False
+
+
+OPS = "ops"
+"""Where a message goes whose own conversation cannot be written to."""
+
+
+def settle(letter: Letter, report: Report, at: datetime) -> Settled:
+    """What is recorded after an attempt; pure, so that every outcome can be walked in a table."""
+    same = Settled(
+        status=Status.PENDING,
+        due_at=at,
+        shown=letter.shown,
+        posted=letter.posted,
+        digest=letter.digest,
+        place=letter.place,
+        error=report.error,
+    )
+    match report.outcome:
+        case Outcome.SENT:
+            again = at + LEASE if letter.taken_over else None
+            done = {
+                "status": Status.SENT,
+                "due_at": again,
+                "look_again_at": again,
+                "sent_at": at,
+                "error": None,
+            }
+            shows = {
+                "shown": letter.wanted,
+                "posted": report.posted or letter.posted,
+                "digest": report.digest,
+            }
+            return same.model_copy(update=done | shows)
+        case Outcome.NOTHING:
+            status = Status.SENT if letter.is_edit else Status.WITHDRAWN
+            return same.model_copy(update={"status": status, "due_at": None, "shown": letter.wanted})
+        case Outcome.LATER if report.retry_after is not None:
+            until = at + timedelta(seconds=max(report.retry_after, 0.0))
+            kept = {"attempts": letter.attempts, "in_doubt": letter.in_doubt}
+            return same.model_copy(update=kept | {"due_at": until, "lane_closed_until": until})
+        case Outcome.LATER | Outcome.UNKNOWN:
+            doubt = letter.in_doubt or (report.outcome is Outcome.UNKNOWN and not letter.is_edit)
+            return _again(letter, same.model_copy(update={"in_doubt": doubt}), at)
+        case Outcome.GONE:
+            anew = {"posted": None, "digest": None, "shown": 0}
+            return same.model_copy(update=anew | {"note": _note(letter, "note.reposted", letter.key)})
+        case Outcome.ORPHAN:
+            return _again(letter, same.model_copy(update={"orphaned": True}), at)
+        case Outcome.HOMELESS if letter.thread_of is not None and letter.thread is not None:
+            return _again(letter, same.model_copy(update={"orphaned": True}), at)
+        case Outcome.HOMELESS if letter.place != OPS and not letter.place.startswith("@"):
+            anew = {"posted": None, "digest": None, "shown": 0}
+            note = _note(letter, "note.new_home", letter.key, place=letter.place, error=report.error or "")
+            said = {"place": OPS, "note": note if letter.kind is Kind.CARD else None}
+            return same.model_copy(update=anew | said)
+        case Outcome.HOMELESS if letter.place == OPS:
+            return _again(letter, same, at)
+        case Outcome.HOMELESS | Outcome.REFUSED:
+            return _given_up(letter, same)
+
+
+def _again(letter: Letter, settled: Settled, at: datetime) -> Settled:
+    attempts = letter.attempts + 1
+    if attempts >= ATTEMPTS:
+        return _given_up(letter, settled)
+    return settled.model_copy(update={"attempts": attempts, "due_at": at + backoff(attempts)})
+
+
+def _given_up(letter: Letter, settled: Settled) -> Settled:
+    """It will not be sent. Said in the ops channel, but for what nobody else should read or hears there."""
+    aloud = letter.kind is not Kind.ANSWER and letter.place != OPS
+    note = _note(letter, "ops.gave_up", None, what=letter.key, place=letter.place, error=settled.error or "")
+    end = {"status": Status.DEAD, "due_at": None, "given_up": True, "attempts": letter.attempts + 1}
+    return settled.model_copy(update=end | {"note": note if aloud else None})
+
+
+def _note(letter: Letter, key: str, thread_of: str | None, **params: str) -> Note:
+    name = f"{key}:{letter.id}:{letter.fence}"
+    return Note(key=name, place=OPS, text=Text(key=key, params=params), thread_of=thread_of)
 
 
 def backoff(attempts: int) -> timedelta:
@@ -121,8 +246,3 @@ def slot(next_at: datetime | None, now: datetime, *, edit: bool) -> tuple[bool, 
     if opens > now:
         return False, opens
     return True, mark + (GAP / 2 if edit else GAP)
-
-
-def priority(letter_priority: int, *, edit: bool) -> int:
-    """A page or a thread that is already on screen waits like any other edit."""
-    return max(letter_priority, Priority.EDIT) if edit else letter_priority

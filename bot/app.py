@@ -1,0 +1,178 @@
+"""The composition root: everything is built here, in one straight line, and taken down in reverse."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+from aiohttp import web
+from slack_bolt.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
+
+from bot import web as http
+from bot.clock import SystemClock
+from bot.settings import Settings
+from domain.errors import Outage, Undeliverable
+from domain.policy import Policy
+from domain.ports import Clock
+from handlers import Desk, interpreters, register
+from jobs import Job, timetable
+from jobs.loops import Loops
+from jobs.outbox import Speaker
+from notify.slack.chat import SlackChat
+from notify.slack.client import Api
+from notify.slack.directory import Directory
+from notify.slack.socket import Socket
+from notify.texts import LOCALES, voice
+from operations.world import Wake, World
+from storage.listener import Listener
+from storage.lock import FileLock
+from storage.migrating import migrate
+from storage.store import Database, Store
+
+log = structlog.get_logger(__name__)
+
+DRAIN = 8.0
+"""Seconds that running work may take to end at a shutdown; the platform allows ten."""
+
+
+@dataclass(frozen=True)
+class Bot:
+    """The running program. ``port`` is where it listens; ``jobs`` are its loops' turns."""
+
+    world: World
+    database: Database
+    store: Store
+    speaker: Speaker
+    jobs: list[Job]
+    chat: SlackChat
+    api: Api
+    port: int
+    socket: Socket | None
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings,
+    policy: Policy,
+    clock: Clock | None = None,
+    *,
+    loops: bool = True,
+    traces: Sequence[aiohttp.TraceConfig] = (),
+) -> AsyncIterator[Bot]:
+    """The whole bot, running. One straight line, because each step needs what the one before made.
+
+    ``loops=False`` leaves the turns of ``Bot.jobs`` to the caller; ``traces`` watch calls to Slack.
+    Raises ``Outage`` where the database cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        for locale in LOCALES:
+            voice(locale)
+        wake = Wake()
+        if settings.is_sqlite:
+            lock = FileLock(_file(settings))
+            lock.take()
+            stack.callback(lock.release)
+        database = Database(settings.database, on_commit=wake)
+        stack.push_async_callback(database.dispose)
+        before = await migrate(database)
+        log.info("storage.ready", database=settings.database_shown, revision_before=before)
+        store = Store(database)
+        if settings.is_sqlite:
+            async with store() as tx:
+                await tx.release_leases()
+        store.inbox.start()
+        stack.push_async_callback(store.inbox.stop)
+
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(trace_configs=list(traces), connector=aiohttp.TCPConnector(limit=32))
+        )
+        token = settings.slack_bot_token.get_secret_value() if settings.slack_bot_token else ""
+        api = Api(token, settings.slack_api_url, session)
+        directory = Directory(api, policy, settings.locale)
+        parts = urlsplit(settings.slack_api_url)
+        chat = SlackChat(api, directory, f"{parts.scheme}://{parts.netloc}")
+        world = World(
+            clock=clock or SystemClock(), store=store, inbox=store.inbox, chat=chat, policy=policy, wake=wake
+        )
+        try:
+            await directory.greet()
+        except (Outage, Undeliverable) as error:
+            log.warning("slack.not_reached", error=str(error))
+
+        desk = Desk(world, chat, api)
+        stack.push_async_callback(desk.drain, DRAIN)
+        app = _bolt(settings, api, directory)
+        register(app, desk)
+        speaker = Speaker(world)
+        jobs = timetable(world, interpreters(), speaker)
+        stack.push_async_callback(speaker.stop, DRAIN)
+        if loops:
+            running = Loops(world, jobs)
+            running.start()
+            stack.push_async_callback(running.stop)
+        if not settings.is_sqlite:
+            listener = Listener(settings.database, wake)
+            listener.start()
+            stack.push_async_callback(listener.stop)
+
+        socket = None
+        if settings.slack_app_token is not None:
+            socket = Socket(app, settings.slack_app_token.get_secret_value())
+            socket.start()
+            stack.push_async_callback(socket.stop)
+        keys = http.Keys(settings)
+        health = http.Health(world, keys, lambda: api.health, lambda: socket.problem if socket else None)
+        routes = http.make(world, settings, app, health, keys)
+        runner = web.AppRunner(routes, access_log=None, shutdown_timeout=DRAIN)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
+        await site.start()
+        port = int(runner.addresses[0][1])
+        log.info("bot.ready", host=settings.host, port=port, slack=settings.slack_mode)
+        yield Bot(
+            world=world,
+            database=database,
+            store=store,
+            speaker=speaker,
+            jobs=jobs,
+            chat=chat,
+            api=api,
+            port=port,
+            socket=socket,
+        )
+        log.info("bot.stopping")
+
+
+def _bolt(settings: Settings, api: Api, directory: Directory) -> AsyncApp:
+    """Bolt, with our own signature check before it and without a network call in front of a listener."""
+
+    async def authorize(
+        enterprise_id: str | None, team_id: str | None, user_id: str | None
+    ) -> AuthorizeResult:
+        return AuthorizeResult(
+            enterprise_id=enterprise_id,
+            team_id=directory.team_id or team_id,
+            bot_token=api.web.token,
+            bot_user_id=directory.bot_user_id,
+        )
+
+    return AsyncApp(
+        client=api.web,
+        authorize=authorize,
+        request_verification_enabled=False,
+        ssl_check_enabled=True,
+        ignoring_self_events_enabled=True,
+        url_verification_enabled=True,
+        signing_secret=settings.slack_signing_secret.get_secret_value()
+        if settings.slack_signing_secret
+        else "-",
+    )
+
+
+def _file(settings: Settings) -> Path:
+    return Path(settings.database.partition(":///")[2].partition("?")[0])

@@ -1,0 +1,262 @@
+"""What ``toban check`` says: what these settings and this policy would run, and what is wrong or missing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from bot.policy import BadPolicy, read_policy
+from bot.settings import BadSettings, Settings
+from domain.escalation import REPEAT_AFTER
+from domain.policy import Ladder, Level, Means, Person, Policy, Step
+
+SET_UP = frozenset({Means.SLACK})
+"""Means that this version delivers by. A page by another is shown as not set up, and never counts."""
+
+WEBHOOKS = ("cloud-monitoring", "alertmanager")
+"""The senders that this version understands, as the last part of their route."""
+
+SPOKEN = {Means.SLACK: "Slack", Means.EMAIL: "email", Means.SMS: "SMS", Means.PHONE: "phone"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and its lines."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The whole answer. Errors keep ``toban run`` from starting; warnings are for a person to judge."""
+
+    sections: tuple[Section, ...]
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def check(
+    environ: Mapping[str, str], policy_path: Path | None = None, webhooks: Sequence[str] = WEBHOOKS
+) -> Findings:
+    """Read everything that ``toban run`` would read, without a network, and tell what it means.
+
+    ``policy_path`` goes before ``TOBAN_POLICY``. Slack's secrets may be missing: that is a warning.
+    """
+    settings: Settings | None = None
+    policy: Policy | None = None
+    errors: list[str] = []
+    path = policy_path
+    try:
+        settings = Settings.read(environ, to_run=False)
+        path = path or settings.policy
+    except BadSettings as bad:
+        errors += bad.problems
+    try:
+        policy = read_policy(path or Path(environ.get("TOBAN_POLICY") or "toban.yaml"))
+    except BadPolicy as bad:
+        errors += [str(problem) for problem in bad.problems]
+    return Findings(
+        sections=tuple(describe(policy, settings, webhooks)),
+        errors=tuple(errors),
+        warnings=tuple(warnings(policy, settings)),
+    )
+
+
+def describe(
+    policy: Policy | None, settings: Settings | None, webhooks: Sequence[str] = WEBHOOKS
+) -> list[Section]:
+    """What would run, for a person to read. What could not be read is left out."""
+    sections = []
+    if policy is not None:
+        sections += [
+            Section("People", _people(policy)),
+            Section("Ladders (times count from the delivery of the first page)", _ladders(policy)),
+            Section("Services (the first that fits an alert's labels)", _services(policy)),
+            Section("Levels (a sender's word, and what it means here)", _levels(policy)),
+            Section("Channels", _table([(key, name) for key, name in policy.channels.model_dump().items()])),
+        ]
+    if settings is not None:
+        sections += [
+            Section("Webhooks", _webhooks(settings, webhooks)),
+            Section("Program", _program(settings)),
+        ]
+    return sections
+
+
+def warnings(policy: Policy | None, settings: Settings | None) -> list[str]:
+    """What works, but perhaps not as it was meant; and what ``toban run`` would still ask for."""
+    found = []
+    if settings is not None:
+        found += [f"toban run still needs {line}" for line in settings.still_needed]
+        if not settings.takes_webhooks:
+            found.append(
+                "no webhook secret is set: every webhook would be answered with 503. Set"
+                " TOBAN_WEBHOOK_TOKENS, or TOBAN_WEBHOOK_USER and TOBAN_WEBHOOK_PASSWORD."
+            )
+    for level, ladder in _in_order(policy):
+        if not ladder.steps and level is not Level.INFO:
+            found.append(f"ladders.{level} is empty: nobody would be paged.")
+        for place, step in enumerate(ladder.steps, start=1):
+            if not SET_UP & set(step.by):
+                means = " and ".join(SPOKEN[one] for one in step.by)
+                found.append(
+                    f"ladders.{level} step {place} reaches nobody: {means} cannot be sent by this version."
+                    " Add slack."
+                )
+    return found
+
+
+def _in_order(policy: Policy | None) -> list[tuple[Level, Ladder]]:
+    """The ladders, the loudest first."""
+    return [(level, policy.ladder(level)) for level in reversed(Level)] if policy is not None else []
+
+
+def _people(policy: Policy) -> tuple[str, ...]:
+    if not policy.people:
+        return ("nobody",)
+    head = ("name", "Slack", "email", "phone", "language", "zone", "roles")
+    rows = [
+        (
+            person.name,
+            _slack(person),
+            person.email or "-",
+            person.phone or "-",
+            person.locale or "as in Slack",
+            person.zone or "as in Slack",
+            ", ".join(person.roles) or "-",
+        )
+        for person in policy.people.values()
+    ]
+    return _table([head, *rows])
+
+
+def _slack(person: Person) -> str:
+    if person.slack:
+        return ", ".join(person.slack)
+    return "found by email" if person.email else "-"
+
+
+def _ladders(policy: Policy) -> tuple[str, ...]:
+    lines: list[str] = []
+    for level, ladder in _in_order(policy):
+        opens = f", and an incident {level.severity} opens by itself" if level.opens_incident else ""
+        if ladder.steps:
+            lines += [f"{level}{opens}", *_indented(_table(_timeline(ladder)))]
+        else:
+            lines.append(f"{level}: nobody is paged{opens}")
+    return tuple(lines)
+
+
+def _timeline(ladder: Ladder) -> list[tuple[str, str]]:
+    """Each moment of a ladder that nobody answers, as the rules of ``domain.escalation`` make it."""
+    moments = []
+    begins, wait, names = timedelta(0), REPEAT_AFTER, ""
+    for step in ladder.steps:
+        wait, names = step.wait or REPEAT_AFTER, " and ".join(step.tell)
+        moments.append((_after(begins), f"{names} by {_means(step)}"))
+        if step.respond is not None and step.respond < wait:
+            moments.append((_after(begins + step.respond), f"{names} asked again, the card says overdue"))
+        begins += wait
+    moments.append((_after(begins), f"{names} again, and every {_long(wait)} until somebody answers"))
+    return moments
+
+
+def _after(moment: timedelta) -> str:
+    return f"after {_long(moment)}" if moment else "at once"
+
+
+def _means(step: Step) -> str:
+    return ", ".join(
+        SPOKEN[means] if means in SET_UP else f"{SPOKEN[means]} (not set up)" for means in step.by
+    )
+
+
+def _services(policy: Policy) -> tuple[str, ...]:
+    if not policy.services:
+        return ("none: an alert's own label service_name is taken",)
+    rows = [("name", "project", "region", "labels", "owners", "runbook")]
+    for service in policy.services:
+        labels = ", ".join(f"{label}={wanted}" for label, wanted in service.match.items())
+        rows.append(
+            (
+                service.name,
+                service.project or "-",
+                service.region or "-",
+                labels or "(never chosen by labels)",
+                ", ".join(service.owners) or "-",
+                service.runbook or "-",
+            )
+        )
+    return _table(rows)
+
+
+def _levels(policy: Policy) -> tuple[str, ...]:
+    rows = [
+        (str(level), ", ".join(word for word, meant in policy.levels.items() if meant is level))
+        for level in reversed(Level)
+    ]
+    return _table([*rows, ("others", "warning, shown as they came")])
+
+
+def _webhooks(settings: Settings, webhooks: Sequence[str]) -> tuple[str, ...]:
+    ways = []
+    if settings.webhook_password is not None:
+        ways.append(f"Basic as {settings.webhook_user}")
+    if settings.webhook_tokens:
+        many = len(settings.webhook_tokens)
+        ways.append(f"{many} token{'s' if many > 1 else ''} (Bearer or ?auth_token=)")
+    state = " or ".join(ways) or "answers 503: no secret is set"
+    return _table([(f"/webhooks/{sender}", state) for sender in webhooks])
+
+
+def _program(settings: Settings) -> tuple[str, ...]:
+    modes = {
+        "socket": "Socket Mode",
+        "http": f"HTTP at {_address(settings)}/slack/events",
+        None: "not set up",
+    }
+    slack = modes[settings.slack_mode]
+    if settings.slack_api_url != "https://slack.com/api/":
+        slack += f", API at {settings.slack_api_url}"
+    stand_ins = [one for one in (settings.gcp_endpoint, settings.gcp_http_endpoint) if one is not None]
+    return _table(
+        [
+            ("listens on", _address(settings)),
+            ("database", settings.database_shown),
+            ("Slack", slack),
+            ("Google Cloud", f"stand-in at {' and '.join(stand_ins)}" if stand_ins else "the real one"),
+            ("language", f"{settings.locale} in channels"),
+            ("log", f"{settings.log_format}, {settings.log_level} and above"),
+            ("/metrics", "asks for a bearer token" if settings.metrics_token is not None else "open to all"),
+        ]
+    )
+
+
+def _address(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}"
+
+
+def _long(length: timedelta) -> str:
+    """A length as people say it: 5 min, 1 h 30 min."""
+    minutes, seconds = divmod(int(length.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s"))
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Rows in columns as wide as their cells look: a Japanese character takes two places."""
+    from rich.cells import cell_len, set_cell_size  # Only this command needs it.
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return tuple(
+        "  ".join(set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]

@@ -1,0 +1,21 @@
+"""Something happened: a person clicked or a machine called."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from handlers.interpret import interpreters
+from handlers.slack import Desk
+
+if TYPE_CHECKING:
+    from slack_bolt.async_app import AsyncApp
+
+__all__ = ["Desk", "interpreters", "register"]
+
+
+def register(app: "AsyncApp", desk: Desk) -> None:
+    """The table of contents: every command, button and form, and what takes the rest."""
+    from handlers import alerts, incidents, slack
+
+    tables: list[Callable[[AsyncApp, Desk], None]] = [incidents.register, alerts.register, slack.register]
+    for table in tables:
+        table(app, desk)

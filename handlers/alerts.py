@@ -1,0 +1,48 @@
+"""The alert card's buttons."""
+
+from typing import TYPE_CHECKING, Any
+
+from domain.effects import Subject
+from domain.errors import Outage, Refused, Undeliverable
+from domain.views import AlertView
+from handlers.slack import Body, Desk
+from notify.slack import actions
+from notify.slack.views.incidents import declare_form
+
+if TYPE_CHECKING:
+    from slack_bolt.async_app import AsyncAck, AsyncApp
+
+
+def register(app: "AsyncApp", desk: Desk) -> None:
+    """Acknowledge, Resolve, Declare Incident."""
+    app.action(actions.ALERT_ACKNOWLEDGE)(desk.button(_press(desk, actions.ALERT_ACKNOWLEDGE)))
+    app.action(actions.ALERT_RESOLVE)(desk.button(_press(desk, actions.ALERT_RESOLVE)))
+    app.action(actions.ALERT_DECLARE)(desk.button(_open_declare(desk)))
+
+
+def _press(desk: Desk, act: str) -> Any:
+    async def handle(ack: "AsyncAck", body: Body) -> None:
+        value = str(body["actions"][0].get("value") or "")
+        await desk.keep(body, desk.request(body, act, value=value, silent=True))
+        await ack()
+
+    return handle
+
+
+def _open_declare(desk: Desk) -> Any:
+    async def handle(ack: "AsyncAck", body: Body) -> None:
+        subject = Subject.parse(str(body["actions"][0].get("value") or ""))
+        async with desk.world.store.read() as tx:
+            view = await tx.view(subject)
+        if not isinstance(view, AlertView):
+            raise Refused("refused.unknown_alert", number=subject.id)
+        if view.incident is not None and view.incident.is_open:
+            raise Refused("refused.has_incident", number=view.incident.number)
+        form = declare_form(desk.voice(body), view.group.title, view.group.level.severity, subject.key)
+        try:
+            await desk.open_form(body, form)
+        except (Outage, Undeliverable) as error:
+            raise Refused("refused.form", reason=str(error)) from error
+        await ack()
+
+    return handle

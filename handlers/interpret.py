@@ -1,0 +1,95 @@
+"""What a kept delivery means: the table from its kind to its effect, used by the drain."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from domain.effects import Answer, Note, Subject, SubjectKind, Text
+from domain.errors import Refused
+from domain.inbox import Delivery
+from domain.outbox import OPS
+from domain.policy import Severity
+from domain.ports import Tx
+from handlers.requests import KIND, Request
+from handlers.webhooks import SENDERS, Sender
+from notify.slack import actions
+from operations import incidents, signals
+from operations.inbox import Interpreter, Interpreters
+from operations.world import World
+
+Act = Callable[[Tx, World, Request, datetime], Awaitable[Text]]
+
+
+def interpreters() -> Interpreters:
+    """Every kind that may stand in the inbox."""
+    table: dict[str, Interpreter] = {name: _webhook(sender) for name, sender in SENDERS.items()}
+    table[KIND] = _people
+    return table
+
+
+def _webhook(sender: Sender) -> Interpreter:
+    async def interpret(tx: Tx, world: World, deliveries: list[Delivery], at: datetime) -> None:
+        heard = []
+        notes: list[Note] = []
+        for delivery in deliveries:
+            reading = sender.interpret(delivery.body, world.policy)
+            heard += [(signal, delivery.received_at) for signal in reading.signals]
+            said = [("ops.test_received", what) for what in reading.tests]
+            said += [("ops.not_an_alert", what) for what in reading.others]
+            for number, (key, what) in enumerate(said):
+                text = Text(key=key, params={"source": sender.name, "what": what})
+                notes.append(Note(key=f"heard:{delivery.id}:{number}", place=OPS, text=text))
+        await signals.receive(tx, world.policy, heard, at)
+        await tx.say(notes, at)
+
+    return interpret
+
+
+async def _people(tx: Tx, world: World, deliveries: list[Delivery], at: datetime) -> None:
+    for delivery in deliveries:
+        request = Request.model_validate_json(delivery.body)
+        try:
+            text = await ACTS[request.act](tx, world, request, at)
+        except Refused as refusal:
+            text, silent = Text(key=refusal.key, params=refusal.params), False
+        else:
+            silent = request.silent
+        if not silent:
+            answer = Answer(
+                key=f"answer:{delivery.id}",
+                to=request.user_id,
+                channel=request.channel_id or request.user_id,
+                text=text,
+                response_url=request.response_url,
+            )
+            await tx.say([answer], at)
+
+
+async def _acknowledge(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    subject = Subject.parse(request.value) if request.value else (await incidents.the_only_open(tx)).subject
+    return await incidents.acknowledge(tx, subject, request.by, at)
+
+
+async def _resolve(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    subject = Subject.parse(request.value) if request.value else (await incidents.the_only_open(tx)).subject
+    return await incidents.resolve_incident(tx, subject.id, request.text, request.by, at)
+
+
+async def _resolve_alert(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    return await incidents.resolve_alert(tx, Subject.parse(request.value).id, request.by, at)
+
+
+async def _declare(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    subject = Subject.parse(request.value) if request.value else None
+    group_id = subject.id if subject is not None and subject.kind is SubjectKind.ALERT else None
+    severity = Severity(request.severity or "P2")
+    return await incidents.declare(tx, world.policy, request.text, severity, group_id, request.by, at)
+
+
+ACTS: dict[str, Act] = {
+    actions.ALERT_ACKNOWLEDGE: _acknowledge,
+    actions.INCIDENT_ACKNOWLEDGE: _acknowledge,
+    actions.PAGE_ACKNOWLEDGE: _acknowledge,
+    actions.ALERT_RESOLVE: _resolve_alert,
+    actions.RESOLVE_FORM: _resolve,
+    actions.DECLARE_FORM: _declare,
+}

@@ -1,0 +1,39 @@
+"""What a person asked for in Slack, in few words: kept in the inbox before anybody says yes."""
+
+import hashlib
+from typing import Any
+
+from domain.effects import By
+from domain.policy import Value
+
+KIND = "slack"
+"""The inbox kind of every interaction."""
+
+
+class Request(Value):
+    """One interaction that may change state. ``act`` is an id of ``notify.slack.actions``."""
+
+    act: str
+    user_id: str
+    user_name: str
+    team_id: str = ""
+    channel_id: str = ""
+    value: str = ""
+    text: str = ""
+    severity: str = ""
+    response_url: str | None = None
+    silent: bool = False
+
+    @property
+    def by(self) -> By:
+        """The person, as the timeline names them."""
+        return By(id=self.user_id, name=self.user_name)
+
+
+def key_of(body: dict[str, Any]) -> str:
+    """The sender's own id of an interaction: the same bytes again have the same key."""
+    trigger = body.get("trigger_id")
+    if trigger:
+        return f"{KIND}:{trigger}"
+    said = repr(sorted(body.items()))
+    return f"{KIND}:{hashlib.sha256(said.encode('utf-8', 'replace')).hexdigest()[:40]}"

@@ -1,0 +1,230 @@
+"""The desk at which every Slack interaction arrives: commit first, acknowledge after, always answer."""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from domain.effects import Text
+from domain.errors import Outage, Refused, Undeliverable
+from domain.inbox import NewDelivery
+from handlers.requests import KIND, Request, key_of
+from notify.slack.blocks import section
+from notify.slack.chat import SlackChat
+from notify.slack.client import Api
+from notify.texts import Voice, voice
+from operations import inbox
+from operations.world import World
+
+if TYPE_CHECKING:
+    from slack_bolt.async_app import AsyncAck, AsyncApp
+
+log = structlog.get_logger(__name__)
+
+COMMIT_WITHIN = 2.5
+"""Seconds that a commit may take before the person is told that it did not happen in time."""
+
+OPEN_WITHIN = 2.0
+"""Seconds for opening a form: its trigger lives for three."""
+
+Body = dict[str, Any]
+
+
+class NotKept(Exception):
+    """The request could not be committed in time. The person has been told where that was possible."""
+
+
+class Desk:
+    """What a listener needs: the world, Slack for forms and answers, and the running tasks."""
+
+    def __init__(self, world: World, chat: SlackChat, api: Api) -> None:
+        self.world = world
+        self.chat = chat
+        self.api = api
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def voice(self, body: Body) -> Voice:
+        """The language of the person who asks, as far as it is known."""
+        return voice(self.chat.directory.known_locale(_user_id(body)))
+
+    def request(self, body: Body, act: str, **fields: Any) -> Request:
+        """The request of an interaction. Raises ``Refused`` for a stranger from another workspace."""
+        user_id = _user_id(body)
+        team = _team_id(body)
+        ours = self.chat.directory.team_id
+        if ours is not None and team and team != ours:
+            raise Refused("refused.stranger")
+        person = self.chat.directory.person_of(user_id)
+        channel = body.get("channel_id") or (body.get("channel") or {}).get("id") or ""
+        return Request(
+            act=act,
+            user_id=user_id,
+            user_name=person.name if person else _user_name(body),
+            team_id=team,
+            channel_id=channel,
+            response_url=body.get("response_url"),
+            **fields,
+        )
+
+    async def keep(self, body: Body, request: Request) -> None:
+        """Commit a request. When this returns nothing can lose it; raises ``NotKept``."""
+        delivery = NewDelivery(
+            kind=KIND,
+            key=key_of(body),
+            body=request.model_dump_json().encode(),
+            received_at=self.world.clock.now(),
+        )
+        try:
+            async with asyncio.timeout(COMMIT_WITHIN):
+                await inbox.accept(self.world, delivery)
+        except (Outage, TimeoutError) as error:
+            log.exception("slack.not_kept", act=request.act)
+            raise NotKept from error
+
+    async def answer(self, body: Body, text: Text, blocks: list[dict[str, Any]] | None = None) -> None:
+        """Tell the person at once, seen by nobody else; for refusals that need no record."""
+        url = body.get("response_url")
+        said = self.voice(body).say(text)
+        try:
+            if url is not None:
+                message = {"response_type": "ephemeral", "replace_original": False, "text": said}
+                await self.api.respond(url, message | {"blocks": blocks or [section(said)]})
+            else:
+                channel = (body.get("channel") or {}).get("id") or _user_id(body)
+                await self.api.call(
+                    self.api.web.chat_postEphemeral, channel=channel, user=_user_id(body), text=said
+                )
+        except (Outage, Undeliverable) as error:
+            log.warning("slack.answer_failed", error=str(error))
+
+    async def open_form(self, body: Body, view: dict[str, Any]) -> None:
+        """Open a form while the trigger lives. Raises ``Outage`` and ``Undeliverable``."""
+        try:
+            async with asyncio.timeout(OPEN_WITHIN):
+                await self.api.call(self.api.web.views_open, trigger_id=body["trigger_id"], view=view)
+        except TimeoutError as error:
+            raise Outage("no answer from Slack in time") from error
+
+    def later(self, work: Awaitable[None]) -> None:
+        """Go on after the acknowledgement, tracked so that a shutdown waits for it."""
+
+        async def run() -> None:
+            await work
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for what is still running, at most so long."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    def button(self, handle: Callable[["AsyncAck", Body], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """Wrap a button's listener: it is acknowledged only when its effect is certain to come."""
+
+        async def listener(ack: "AsyncAck", body: Body) -> None:
+            try:
+                await handle(ack, body)
+            except Refused as refusal:
+                await ack()
+                self.later(self.answer(body, Text(key=refusal.key, params=refusal.params)))
+            except NotKept:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.4):
+                        await self.answer(body, Text(key="refused.not_kept"))
+                raise
+            except Exception:
+                reference = secrets.token_hex(4)
+                log.exception("slack.listener_failed", reference=reference)
+                await ack()
+                self.later(self.answer(body, Text(key="refused.failed", params={"reference": reference})))
+
+        return listener
+
+    def command(
+        self, handle: Callable[["AsyncAck", Body], Awaitable[None]]
+    ) -> Callable[..., Awaitable[None]]:
+        """Wrap a command's listener: whatever goes wrong is the command's answer."""
+
+        async def listener(ack: "AsyncAck", body: Body) -> None:
+            try:
+                await handle(ack, body)
+            except Refused as refusal:
+                await ack(text=self.voice(body)(refusal.key, **refusal.params))
+            except NotKept:
+                await ack(text=self.voice(body)("refused.not_kept"))
+            except Outage as outage:
+                log.warning("slack.command_failed", error=outage.reason)
+                await ack(text=self.voice(body)("refused.not_kept"))
+            except Exception:
+                reference = secrets.token_hex(4)
+                log.exception("slack.listener_failed", reference=reference)
+                await ack(text=self.voice(body)("refused.failed", reference=reference))
+
+        return listener
+
+    def form(
+        self, handle: Callable[["AsyncAck", Body], Awaitable[None]], block_id: str
+    ) -> Callable[..., Awaitable[None]]:
+        """Wrap a form's listener: a failure stands beside ``block_id`` and what was typed stays."""
+
+        async def listener(ack: "AsyncAck", body: Body) -> None:
+            voice_ = self.voice(body)
+            try:
+                await handle(ack, body)
+            except Refused as refusal:
+                said = voice_.plain(refusal.key, **refusal.params)
+                await ack(response_action="errors", errors={block_id: said[:2000]})
+            except NotKept:
+                await ack(response_action="errors", errors={block_id: voice_.plain("form.not_kept")})
+            except Exception:
+                reference = secrets.token_hex(4)
+                log.exception("slack.listener_failed", reference=reference)
+                said = voice_.plain("refused.failed", reference=reference)
+                await ack(response_action="errors", errors={block_id: said})
+
+        return listener
+
+
+def register(app: "AsyncApp", desk: Desk) -> None:
+    """What nobody else took: told, instead of Bolt's 404."""
+
+    async def unknown_action(ack: "AsyncAck", body: Body) -> None:
+        log.warning("slack.unknown_action", action=(body.get("actions") or [{}])[0].get("action_id"))
+        raise Refused("refused.unknown_action")
+
+    async def unknown_command(ack: "AsyncAck", body: Body) -> None:
+        await ack(text=desk.voice(body)("help.toban"))
+
+    async def unknown_form(ack: "AsyncAck", body: Body) -> None:
+        log.warning("slack.unknown_form", callback=(body.get("view") or {}).get("callback_id"))
+        await ack()
+
+    async def events(body: Body) -> None:
+        log.debug("slack.event", type=(body.get("event") or {}).get("type"))
+
+    anything = re.compile(".*")
+    app.command(anything)(desk.command(unknown_command))
+    app.action(anything)(desk.button(unknown_action))
+    app.view(anything)(unknown_form)
+    app.event(anything)(events)
+
+
+def _user_id(body: Body) -> str:
+    return str(body.get("user_id") or (body.get("user") or {}).get("id") or "")
+
+
+def _user_name(body: Body) -> str:
+    user = body.get("user") or {}
+    return str(body.get("user_name") or user.get("username") or user.get("name") or _user_id(body))
+
+
+def _team_id(body: Body) -> str:
+    user = body.get("user")
+    named = user.get("team_id") if isinstance(user, dict) else None
+    return str(named or body.get("team_id") or (body.get("team") or {}).get("id") or "")

@@ -1,0 +1,54 @@
+"""The machines that may call us: for each its route, how it is understood, and how it is answered."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from domain.policy import Policy
+from handlers.webhooks import alertmanager, cloud_monitoring
+from handlers.webhooks.reading import Reading, Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One kind of sender.
+
+    ``look`` says why a body cannot be understood, cheaply, before it is kept; ``interpret`` says what
+    it means, after. ``accepted`` and ``unreadable`` are the HTTP answers once it is committed: 202
+    where a refusal would only be repeated, 400 where the sender shows it to its operator.
+    ``retry_after`` tells whether a 503 names the seconds to wait.
+    """
+
+    name: str
+    route: str
+    look: Callable[[bytes], str | None]
+    interpret: Callable[[bytes, Policy], Reading]
+    accepted: int
+    unreadable: int
+    retry_after: bool
+
+
+SENDERS: dict[str, Sender] = {
+    sender.name: sender
+    for sender in (
+        Sender(
+            name=cloud_monitoring.SOURCE,
+            route="/webhooks/cloud-monitoring",
+            look=cloud_monitoring.look,
+            interpret=cloud_monitoring.interpret,
+            accepted=200,
+            unreadable=202,
+            retry_after=False,
+        ),
+        Sender(
+            name=alertmanager.SOURCE,
+            route="/webhooks/alertmanager",
+            look=alertmanager.look,
+            interpret=alertmanager.interpret,
+            accepted=200,
+            unreadable=400,
+            retry_after=True,
+        ),
+    )
+}
+
+__all__ = ["SENDERS", "Reading", "Sender", "Unreadable"]

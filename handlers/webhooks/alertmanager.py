@@ -1,0 +1,193 @@
+"""Understands Alertmanager's webhook (version 4), and with it Grafana's, which is a superset.
+
+Format: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config. One body is one
+group; each of its alerts says for itself whether it fires.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from domain.alerts import Signal, group_key
+from domain.policy import Level, Policy
+from handlers.webhooks.reading import (
+    TEXT_LIMIT,
+    VALUE_LIMIT,
+    Reading,
+    ServiceFinder,
+    Unreadable,
+    clean,
+    clean_labels,
+    https_link,
+    line,
+    loudness,
+    moment,
+    name,
+    read,
+    runbook,
+    table,
+)
+
+SOURCE = "alertmanager"
+
+ALERTS_LIMIT = 1000
+"""Alerts taken of one body; the rest is counted as omitted, like what the sender truncated."""
+
+
+def look(body: bytes) -> str | None:
+    """Why the body cannot be understood; ``None`` where it can."""
+    try:
+        _shape(read(body))
+    except Unreadable as unreadable:
+        return unreadable.reason
+    return None
+
+
+def interpret(body: bytes, policy: Policy) -> Reading:
+    """What the body says. Raises ``Unreadable`` exactly where ``look`` has a reason."""
+    sent = read(body)
+    _shape(sent)
+    alerts = sent["alerts"]
+    if not alerts:
+        return Reading(others=(f"An Alertmanager notification without alerts ({line(sent['groupKey'])})",))
+    shared = _shared(sent, policy)
+    taken = (alert for alert in alerts[:ALERTS_LIMIT] if type(alert) is dict)
+    return Reading(signals=tuple(_signal(alert, shared) for alert in taken))
+
+
+def _shape(sent: dict[str, Any]) -> None:
+    alerts = sent.get("alerts")
+    if type(alerts) is not list:
+        raise Unreadable("no list of alerts")
+    if not name(sent.get("groupKey")):
+        raise Unreadable("no groupKey")
+    if alerts and not any(type(alert) is dict for alert in alerts[:ALERTS_LIMIT]):
+        raise Unreadable("none of its alerts is an object")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all alerts of a body have in common, worked out once. Each alert is a copy of ``pattern``."""
+
+    policy: Policy
+    finder: ServiceFinder
+    parts: tuple[str, str, str]
+    name: str
+    over: bool
+    url: str | None
+    labels: dict[str, Any]
+    annotations: dict[str, Any]
+    pattern: Signal
+
+
+def _shared(sent: dict[str, Any], policy: Policy) -> _Shared:
+    address = sent.get("externalURL")
+    parts = (name(address), name(sent.get("receiver")), name(sent.get("groupKey")))
+    common = table(sent.get("commonLabels"))
+    alerts = sent["alerts"]
+    taken = sum(type(alert) is dict for alert in alerts[:ALERTS_LIMIT])
+    pattern = Signal(
+        source=SOURCE,
+        identity="",
+        group_key=group_key(SOURCE, *parts),
+        firing=True,
+        level=Level.WARNING,
+        title="",
+        reusable=True,
+        omitted=_count(sent.get("truncatedAlerts")) + len(alerts) - taken,
+    )
+    return _Shared(
+        policy=policy,
+        finder=ServiceFinder(policy),
+        parts=parts,
+        name=line(table(sent.get("groupLabels")).get("alertname")) or line(common.get("alertname")),
+        over=line(sent.get("status")).casefold() == "resolved",
+        url=https_link(address),
+        labels=common,
+        annotations=table(sent.get("commonAnnotations")),
+        pattern=pattern,
+    )
+
+
+def _count(value: object) -> int:
+    return min(value, 1_000_000) if type(value) is int and value > 0 else 0
+
+
+def _signal(alert: dict[str, Any], shared: _Shared) -> Signal:
+    """One alert. The copy is not validated again: every value here is made well-typed by ``reading``."""
+    labels = clean_labels(alert.get("labels") or shared.labels)
+    notes = table(alert.get("annotations")) or shared.annotations
+    service = shared.finder.service(labels)
+    level, raw = loudness(shared.policy, labels.get("level"), labels.get("severity"))
+    firing = _is_firing(alert, shared)
+    title, summary = _texts(notes, labels, shared)
+    return shared.pattern.model_copy(
+        update={
+            "identity": f"{SOURCE}:{_identity(alert, shared)}",
+            "firing": firing,
+            "level": level,
+            "raw_level": raw,
+            "title": title,
+            "summary": summary,
+            "service": service,
+            "labels": labels,
+            "url": _link(alert) or shared.url,
+            "runbook": runbook(shared.policy, service, (notes.get("runbook_url"), notes.get("runbook"))),
+            "value": _value(alert, notes),
+            "started_at": moment(alert.get("startsAt")),
+            "ended_at": None if firing else moment(alert.get("endsAt")),
+        }
+    )
+
+
+def _identity(alert: dict[str, Any], shared: _Shared) -> str:
+    """One alert from its start to its end: what the sender calls it, and when it began."""
+    called = name(alert.get("fingerprint"))
+    if not called:
+        labels = table(alert.get("labels"))
+        written = "\x1e".join(f"{key}\x1d{labels[key]!r}" for key in sorted(labels))
+        called = hashlib.sha256(written.encode("utf-8", "replace")).hexdigest()
+    return group_key(*shared.parts, called, name(alert.get("startsAt")))
+
+
+def _is_firing(alert: dict[str, Any], shared: _Shared) -> bool:
+    """Each alert speaks for itself: a firing group may hold resolved ones.
+
+    One with an unknown word fires unless the whole group is said to be resolved: an alert too many
+    is seen, one too few is not.
+    """
+    status = alert.get("status")
+    if status == "firing":
+        return True
+    said = line(status, 40).casefold()
+    return not (said == "resolved" or (said != "firing" and shared.over))
+
+
+def _texts(notes: dict[str, Any], labels: dict[str, str], shared: _Shared) -> tuple[str, str]:
+    """The title and what is said below it; no annotation is shown twice, and none is lost."""
+    titled, short = line(notes.get("title")), line(notes.get("summary"))
+    long = clean(notes.get("description") or notes.get("message"), TEXT_LIMIT).strip()
+    if titled and short and titled != short and not long:
+        long = clean(notes.get("summary"), TEXT_LIMIT).strip()
+    title = titled or short or labels.get("alertname") or shared.name or "Alertmanager alert"
+    return line(title), long
+
+
+def _link(alert: dict[str, Any]) -> str | None:
+    """Where the alert can be looked at; the last two are Grafana's."""
+    return (
+        https_link(alert.get("generatorURL"))
+        or https_link(alert.get("dashboardURL"))
+        or https_link(alert.get("panelURL"))
+    )
+
+
+def _value(alert: dict[str, Any], notes: dict[str, Any]) -> str | None:
+    """The annotation ``value``, or Grafana's ``values`` by the letters of its queries."""
+    told = line(notes.get("value"), VALUE_LIMIT)
+    if told:
+        return told
+    values = clean_labels(alert.get("values"), VALUE_LIMIT, 10)
+    if not values:
+        return None
+    return line(", ".join(f"{key}={value}" for key, value in values.items()), VALUE_LIMIT) or None

@@ -1,0 +1,1 @@
+"""Slack: cards, pages, modals, and the client that sends them."""

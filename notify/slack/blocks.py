@@ -1,0 +1,130 @@
+"""Block Kit by small functions that keep its limits (facts/slack.md §2.1)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from notify.slack.escape import clamp, paragraph, plain
+
+Block = dict[str, Any]
+
+
+def header(text: str) -> Block:
+    """One line in large letters; plain text, at most 150 characters."""
+    return {"type": "header", "text": {"type": "plain_text", "text": plain(text, 150), "emoji": True}}
+
+
+def section(mrkdwn: str) -> Block:
+    """Our own markup, with what came from outside escaped already."""
+    return {"type": "section", "text": {"type": "mrkdwn", "text": clamp(mrkdwn, 3000), "verbatim": True}}
+
+
+def said(text: str, limit: int = 1500) -> Block:
+    """Text from outside, as it is, without any markup."""
+    return {"type": "section", "text": {"type": "plain_text", "text": paragraph(text, limit), "emoji": False}}
+
+
+def fields(pairs: Iterable[tuple[str, str]]) -> Block:
+    """Name and value pairs in two columns; at most ten."""
+    shown = [
+        {"type": "mrkdwn", "text": clamp(f"*{name}*\n{value}", 2000), "verbatim": True}
+        for name, value in pairs
+    ]
+    return {"type": "section", "fields": shown[:10]}
+
+
+def context(*lines: str) -> Block:
+    """Small print; at most ten lines."""
+    return {
+        "type": "context",
+        "elements": [{"type": "mrkdwn", "text": clamp(text, 2000), "verbatim": True} for text in lines[:10]],
+    }
+
+
+def actions(*buttons: Block) -> Block:
+    """A row of buttons."""
+    return {"type": "actions", "elements": list(buttons)}
+
+
+def button(
+    text: str,
+    action_id: str,
+    value: str,
+    *,
+    style: str | None = None,
+    confirm: Block | None = None,
+    label: str | None = None,
+) -> Block:
+    """One button; ``danger`` only with a ``confirm``."""
+    made: Block = {
+        "type": "button",
+        "text": {"type": "plain_text", "text": plain(text, 75)},
+        "action_id": action_id,
+        "value": value,
+    }
+    if style is not None:
+        made["style"] = style
+    if confirm is not None:
+        made["confirm"] = confirm
+    if label is not None:
+        made["accessibility_label"] = plain(label, 75)
+    return made
+
+
+def confirm(title: str, text: str, yes: str, no: str) -> Block:
+    """The question before a click counts."""
+    return {
+        "title": {"type": "plain_text", "text": plain(title, 100)},
+        "text": {"type": "plain_text", "text": plain(text, 300)},
+        "confirm": {"type": "plain_text", "text": plain(yes, 30)},
+        "deny": {"type": "plain_text", "text": plain(no, 30)},
+    }
+
+
+def text_input(
+    block_id: str,
+    label: str,
+    *,
+    multiline: bool = False,
+    initial: str | None = None,
+    hint: str | None = None,
+    max_length: int = 3000,
+    optional: bool = False,
+) -> Block:
+    """A line or a box to write in; its action id is ``value``."""
+    element: Block = {
+        "type": "plain_text_input",
+        "action_id": "value",
+        "multiline": multiline,
+        "max_length": max_length,
+        "focus_on_load": False,
+    }
+    if initial:
+        element["initial_value"] = clamp(initial, max_length)
+    made: Block = {
+        "type": "input",
+        "block_id": block_id,
+        "label": {"type": "plain_text", "text": plain(label, 2000)},
+        "element": element,
+        "optional": optional,
+    }
+    if hint:
+        made["hint"] = {"type": "plain_text", "text": plain(hint, 2000)}
+    return made
+
+
+def select(block_id: str, label: str, options: Iterable[tuple[str, str]], initial: str) -> Block:
+    """A choice of one, from (value, text) pairs."""
+    made = [
+        {"text": {"type": "plain_text", "text": plain(text, 75)}, "value": value} for value, text in options
+    ]
+    return {
+        "type": "input",
+        "block_id": block_id,
+        "label": {"type": "plain_text", "text": plain(label, 2000)},
+        "element": {
+            "type": "static_select",
+            "action_id": "value",
+            "options": made,
+            "initial_option": next(option for option in made if option["value"] == initial),
+        },
+    }

@@ -1,0 +1,1 @@
+"""What each card looks like, one feature a file."""

@@ -1,0 +1,165 @@
+"""The card of an alert group: one message that changes in place."""
+
+from domain.alerts import AlertGroup, AlertStatus
+from domain.outbox import Rendered
+from domain.policy import Level
+from domain.views import AlertView
+from notify.slack import actions
+from notify.slack.blocks import Block, button, confirm, context, fields, header, said, section
+from notify.slack.blocks import actions as row
+from notify.slack.cards.ladder import ladder_lines
+from notify.slack.escape import line
+from notify.slack.links import Links
+from notify.texts import Voice
+
+MARK = {
+    Level.INFO: ":large_blue_circle:",
+    Level.WARNING: ":large_yellow_circle:",
+    Level.CRITICAL: ":red_circle:",
+    Level.EMERGENCY: ":rotating_light:",
+}
+
+
+def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
+    """What happened first, then what it is, then who is on it, then what can be done."""
+    group = view.group
+    blocks: list[Block] = [header(f"{_mark(group)} {_state(voice, group)} · {group.title}")]
+    if group.summary.strip():
+        blocks.append(said(group.summary))
+    blocks.append(fields(_facts(voice, view, links)))
+    more = _more(voice, view)
+    if more:
+        blocks.append(section(more))
+    small = [
+        *_outcome(voice, group),
+        *ladder_lines(voice, view.escalation if group.is_open else None, view.pages),
+    ]
+    small += _links(voice, group, links)
+    if small:
+        blocks.append(context(*small))
+    buttons = _buttons(voice, view)
+    if buttons:
+        blocks.append(row(*buttons))
+    text = voice("alert.fallback", state=_state(voice, group), title=group.title)
+    if group.status is AlertStatus.FIRING:
+        text = voice("alert.fallback_firing", state=_state(voice, group), title=group.title)
+    return Rendered(text=text, blocks=blocks)
+
+
+def _mark(group: AlertGroup) -> str:
+    match group.status:
+        case AlertStatus.FIRING:
+            return MARK[group.level]
+        case AlertStatus.ACKNOWLEDGED:
+            return ":eyes:"
+        case AlertStatus.RESOLVED:
+            return ":white_check_mark:"
+
+
+def _state(voice: Voice, group: AlertGroup) -> str:
+    if group.status is AlertStatus.FIRING:
+        return voice.plain_word("level", group.level.value)
+    return voice.plain_word("status", group.status.value)
+
+
+def _facts(voice: Voice, view: AlertView, links: Links) -> list[tuple[str, str]]:
+    group = view.group
+    facts = [
+        (voice("field.level"), voice.word("level", group.level.value) + _raw(group)),
+        (voice("field.service"), line(group.service or "—")),
+    ]
+    if group.value:
+        shown = (
+            voice("alert.value", value=group.value, threshold=group.threshold) if group.threshold else None
+        )
+        facts.append((voice("field.value"), shown or line(group.value)))
+    facts.append((voice("field.since"), voice("show.when", at=int(group.opened_at.timestamp()))))
+    if group.total > 1 or group.omitted:
+        key = "alert.count_more" if group.omitted else "alert.count"
+        facts.append(
+            (voice("field.alerts"), voice(key, firing=group.firing, total=group.total, more=group.omitted))
+        )
+    if group.fires > 1:
+        facts.append((voice("field.fires"), voice("alert.fires", times=group.fires)))
+    if view.incident is not None:
+        incident = view.incident
+        name = f"{incident.number} ({incident.severity.value}, {voice.word('status', incident.status.value)})"
+        facts.append((voice("field.incident"), links.message(view.incident_at, name)))
+    return facts
+
+
+def _raw(group: AlertGroup) -> str:
+    """The sender's own word, where it is another one."""
+    raw = (group.raw_level or "").strip()
+    return f" ({line(raw, 40)})" if raw and raw.casefold() != group.level.value else ""
+
+
+def _more(voice: Voice, view: AlertView) -> str:
+    """The alerts by name, where there is more than one."""
+    if view.group.total < 2 or not view.firing:
+        return ""
+    shown = [f"• {line(_name(alert.title, alert.labels), 200)}" for alert in view.firing]
+    left = view.group.firing - len(view.firing) + view.group.omitted
+    if left > 0:
+        shown.append(voice("alert.and_more", count=left))
+    return "\n".join(shown)
+
+
+def _name(title: str, labels: dict[str, str]) -> str:
+    for key in ("instance", "instance_name", "pod", "host", "revision_name"):
+        if labels.get(key):
+            return f"{title} ({labels[key]})"
+    return title
+
+
+def _outcome(voice: Voice, group: AlertGroup) -> list[str]:
+    if group.status is AlertStatus.RESOLVED:
+        at = int((group.resolved_at or group.changed_at).timestamp())
+        if group.resolved_by is not None:
+            return [voice("outcome.resolved_by", who=group.resolved_by.name, at=at)]
+        return [voice("outcome.recovered" if group.recovered else "outcome.closed_not_recovered", at=at)]
+    if group.acknowledged_by is not None and group.acknowledged_at is not None:
+        at = int(group.acknowledged_at.timestamp())
+        return [voice("outcome.acknowledged", who=group.acknowledged_by.name, at=at)]
+    return []
+
+
+def _links(voice: Voice, group: AlertGroup, links: Links) -> list[str]:
+    found = [
+        link
+        for link in (
+            links.outside(group.url, voice("link.source")),
+            links.outside(group.runbook, voice("link.runbook")),
+        )
+        if link
+    ]
+    return [" · ".join(found)] if found else []
+
+
+def _buttons(voice: Voice, view: AlertView) -> list[Block]:
+    group = view.group
+    if not group.is_open:
+        return []
+    value = group.subject.key
+    made: list[Block] = []
+    if group.status is AlertStatus.FIRING:
+        label = voice.plain("button.acknowledge_label", what=group.title)
+        made.append(
+            button(
+                voice.plain("button.acknowledge"),
+                actions.ALERT_ACKNOWLEDGE,
+                value,
+                style="primary",
+                label=label,
+            )
+        )
+    sure = confirm(
+        voice.plain("confirm.resolve_title"),
+        voice.plain("confirm.resolve_text"),
+        voice.plain("button.resolve"),
+        voice.plain("button.cancel"),
+    )
+    made.append(button(voice.plain("button.resolve"), actions.ALERT_RESOLVE, value, confirm=sure))
+    if view.incident is None or not view.incident.is_open:
+        made.append(button(voice.plain("button.declare"), actions.ALERT_DECLARE, value))
+    return made

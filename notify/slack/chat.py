@@ -1,0 +1,151 @@
+"""Renders what is to be said and speaks it in Slack: the port ``Chat``."""
+
+from datetime import timedelta
+from typing import Any, assert_never
+
+from domain.effects import Text
+from domain.errors import Undeliverable
+from domain.outbox import Letter, Rendered
+from domain.views import AlertView, IncidentView, PageView, Posted, View
+from notify.slack.blocks import section
+from notify.slack.cards.alerts import alert_card
+from notify.slack.cards.incidents import incident_card
+from notify.slack.cards.pages import page_card
+from notify.slack.client import Api
+from notify.slack.directory import Directory
+from notify.slack.escape import clamp
+from notify.slack.limits import MESSAGE_TEXT, check_message
+from notify.slack.links import Links
+from notify.texts import Voice, voice
+
+EVENT_TYPE = "toban_message"
+"""The ``metadata.event_type`` of our messages; the payload carries the outbox key."""
+
+LOOK_BACK = timedelta(seconds=60)
+"""A message may carry a time somewhat before the moment at which we wrote it down."""
+
+PAGES_LOOKED_AT = 10
+"""Pages of 200 messages that are searched for our own one."""
+
+SLACK_RESPONSE = "https://hooks.slack.com/"
+
+
+class SlackChat:
+    """One workspace. ``api_origin`` is where ``response_url`` may point besides Slack's own host."""
+
+    def __init__(self, api: Api, directory: Directory, api_origin: str | None = None) -> None:
+        self._api = api
+        self.directory = directory
+        self._response_hosts = [SLACK_RESPONSE, *([f"{api_origin.rstrip('/')}/"] if api_origin else [])]
+
+    def render(self, letter: Letter, content: View | Text, locale: str) -> Rendered:
+        """The message in a language, within Slack's limits. Raises ``BadBlocks``, ``MissingText``."""
+        rendered = render(voice(locale), content, Links(self.directory.team_url))
+        shown = rendered.model_copy(update={"text": clamp(rendered.text, MESSAGE_TEXT)})
+        check_message(shown.text, shown.blocks)
+        return shown
+
+    async def locale(self, place: str) -> str:
+        """The language of a channel or a person."""
+        return await self.directory.locale(place)
+
+    async def post(self, letter: Letter, message: Rendered) -> Posted:
+        """Post a message that carries its key, so that it can be found again."""
+        channel, thread_ts = await self._where(letter)
+        params: dict[str, Any] = {"thread_ts": thread_ts} if thread_ts else {}
+        try:
+            answer = await self._api.call(
+                self._api.web.chat_postMessage,
+                channel=channel,
+                text=message.text,
+                blocks=message.blocks or None,
+                metadata={"event_type": EVENT_TYPE, "event_payload": {"key": letter.key}},
+                unfurl_links=False,
+                unfurl_media=False,
+                **params,
+            )
+        except Undeliverable as refusal:
+            if refusal.homeless:
+                self.directory.forget(letter.place)
+            raise
+        return Posted(channel_id=answer.get("channel", channel), ts=answer["ts"], thread_ts=thread_ts)
+
+    async def edit(self, letter: Letter, posted: Posted, message: Rendered) -> Posted:
+        """Change a message where it stands; its metadata stays."""
+        await self._api.call(
+            self._api.web.chat_update,
+            channel=posted.channel_id,
+            ts=posted.ts,
+            text=message.text,
+            blocks=message.blocks or [],
+        )
+        return posted
+
+    async def answer(self, letter: Letter, message: Rendered) -> None:
+        """Through the request's own address, which works wherever it was made; else ephemerally."""
+        url = letter.response_url
+        if url is not None and any(url.startswith(host) for host in self._response_hosts):
+            body = {"response_type": "ephemeral", "replace_original": False, "text": message.text}
+            await self._api.respond(url, body | ({"blocks": message.blocks} if message.blocks else {}))
+            return
+        if letter.thread is None or letter.to is None:
+            raise Undeliverable("no way to answer")
+        await self._api.call(
+            self._api.web.chat_postEphemeral,
+            channel=letter.thread.channel_id,
+            user=letter.to,
+            text=message.text,
+            blocks=message.blocks or None,
+        )
+
+    async def find(self, letter: Letter) -> list[Posted]:
+        """Our messages with this letter's key, oldest first."""
+        channel, thread_ts = await self._where(letter)
+        if letter.posted is not None:
+            channel, thread_ts = letter.posted.channel_id, letter.posted.thread_ts
+        oldest = f"{(letter.created_at - LOOK_BACK).timestamp():.6f}"
+        params: dict[str, Any] = {"channel": channel, "include_all_metadata": True, "limit": 200}
+        params |= {"ts": thread_ts} if thread_ts else {"oldest": oldest}
+        method = self._api.web.conversations_replies if thread_ts else self._api.web.conversations_history
+        found: list[Posted] = []
+        for _ in range(PAGES_LOOKED_AT):
+            answer = await self._api.call(method, **params)
+            for message in answer.get("messages", []):
+                payload = (message.get("metadata") or {}).get("event_payload") or {}
+                if payload.get("key") == letter.key:
+                    found.append(Posted(channel_id=channel, ts=message["ts"], thread_ts=thread_ts))
+            cursor = (answer.get("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                break
+            params["cursor"] = cursor
+        return sorted(found, key=lambda posted: posted.ts)
+
+    async def delete(self, posted: Posted) -> None:
+        """Take one of our messages back; one that is gone already is no fault."""
+        try:
+            await self._api.call(self._api.web.chat_delete, channel=posted.channel_id, ts=posted.ts)
+        except Undeliverable as refusal:
+            if not refusal.gone:
+                raise
+
+    async def _where(self, letter: Letter) -> tuple[str, str | None]:
+        """The conversation, and the thread's root where there is one."""
+        if letter.thread is not None and letter.thread.ts:
+            return letter.thread.channel_id, letter.thread.thread_ts or letter.thread.ts
+        return await self.directory.channel(letter.place), None
+
+
+def render(voice_: Voice, content: View | Text, links: Links) -> Rendered:
+    """What to say, as Block Kit and fallback text."""
+    match content:
+        case AlertView():
+            return alert_card(voice_, content, links)
+        case IncidentView():
+            return incident_card(voice_, content, links)
+        case PageView():
+            return page_card(voice_, content, links)
+        case Text():
+            text = voice_.say(content)
+            return Rendered(text=text, blocks=[section(text)])
+        case other:
+            assert_never(other)

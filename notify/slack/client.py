@@ -1,0 +1,106 @@
+"""Calls Slack's Web API and says what a failure means: later, unknown, gone, homeless, refused."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from domain.errors import Outage, Undeliverable
+from domain.outbox import CALL_TIMEOUT
+
+GONE = frozenset({"message_not_found", "thread_not_found", "cant_update_message", "edit_window_closed"})
+HOMELESS = frozenset(
+    {
+        "channel_not_found",
+        "is_archived",
+        "not_in_channel",
+        "restricted_action",
+        "restricted_action_read_only_channel",
+        "restricted_action_thread_locked",
+        "restricted_action_thread_only_channel",
+        "restricted_action_non_threadable_channel",
+    }
+)
+PASSING = frozenset(
+    {"ratelimited", "rate_limited", "service_unavailable", "team_added_to_org", "accesslimited"}
+)
+UNKNOWN = frozenset({"internal_error", "fatal_error", "request_timeout"})
+OURS = frozenset({"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"})
+"""The token is at fault, not the message: it is sent as soon as somebody has mended that."""
+
+ALREADY = frozenset({"already_in_channel", "message_already_deleted"})
+
+
+class Api:
+    """One workspace, one shared session, no blind retries: the outbox decides what is tried again.
+
+    ``base_url`` ends in ``/api/``. ``health`` is the newest failure, or ``None`` after a success.
+    """
+
+    def __init__(self, token: str, base_url: str, session: aiohttp.ClientSession) -> None:
+        self.web = AsyncWebClient(
+            token=token,
+            base_url=base_url,
+            session=session,
+            timeout=int(CALL_TIMEOUT.total_seconds()),
+            retry_handlers=[],
+        )
+        self._session = session
+        self.health: str | None = "not spoken to yet"
+
+    async def call(self, method: Callable[..., Awaitable[Any]], **params: Any) -> dict[str, Any]:
+        """The answer of a method of ``self.web``. Raises ``Outage`` and ``Undeliverable``."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT.total_seconds()):
+                answer = await method(**params)
+        except SlackApiError as error:
+            raise self._meaning(error) from error
+        except aiohttp.ClientConnectorError as error:
+            raise self._out(f"no connection to Slack: {error.strerror or error}", unknown=False) from error
+        except (TimeoutError, aiohttp.ClientError, SlackClientError, ConnectionError, ValueError) as error:
+            raise self._out(f"no answer from Slack: {type(error).__name__}", unknown=True) from error
+        self.health = None
+        found: dict[str, Any] = answer.data if isinstance(answer.data, dict) else {}
+        return found
+
+    def _meaning(self, error: SlackApiError) -> Exception:
+        response = error.response
+        status = int(getattr(response, "status_code", 200) or 200)
+        data = getattr(response, "data", None)
+        code = str(data.get("error") or "") if isinstance(data, dict) else ""
+        if status == 429 or code in PASSING:
+            headers = getattr(response, "headers", None) or {}
+            raw = headers.get("Retry-After") or headers.get("retry-after") or "30"
+            seconds = float(raw) if str(raw).isdigit() else 30.0
+            self.health = f"rate limited for {seconds:.0f} s"
+            return Outage(f"slack: {code or status}", retry_after=seconds)
+        if status >= 500 or code in UNKNOWN or not code:
+            return self._out(f"slack: {code or status}", unknown=True)
+        if code in OURS:
+            return self._out(f"slack: {code}", unknown=False)
+        self.health = None
+        return Undeliverable(code, gone=code in GONE, homeless=code in HOMELESS)
+
+    def _out(self, reason: str, *, unknown: bool) -> Outage:
+        self.health = reason
+        return Outage(reason, unknown=unknown)
+
+    async def respond(self, url: str, message: dict[str, Any]) -> None:
+        """Use a request's own ``response_url``. Raises ``Outage`` and ``Undeliverable``."""
+        try:
+            timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT.total_seconds())
+            body = json.dumps(message)
+            headers = {"Content-Type": "application/json; charset=utf-8"}
+            sent = self._session.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
+            async with sent as answer:
+                status = answer.status
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise Outage(f"no answer from Slack: {type(error).__name__}") from error
+        if status == 429 or status >= 500:
+            raise Outage(f"slack: response_url {status}", retry_after=5.0)
+        if status != 200:
+            raise Undeliverable(f"response_url {status}")

@@ -1,0 +1,141 @@
+"""Every text that a person sees, by key, in every language; compiled into memory at the start."""
+
+import string
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from domain.effects import Text
+from notify.slack.escape import line, mrkdwn, plain
+
+LOCALES = ("en", "ja")
+HERE = Path(__file__).parent
+
+
+class MissingText(KeyError):
+    """A key that a catalogue does not have, or a parameter that its message needs."""
+
+
+@cache
+def catalogue(locale: str) -> Mapping[str, str]:
+    """All messages of a language. Raises ``MissingText`` for an empty or fuzzy one."""
+    from babel.messages.pofile import read_po
+
+    with (HERE / f"{locale}.po").open("rb") as file:
+        found = read_po(file, locale=locale, abort_invalid=True)
+    messages: dict[str, str] = {}
+    for message in found:
+        if not message.id:
+            continue
+        if not message.string or message.fuzzy:
+            raise MissingText(f"{locale}: {message.id}")
+        messages[str(message.id)] = str(message.string)
+    return messages
+
+
+def language(locale: str | None, default: str = "en") -> str:
+    """The catalogue for a Slack locale such as ``ja-JP``; the default for a language we do not speak."""
+    short = (locale or "").replace("_", "-").split("-")[0].casefold()
+    return short if short in LOCALES else default
+
+
+class _Formatter(string.Formatter):
+    """``{at:time}`` and the like: the message says how a parameter is shown, and all is escaped once."""
+
+    def __init__(self, voice: "Voice", *, markup: bool) -> None:
+        self._voice = voice
+        self._markup = markup
+
+    def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if key not in kwargs:
+            raise MissingText(f"parameter {key}")
+        return kwargs[str(key)]
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if not self._markup:
+            return self._plain(value, format_spec)
+        match format_spec:
+            case "time":
+                return moment(int(value), "{time}")
+            case "when":
+                return moment(int(value), "{date_short_pretty} {time}")
+            case "people":
+                return self._voice.people(value)
+            case "person":
+                return line(str(value), 80)
+            case "level" | "severity" | "status" | "means" | "place":
+                return self._voice.word(format_spec, str(value))
+            case "long":
+                return mrkdwn(str(value), 2000)
+            case "markup":
+                return str(value)
+            case "":
+                return line(str(value), 200)
+            case other:
+                raise MissingText(f"format {other}")
+
+    def _plain(self, value: Any, format_spec: str) -> str:
+        if format_spec in {"level", "severity", "status", "means", "place"}:
+            return self._voice.plain_word(format_spec, str(value))
+        if format_spec == "people":
+            return ", ".join(str(name) for name in value)
+        return plain(str(value), 200)
+
+
+class Voice:
+    """One language."""
+
+    def __init__(self, locale: str) -> None:
+        self.locale = locale
+        self._messages = catalogue(locale)
+        self._formatter = _Formatter(self, markup=True)
+        self._plain = _Formatter(self, markup=False)
+
+    def __call__(self, key: str, **params: Any) -> str:
+        """The message as Slack markup, its parameters escaped. Raises ``MissingText``."""
+        try:
+            message = self._messages[key]
+        except KeyError:
+            raise MissingText(f"{self.locale}: {key}") from None
+        return self._formatter.vformat(message, (), params)
+
+    def plain(self, key: str, **params: Any) -> str:
+        """The message for a ``plain_text`` object, which knows no markup and needs no escape."""
+        try:
+            message = self._messages[key]
+        except KeyError:
+            raise MissingText(f"{self.locale}: {key}") from None
+        return self._plain.vformat(message, (), params)
+
+    def plain_word(self, kind: str, value: str) -> str:
+        """``word`` without markup."""
+        return self._messages.get(f"{kind}.{value}", plain(value, 60))
+
+    def say(self, text: Text) -> str:
+        """The same for a text that was stored."""
+        return self(text.key, **text.params)
+
+    def word(self, kind: str, value: str) -> str:
+        """The word for one of our own closed values: ``level.critical``."""
+        message = self._messages.get(f"{kind}.{value}")
+        return message if message is not None else line(value, 60)
+
+    def people(self, names: Sequence[str]) -> str:
+        """Several names, as a list in this language."""
+        joint = self._messages["list.separator"].replace("␣", " ")
+        return joint.join(line(name, 80) for name in names)
+
+
+@cache
+def voice(locale: str) -> Voice:
+    """The voice of a language, made once."""
+    return Voice(locale)
+
+
+def moment(seconds: int, form: str) -> str:
+    """A time that each reader sees in their own zone; UTC where it cannot be shown so."""
+    at = datetime.fromtimestamp(seconds, UTC)
+    fallback = at.strftime("%Y-%m-%d %H:%M UTC")
+    return f"<!date^{seconds}^{form}|{fallback}>"

@@ -1,0 +1,20 @@
+"""What is counted, by fixed labels only: no ids, no names, no text from outside."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+accepted = Counter("toban_inbox_accepted_total", "Deliveries committed to the inbox.", ["kind"])
+refused = Counter("toban_inbox_refused_total", "Deliveries not accepted.", ["kind", "code"])
+drained = Counter("toban_inbox_drained_total", "Deliveries that had their effect.")
+quarantined = Counter("toban_inbox_quarantined_total", "Deliveries that could not be understood.", ["kind"])
+signals = Counter("toban_signals_total", "Signals by what they meant.", ["reason"])
+incidents = Counter("toban_incidents_opened_total", "Incidents opened.", ["severity", "by"])
+pages = Counter("toban_pages_total", "Attempts to reach a person.", ["means", "status"])
+sent = Counter("toban_outbox_attempts_total", "Messages by what an attempt came to.", ["kind", "outcome"])
+delay = Histogram(
+    "toban_outbox_first_send_seconds",
+    "From a message's commit to its first appearance in Slack.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+oldest_delivery = Gauge("toban_inbox_oldest_seconds", "Age of the oldest delivery that waits for the drain.")
+oldest_message = Gauge("toban_outbox_oldest_seconds", "Age of the oldest message that waits to be sent.")
+ticks = Counter("toban_job_ticks_total", "Turns of each loop.", ["job", "outcome"])

@@ -1,0 +1,112 @@
+"""Accepting what comes in, and turning it into what it means, batch by batch."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from itertools import groupby
+
+import structlog
+
+from domain.effects import Note, Text
+from domain.errors import Outage
+from domain.inbox import Delivery, NewDelivery
+from domain.outbox import OPS
+from domain.ports import Tx
+from operations import counters
+from operations.world import World
+
+log = structlog.get_logger(__name__)
+
+LIMIT = 200
+"""Deliveries in one transaction of the drain."""
+
+BUDGET = 128 * 1024
+"""Bytes in one transaction of the drain: a burst of big requests must not keep the door waiting."""
+
+Interpreter = Callable[[Tx, World, list[Delivery], datetime], Awaitable[None]]
+"""Gives deliveries of one kind their effect, inside the drain's transaction."""
+
+Interpreters = Mapping[str, Interpreter]
+"""By the delivery's kind; built in ``handlers/``, handed over by ``bot/app.py``."""
+
+
+async def accept(world: World, delivery: NewDelivery) -> None:
+    """Keep it for good. When this returns it is committed; raises ``Outage`` where it is not."""
+    await world.inbox.put(delivery)
+    counters.accepted.labels(kind=delivery.kind).inc()
+
+
+async def drain(world: World, interpreters: Interpreters) -> int:
+    """Give the oldest waiting deliveries their effect. Returns how many were taken.
+
+    An ``Outage`` is nobody's fault: everything stays as it is, for later.
+    """
+    return await _tell_quarantined(world) + await _some(world, interpreters, LIMIT)
+
+
+async def _some(world: World, interpreters: Interpreters, limit: int) -> int:
+    """One batch. Where it fails a smaller one is tried, down to the one delivery that is to blame."""
+    batch: list[Delivery] = []
+    at = world.clock.now()
+    try:
+        async with world.store() as tx:
+            batch = await tx.pending(limit, BUDGET)
+            if not batch:
+                return 0
+            for kind, some in groupby(batch, key=lambda delivery: delivery.kind):
+                await interpreters[kind](tx, world, list(some), at)
+            await tx.drained([delivery.id for delivery in batch], at)
+    except Outage:
+        raise
+    except Exception as error:
+        if len(batch) > 1:
+            log.warning("inbox.batch_failed", size=len(batch), error=repr(error))
+            return await _some(world, interpreters, len(batch) // 2)
+        log.exception("inbox.poisonous", delivery=batch[0].id if batch else None)
+        if not batch:
+            raise
+        await _put_aside(world, batch[0], repr(error), at)
+    counters.drained.inc(len(batch))
+    return len(batch)
+
+
+async def _put_aside(world: World, delivery: Delivery, error: str, at: datetime) -> None:
+    async with world.store() as tx:
+        await tx.quarantine(delivery.id, error, at)
+        await tx.say([_told(delivery, error)], at)
+    counters.quarantined.labels(kind=delivery.kind).inc()
+
+
+async def _tell_quarantined(world: World) -> int:
+    """What could not even be parsed was put aside at the door; the ops channel hears of it here."""
+    async with world.store.read() as looking:
+        if not await looking.untold(1):
+            return 0
+    at = world.clock.now()
+    async with world.store() as tx:
+        found = await tx.untold(LIMIT)
+        for delivery, error in found:
+            await tx.quarantine(delivery.id, error, at)
+            counters.quarantined.labels(kind=delivery.kind).inc()
+        if len(found) > TOLD_ONE_BY_ONE:
+            first, error = found[0]
+            params = {"count": len(found), "kind": first.kind, "reason": error[:300]}
+            text = Text(key="ops.quarantined_many", params=params)
+            await tx.say([Note(key=f"quarantined:{first.id}", place=OPS, text=text)], at)
+        else:
+            await tx.say([_told(delivery, error) for delivery, error in found], at)
+    return len(found)
+
+
+TOLD_ONE_BY_ONE = 3
+"""More unreadable deliveries at once than this are told in one line."""
+
+
+def _told(delivery: Delivery, error: str) -> Note:
+    params = {
+        "kind": delivery.kind,
+        "reason": error[:300],
+        "delivery": delivery.id,
+        "at": int(delivery.received_at.timestamp()),
+    }
+    text = Text(key="ops.quarantined", params=params)
+    return Note(key=f"quarantined:{delivery.id}", place=OPS, text=text)

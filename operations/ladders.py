@@ -1,0 +1,166 @@
+"""Ladders: what is due is done, what is answered stops, what was delivered starts the timers."""
+
+from datetime import datetime
+
+import structlog
+
+from domain import escalation as rules
+from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Subject, SubjectKind, Text, Withdraw
+from domain.escalation import Escalation, Page, PageStatus
+from domain.outbox import OPS
+from domain.ports import Tx
+from operations import counters
+from operations.places import ALERTS, INCIDENTS, page_card, thread_note
+from operations.world import World
+
+log = structlog.get_logger(__name__)
+
+LIMIT = 100
+"""Ladders in one turn of the loop."""
+
+
+async def tick(world: World) -> int:
+    """Advance every ladder whose moment has come, each alone. Returns how many."""
+    async with world.store.read() as tx:
+        due = await tx.due_escalations(world.clock.now(), LIMIT)
+    for escalation_id in due:
+        await advance(world, escalation_id)
+    return len(due)
+
+
+async def advance(world: World, escalation_id: int) -> None:
+    """One ladder, one step, one transaction; nothing where it is not due any more."""
+    async with world.store() as tx:
+        at = world.clock.now()
+        escalation = await tx.escalation(escalation_id)
+        if escalation is None or escalation.due_at is None or escalation.due_at > at:
+            return
+        ladder = world.policy.ladder(escalation.level)
+        pending = await tx.people_waited_for(escalation_id)
+        turn = rules.advance(escalation, ladder, pending, at)
+        saved = await tx.save_escalation(turn.escalation)
+        effects: list[Effect] = [*await _cards(tx, saved)]
+        for page in turn.pages:
+            stored = await tx.add_page(page)
+            counters.pages.labels(means=stored.means.value, status=stored.status.value).inc()
+            if stored.status is PageStatus.QUEUED:
+                effects.append(page_card(stored))
+        effects += _notes(saved, turn.what, escalation)
+        await tx.tell(_events(saved, turn.what, turn.pages, at))
+        await tx.say(effects, at)
+
+
+async def stop_ladder(tx: Tx, escalation: Escalation, because: str, by: By | None, at: datetime) -> None:
+    """Nobody is paged any more: waiting pages are withdrawn, sent ones lose their button."""
+    if not escalation.is_running:
+        return
+    assert escalation.id is not None
+    await tx.save_escalation(rules.stop(escalation, because, by or TOBAN, at))
+    effects: list[Effect] = []
+    for page in await tx.pages(escalation.id):
+        if page.status is PageStatus.QUEUED:
+            effects.append(Withdraw(key=page.subject.key))
+        if page.status in {PageStatus.QUEUED, PageStatus.DELIVERED}:
+            effects.append(Refresh(subject=page.subject))
+    event = Event(
+        subject=escalation.of, what="escalation.stopped", at=at, by=by or TOBAN, data={"because": because}
+    )
+    await tx.tell([event])
+    await tx.say(effects, at)
+
+
+async def page_sent(tx: Tx, page_id: int, at: datetime) -> None:
+    """The page is on the person's screen: the timers begin."""
+    page = await tx.page(page_id)
+    if page is None or page.status is not PageStatus.QUEUED:
+        return
+    await tx.save_page(page.model_copy(update={"status": PageStatus.DELIVERED, "delivered_at": at}))
+    counters.pages.labels(means=page.means.value, status="delivered").inc()
+    escalation = await tx.escalation(page.escalation_id)
+    if escalation is None:
+        return
+    await tx.tell([_page_event(escalation, page, "page.delivered", at)])
+    if escalation.is_running:
+        changed = rules.delivered(escalation, at)
+        if changed != escalation:
+            await tx.save_escalation(changed)
+    await tx.say(await _cards(tx, escalation), at)
+
+
+async def page_failed(tx: Tx, page_id: int, error: str, at: datetime) -> None:
+    """The page cannot be delivered: with nobody else to wait for the ladder moves on at once."""
+    page = await tx.page(page_id)
+    if page is None or page.status is not PageStatus.QUEUED:
+        return
+    await tx.save_page(page.model_copy(update={"status": PageStatus.FAILED, "error": error}))
+    counters.pages.labels(means=page.means.value, status="failed").inc()
+    escalation = await tx.escalation(page.escalation_id)
+    if escalation is None or escalation.id is None:
+        return
+    await tx.tell([_page_event(escalation, page, "page.failed", at, error=error)])
+    if escalation.is_running:
+        left = len(await tx.people_waited_for(escalation.id))
+        changed = rules.failed(escalation, page, left, at)
+        if changed != escalation:
+            await tx.save_escalation(changed)
+    text = Text(key="note.page_failed", params={"person": page.person, "error": error})
+    place = INCIDENTS if escalation.of.kind is SubjectKind.INCIDENT else ALERTS
+    note = thread_note(f"page_failed:{page.id}", escalation.of, place, text)
+    await tx.say([note, *await _cards(tx, escalation)], at)
+
+
+async def page_withdrawn(tx: Tx, page_id: int) -> None:
+    """The page was answered before it was sent."""
+    page = await tx.page(page_id)
+    if page is not None and page.status is PageStatus.QUEUED:
+        await tx.save_page(page.model_copy(update={"status": PageStatus.WITHDRAWN}))
+
+
+async def _cards(tx: Tx, escalation: Escalation) -> list[Refresh]:
+    """The cards that show this ladder: its subject's, and those of an incident's alerts."""
+    subjects: list[Subject] = [escalation.of]
+    if escalation.of.kind is SubjectKind.INCIDENT:
+        subjects += [
+            group.subject for group in await tx.groups_of_incident(escalation.of.id) if group.is_open
+        ]
+    return [Refresh(subject=subject) for subject in subjects]
+
+
+def _notes(escalation: Escalation, what: str | None, before: Escalation) -> list[Effect]:
+    """The lines that people in the thread need; who was reached stands on the card."""
+    place = INCIDENTS if escalation.of.kind is SubjectKind.INCIDENT else ALERTS
+    name = f"{escalation.id}:{escalation.round}"
+    people = list(escalation.rung.tell) if escalation.rung else []
+    match what:
+        case "escalation.overdue":
+            text = Text(key="note.overdue", params={"people": people})
+        case "escalation.next_step" if escalation.step != before.step:
+            text = Text(key="note.next_step", params={"people": people})
+        case "page.undelivered" if escalation.step != before.step:
+            text = Text(key="note.undelivered", params={"people": people})
+        case "escalation.nobody":
+            text = Text(key="note.nobody", params={"level": escalation.level.value})
+            return [thread_note(f"nobody:{name}", escalation.of, place, text)]
+        case "escalation.nobody_reached":
+            ops = Text(key="ops.nobody_reached", params={"what": escalation.subject})
+            text = Text(key="note.nobody_reached")
+            return [
+                Note(key=f"ops:nobody:{name}", place=OPS, text=ops),
+                thread_note(f"unreached:{name}", escalation.of, place, text),
+            ]
+        case _:
+            return []
+    return [thread_note(f"ladder:{name}:{what}", escalation.of, place, text)]
+
+
+def _events(escalation: Escalation, what: str | None, pages: tuple[Page, ...], at: datetime) -> list[Event]:
+    told = [{"person": page.person, "by": page.means.value, "status": page.status.value} for page in pages]
+    if what is None:
+        return []
+    data = {"step": escalation.step, "round": escalation.round, "pages": told}
+    return [Event(subject=escalation.of, what=what, at=at, data=data)]
+
+
+def _page_event(escalation: Escalation, page: Page, what: str, at: datetime, **data: str) -> Event:
+    told = {"person": page.person, "by": page.means.value, "step": page.step} | data
+    return Event(subject=escalation.of, what=what, at=at, data=told)

@@ -1,0 +1,146 @@
+"""Speaking: claim a message, render it as things are now, send it, record it; each exactly once."""
+
+from datetime import datetime, timedelta
+
+import structlog
+
+from domain.effects import Refresh, Subject, SubjectKind, Text
+from domain.errors import Outage, Undeliverable
+from domain.outbox import CALL_TIMEOUT, LEASE, Kind, Letter, Outcome, Report, settle
+from domain.ports import Tx
+from domain.views import PageView, Posted, View
+from operations import counters, ladders
+from operations.world import World
+
+log = structlog.get_logger(__name__)
+
+CLAIM = 16
+"""Messages claimed at once: one for each of so many conversations."""
+
+ANSWER_FOR = timedelta(minutes=30)
+"""Slack takes an answer to a request for so long (facts/slack.md §2.3)."""
+
+
+async def claim(world: World, busy: frozenset[str]) -> list[tuple[Letter, float]]:
+    """Messages that this process may send now, each with the monotonic second until which it may.
+
+    ``busy`` names conversations in which it is speaking already.
+    """
+    async with world.store() as tx:
+        letters = await tx.claim(world.clock.now(), CLAIM, busy)
+        until = world.clock.monotonic() + (LEASE - CALL_TIMEOUT).total_seconds()
+    return [(letter, until) for letter in letters]
+
+
+async def deliver(world: World, letter: Letter, until: float) -> None:
+    """Send one claimed message and record what came of it. Raises ``Outage`` of the database only."""
+    report = await _attempt(world, letter, until)
+    await _record(world, letter, report)
+
+
+async def _attempt(world: World, letter: Letter, until: float) -> Report:
+    try:
+        return await _send(world, letter, until)
+    except Outage as outage:
+        outcome = Outcome.UNKNOWN if outage.unknown else Outcome.LATER
+        return Report(outcome=outcome, error=outage.reason, retry_after=outage.retry_after)
+    except Undeliverable as refusal:
+        return Report(outcome=_refusal(letter, refusal), error=refusal.reason)
+    except Exception as error:
+        log.exception("outbox.poisonous", key=letter.key)
+        return Report(outcome=Outcome.LATER, error=repr(error)[:300])
+
+
+def _refusal(letter: Letter, refusal: Undeliverable) -> Outcome:
+    if refusal.gone:
+        return Outcome.GONE if letter.is_edit else Outcome.ORPHAN
+    return Outcome.HOMELESS if refusal.homeless else Outcome.REFUSED
+
+
+async def _send(world: World, letter: Letter, until: float) -> Report:
+    content = await _content(world, letter)
+    if content is None:
+        return Report(outcome=Outcome.NOTHING)
+    locale = await world.chat.locale(letter.place)
+    message = world.chat.render(letter, content, locale)
+    if letter.is_edit and message.digest == letter.digest and not letter.look_again:
+        return Report(outcome=Outcome.SENT, posted=letter.posted, digest=letter.digest)
+    posted = letter.posted
+    if letter.look_again or (letter.in_doubt and posted is None and letter.kind is not Kind.ANSWER):
+        posted = await _look(world, letter)
+    if world.clock.monotonic() > until:
+        raise Outage("the lease ran out before the call")
+    if letter.kind is Kind.ANSWER:
+        await world.chat.answer(letter, message)
+        return Report(outcome=Outcome.SENT, digest=message.digest)
+    if posted is None:
+        posted = await world.chat.post(letter, message)
+    elif letter.kind is Kind.CARD:
+        posted = await world.chat.edit(letter, posted, message)
+    return Report(outcome=Outcome.SENT, posted=posted, digest=message.digest)
+
+
+async def _look(world: World, letter: Letter) -> Posted | None:
+    """What Slack has of this message: one is kept, others (a late sender's) are deleted."""
+    found = await world.chat.find(letter)
+    kept = next((one for one in found if letter.posted and one.ts == letter.posted.ts), None)
+    kept = kept or next(iter(found), None) or letter.posted
+    for one in found:
+        if kept is not None and one.ts != kept.ts:
+            log.warning("outbox.duplicate_deleted", key=letter.key, ts=one.ts)
+            await world.chat.delete(one)
+    return kept
+
+
+async def _content(world: World, letter: Letter) -> View | Text | None:
+    """What the message says as things are now; ``None`` where it need not be said any more."""
+    if letter.kind is Kind.ANSWER and world.clock.now() - letter.created_at > ANSWER_FOR:
+        return None
+    if letter.text is not None:
+        return letter.text
+    assert letter.subject is not None
+    async with world.store.read() as tx:
+        view = await tx.view(letter.subject)
+    if (
+        isinstance(view, PageView)
+        and not letter.is_edit
+        and not letter.in_doubt
+        and not view.escalation.is_running
+    ):
+        return None
+    return view
+
+
+async def _record(world: World, letter: Letter, report: Report) -> None:
+    async with world.store() as tx:
+        at = world.clock.now()
+        settled = settle(letter, report, at)
+        if not await tx.settle(letter, settled, at):
+            log.warning("outbox.late_record_refused", key=letter.key, fence=letter.fence)
+            return
+        first = report.outcome is Outcome.SENT and not letter.is_edit
+        if letter.subject is not None:
+            await _consequences(tx, letter.subject, report, at, first=first, given_up=settled.given_up)
+    counters.sent.labels(kind=letter.kind.value, outcome=report.outcome.value).inc()
+    if first:
+        counters.delay.observe(max(0.0, (at - letter.created_at).total_seconds()))
+    if settled.given_up:
+        log.error("outbox.gave_up", key=letter.key, place=letter.place, error=report.error)
+    elif report.error:
+        log.warning("outbox.attempt_failed", key=letter.key, outcome=report.outcome.value, error=report.error)
+
+
+async def _consequences(
+    tx: Tx, subject: Subject, report: Report, at: datetime, *, first: bool, given_up: bool
+) -> None:
+    """What follows from a message being seen, or from it never being seen."""
+    if subject.kind is SubjectKind.PAGE:
+        if first:
+            await ladders.page_sent(tx, subject.id, at)
+        elif given_up:
+            await ladders.page_failed(tx, subject.id, report.error or "?", at)
+        elif report.outcome is Outcome.NOTHING:
+            await ladders.page_withdrawn(tx, subject.id)
+    if subject.kind is SubjectKind.INCIDENT and first:
+        groups = await tx.groups_of_incident(subject.id)
+        await tx.say([Refresh(subject=group.subject) for group in groups], at)

@@ -1,0 +1,36 @@
+"""Where things are said: which card stands in which channel, whose thread a line belongs to."""
+
+from domain.alerts import AlertGroup
+from domain.effects import Card, Note, Priority, Subject, Text
+from domain.escalation import Page
+from domain.incidents import Incident
+from domain.policy import Policy
+
+ALERTS = "alerts"
+INCIDENTS = "incidents"
+
+
+def alert_card(group: AlertGroup) -> Card:
+    """The one channel message of an alert group."""
+    return Card(subject=group.subject, place=ALERTS, priority=Priority.thread(group.level))
+
+
+def incident_card(policy: Policy, incident: Incident, group: AlertGroup | None) -> Card:
+    """In the incident channel; a reply in the alert's thread where both are the same channel."""
+    same = policy.channels.incidents.casefold() == policy.channels.alerts.casefold()
+    return Card(
+        subject=incident.subject,
+        place=ALERTS if same else INCIDENTS,
+        priority=Priority.thread(incident.severity.level),
+        thread_of=group.subject.key if same and group is not None else None,
+    )
+
+
+def page_card(page: Page) -> Card:
+    """The page in a person's direct messages."""
+    return Card(subject=page.subject, place=f"@{page.person}", priority=Priority.PAGE)
+
+
+def thread_note(name: str, subject: Subject, place: str, text: Text) -> Note:
+    """A line in the thread of a subject's card, said once for its name."""
+    return Note(key=f"note:{name}", place=place, text=text, thread_of=subject.key)

@@ -1,0 +1,199 @@
+"""The one shared step: signals open alert groups, incidents and ladders, whoever saw them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+from domain import alerts as rules
+from domain import escalation as ladders
+from domain.alerts import Alert, AlertGroup, Reason, Signal
+from domain.effects import Effect, Event, Refresh, Text
+from domain.escalation import Escalation
+from domain.incidents import Incident
+from domain.policy import Policy
+from domain.ports import Tx
+from domain.response import NOTES_OF_FLAPPING, Response, respond
+from operations import counters
+from operations.ladders import stop_ladder
+from operations.places import alert_card, incident_card, thread_note
+
+
+class _Batch:
+    """Groups and alerts as they stand while a batch of signals is absorbed in memory."""
+
+    def __init__(self, alerts: dict[str, Alert], groups: dict[str, AlertGroup]) -> None:
+        self.alerts = alerts
+        self.newest = groups
+        self.by_id: dict[int | None, AlertGroup] = {group.id: group for group in groups.values()}
+        self.changed: dict[str, Alert] = {}
+        self.reasons: dict[int, Counter[Reason]] = {}
+        self.touched: set[int] = set()
+        self.opened: set[int] = set()
+
+    def group_for(self, signal: Signal, alert: Alert | None) -> AlertGroup | None:
+        """An alert that fires belongs where it is; any other to the newest group of its key."""
+        if alert is not None and alert.firing:
+            return self.by_id.get(alert.group_id)
+        return self.newest.get(signal.group_key)
+
+
+async def receive(tx: Tx, policy: Policy, heard: Sequence[tuple[Signal, datetime]], at: datetime) -> None:
+    """Take in signals with the moments at which they were heard, in order, inside the caller's transaction.
+
+    Safe to repeat. Reads and writes by the batch: its cost is per group and per changed alert.
+    """
+    batch = await _load(tx, [signal for signal, _ in heard])
+    for signal, heard_at in heard:
+        await _absorb(tx, batch, signal, heard_at)
+    await tx.save_alerts(list(batch.changed.values()))
+    await _consequences(tx, policy, batch, at)
+
+
+async def _load(tx: Tx, signals: Sequence[Signal]) -> _Batch:
+    alerts = await tx.alerts([signal.identity for signal in signals])
+    batch = _Batch(alerts, await tx.newest_groups([signal.group_key for signal in signals]))
+    elsewhere = {
+        alert.group_id
+        for alert in alerts.values()
+        if alert.firing and alert.group_id is not None and alert.group_id not in batch.by_id
+    }
+    for group in (await tx.groups(sorted(elsewhere))).values():
+        batch.by_id[group.id] = group
+    return batch
+
+
+async def _absorb(tx: Tx, batch: _Batch, signal: Signal, heard_at: datetime) -> None:
+    known = batch.alerts.get(signal.identity)
+    before = batch.group_for(signal, known)
+    absorbed = rules.absorb(before, known, signal, heard_at)
+    counters.signals.labels(reason=absorbed.reason.value).inc()
+    group, alert = absorbed.group, absorbed.alert
+    if group is not None and group is not before:
+        if group.id is None:
+            group = await tx.add_group(group)
+            assert group.id is not None
+            batch.opened.add(group.id)
+        else:
+            batch.touched.add(group.id)
+        batch.by_id[group.id] = group
+        batch.newest[group.key] = group
+    if alert is not known:
+        if group is not None and group is not before:
+            alert = alert.model_copy(update={"group_id": group.id})
+        batch.alerts[signal.identity] = batch.changed[signal.identity] = alert
+    if group is not None and group.id is not None:
+        batch.reasons.setdefault(group.id, Counter())[absorbed.reason] += 1
+
+
+async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> None:
+    """Decide for each group that changed, in the order of their ids, so that replicas cannot deadlock."""
+    concerned = sorted(batch.touched | batch.opened)
+    if not concerned:
+        return
+    open_incidents = {incident.id: incident for incident in await tx.open_incidents()}
+    events: list[Event] = []
+    effects: list[Effect] = []
+    for group_id in concerned:
+        group, reasons = batch.by_id[group_id], batch.reasons[group_id]
+        incident = _incident_of(group, open_incidents)
+        subjects = [group.subject.key, *([incident.subject.key] if incident else [])]
+        running = await tx.running_escalations(subjects)
+        ladder = (running.get(incident.subject.key) if incident else None) or running.get(group.subject.key)
+        others = 0
+        if incident is not None and not group.is_open:
+            family = await tx.groups_of_incident(incident.subject.id)
+            others = sum(batch.by_id.get(one.id, one).is_open for one in family if one.id != group_id)
+        response = respond(group, reasons, incident, ladder, others, at)
+        incident = await _carry_out(tx, policy, response, ladder, events, effects, at)
+        if incident is not None:
+            open_incidents[incident.id] = incident
+        final = (
+            response.group
+            if incident is None
+            else response.group.model_copy(update={"incident_id": incident.id})
+        )
+        if final is not group or group_id in batch.touched:
+            await tx.save_groups([final])
+        events += _events(final, reasons, at)
+        effects += _effects(policy, final, reasons, incident)
+    await tx.tell(events)
+    await tx.say(effects, at)
+
+
+def _incident_of(group: AlertGroup, open_incidents: dict[int | None, Incident]) -> Incident | None:
+    """The open incident of the group, else one of the same service that was born of an alert."""
+    own = open_incidents.get(group.incident_id) if group.incident_id is not None else None
+    if own is not None:
+        return own
+    if group.service is None or not group.level.opens_incident or not group.is_open:
+        return None
+    same = (
+        one for one in open_incidents.values() if one.service == group.service and one.born_of is not None
+    )
+    return next(same, None)
+
+
+async def _carry_out(
+    tx: Tx,
+    policy: Policy,
+    response: Response,
+    ladder: Escalation | None,
+    events: list[Event],
+    effects: list[Effect],
+    at: datetime,
+) -> Incident | None:
+    incident = response.incident
+    if incident is not None and incident.id is None:
+        incident = await tx.add_incident(incident)
+        counters.incidents.labels(severity=incident.severity.value, by="alert").inc()
+        data = {"alert": response.group.id, "severity": incident.severity.value}
+        events.append(Event(subject=incident.subject, what="incident.opened", at=at, data=data))
+        effects.append(incident_card(policy, incident, response.group))
+    elif incident is not None and response.incident is not None:
+        stored = await tx.incident(incident.subject.id)
+        if stored != incident:
+            incident = await tx.save_incident(incident)
+            what = {"severity": incident.severity.value, "alert": response.group.id}
+            events.append(Event(subject=incident.subject, what="incident.asked_again", at=at, data=what))
+        effects.append(Refresh(subject=incident.subject))
+    if ladder is not None and response.stop is not None:
+        await stop_ladder(tx, ladder, response.stop, None, at)
+    if response.start is not None:
+        subject = incident.subject if incident is not None else response.group.subject
+        await tx.add_escalation(ladders.start(subject, response.start, at))
+    return incident
+
+
+def _events(group: AlertGroup, reasons: Counter[Reason], at: datetime) -> list[Event]:
+    """One row for each kind of thing that happened in this batch."""
+    silent = {Reason.REMINDER, Reason.TOMBSTONE}
+    return [
+        Event(
+            subject=group.subject,
+            what=f"alert.{reason.name.lower()}",
+            at=at,
+            data={"count": count, "firing": group.firing, "level": group.level.value},
+        )
+        for reason, count in reasons.items()
+        if reason not in silent
+    ]
+
+
+def _effects(
+    policy: Policy, group: AlertGroup, reasons: Counter[Reason], incident: Incident | None
+) -> list[Effect]:
+    effects: list[Effect] = [alert_card(group)]
+    seconds = int(group.changed_at.timestamp())
+    if Reason.ALL_RESOLVED in reasons and not group.is_open and group.fires <= NOTES_OF_FLAPPING:
+        key = "note.recovered" if group.recovered else "note.closed_not_recovered"
+        text = Text(key=key, params={"at": seconds})
+        effects.append(thread_note(f"recovered:{group.id}:{group.fires}", group.subject, "alerts", text))
+    if Reason.FIRED_AGAIN in reasons and group.is_open and group.fires <= NOTES_OF_FLAPPING:
+        text = Text(key="note.fired_again", params={"at": seconds, "times": group.fires})
+        effects.append(thread_note(f"again:{group.id}:{group.fires}", group.subject, "alerts", text))
+    if Reason.LEVEL_ROSE in reasons and group.is_open:
+        text = Text(key="note.level_rose", params={"level": group.level.value})
+        effects.append(thread_note(f"level:{group.id}:{group.level}", group.subject, "alerts", text))
+    if incident is not None and not group.is_open and incident.is_open:
+        effects.append(Refresh(subject=incident.subject))
+    return effects

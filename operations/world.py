@@ -1,0 +1,40 @@
+"""All that an operation may touch: the clock, what we remember, how we speak, the policy."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from domain.policy import Policy
+from domain.ports import Chat, Clock, Inbox, Store
+
+
+class Wake:
+    """Tells the loops that a commit concerns them; nothing is lost where nobody listens yet."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, asyncio.Event] = {}
+
+    def event(self, topic: str) -> asyncio.Event:
+        """The event of a topic; the loop that waits for it clears it."""
+        return self._events.setdefault(topic, asyncio.Event())
+
+    def __call__(self, topics: frozenset[str]) -> None:
+        """Wake the loops of these topics."""
+        for topic in topics:
+            self.event(topic).set()
+
+    def everybody(self) -> None:
+        """Wake every loop: time has passed, or a tick of the scheduler."""
+        for event in self._events.values():
+            event.set()
+
+
+@dataclass(frozen=True)
+class World:
+    """Handed to every operation; built once by ``bot/app.py``."""
+
+    clock: Clock
+    store: Store
+    inbox: Inbox
+    chat: Chat
+    policy: Policy
+    wake: Wake = field(default_factory=Wake)

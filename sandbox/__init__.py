@@ -1,0 +1,1 @@
+"""A pretend world for the demo and the tests; production code never imports it."""

@@ -1,0 +1,219 @@
+"""The really built bot in a pretend world, moved by scripts: hours of nights in milliseconds."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from bot.app import Bot, build
+from bot.settings import Settings
+from domain.errors import Outage
+from domain.policy import Policy
+from sandbox.clock import StandingClock
+from sandbox.slack.delivery import Delivery
+from sandbox.slack.reading import Message
+from sandbox.slack.workspace import Workspace
+
+USER, PASSWORD = "sender", "a-password-for-the-stage"
+
+HOP = timedelta(milliseconds=250)
+"""The stage never jumps over a due moment; it hops at least so far."""
+
+TURNS = 10_000
+"""Turns of the loops without rest that the stage takes for a bug."""
+
+
+class Stage:
+    """One workspace, one bot, one clock. Made by ``Stage.open``."""
+
+    def __init__(self, settings: Settings, policy: Policy, slack: Workspace, clock: StandingClock) -> None:
+        self.settings = settings
+        self.policy = policy
+        self.slack = slack
+        self.clock = clock
+        self.traces: list[aiohttp.TraceConfig] = []
+        self.prepare: Callable[[Bot], None] | None = None
+        self._life: AsyncExitStack | None = None
+        self._bot: Bot | None = None
+        self._http: aiohttp.ClientSession | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, database_url: str, policy: Policy, *, start: bool = True, **environ: str
+    ) -> AsyncIterator["Stage"]:
+        """A fresh world with the bot in it. ``environ`` overrides the bot's settings by name."""
+        clock = StandingClock()
+        slack = Workspace(clock)
+        await slack.start()
+        settings = Settings.read(
+            {
+                "TOBAN_DATABASE_URL": database_url,
+                "TOBAN_PORT": "0",
+                "SLACK_BOT_TOKEN": slack.bot_token,
+                "SLACK_SIGNING_SECRET": slack.signing_secret,
+                "SLACK_API_URL": slack.api_url,
+                "TOBAN_WEBHOOK_USER": USER,
+                "TOBAN_WEBHOOK_PASSWORD": PASSWORD,
+                **environ,
+            }
+        )
+        stage = cls(settings, policy, slack, clock)
+        async with aiohttp.ClientSession(headers={"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD)}) as stage._http:
+            try:
+                if start:
+                    await stage.start()
+                yield stage
+            finally:
+                await stage.stop()
+                await slack.stop()
+
+    # The bot's life.
+
+    @property
+    def bot(self) -> Bot:
+        """The running bot. Raises ``RuntimeError`` while there is none."""
+        if self._bot is None:
+            raise RuntimeError("the bot is not running")
+        return self._bot
+
+    async def start(self) -> None:
+        """Start the bot on the same database."""
+        self._life = AsyncExitStack()
+        built = build(self.settings, self.policy, self.clock, loops=False, traces=self.traces)
+        self._bot = await self._life.enter_async_context(built)
+        self.slack.events_url = f"http://127.0.0.1:{self._bot.port}/slack/events"
+        if self.prepare is not None:
+            self.prepare(self._bot)
+
+    async def stop(self) -> None:
+        """Shut the bot down properly."""
+        life, self._life, self._bot = self._life, None, None
+        if life is not None:
+            await life.aclose()
+
+    async def crash(self) -> None:
+        """Kill it: nothing that was not committed survives, no goodbye is said."""
+        for task in list(self.bot.speaker.tasks):
+            task.cancel()
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where the bot listens."""
+        return f"http://127.0.0.1:{self.bot.port}"
+
+    # Time.
+
+    async def settle(self) -> None:
+        """Do everything that is due now, until there is nothing left."""
+        for _ in range(TURNS):
+            worked = 0
+            for job in self.bot.jobs:
+                try:
+                    worked += await job.turn()
+                except Outage:
+                    worked += 0
+            await self.bot.speaker.quiet()
+            if self.bot.speaker.crashed is not None:
+                raise self.bot.speaker.crashed
+            if not worked:
+                return
+        raise AssertionError("the loops do not come to rest")
+
+    async def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0) -> None:
+        """Let time pass, stopping at every moment at which something is due."""
+        until = self.clock.now() + timedelta(seconds=seconds, minutes=minutes, hours=hours)
+        await self.settle()
+        while self.clock.now() < until:
+            due = await self._next_due()
+            now = self.clock.now()
+            hop = until if due is None or due > until else max(due, now + HOP)
+            self.clock.push(min(hop, until) - now)
+            await self.settle()
+
+    async def _next_due(self) -> Any:
+        async with self.bot.store.read() as tx:
+            moments = [await tx.next_letter_due(self.clock.now()), await tx.next_escalation_due()]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    # Machines.
+
+    async def webhook(self, sender: str, payload: Any, *, settle: bool = True, **headers: str) -> int:
+        """Send a payload as this sender would; returns the HTTP answer's code."""
+        assert self._http is not None
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        sent = self._http.post(f"{self.url}/webhooks/{sender}", data=body, headers=headers)
+        async with sent as answer:
+            await answer.read()
+            status = answer.status
+        if settle:
+            await self.settle()
+        return status
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """Ask the bot itself: status and body."""
+        assert self._http is not None
+        async with self._http.get(f"{self.url}{path}") as answer:
+            return answer.status, await answer.text()
+
+    # People.
+
+    async def type(self, person: str, channel: str, text: str) -> Delivery:
+        """Type a slash command or a message."""
+        delivery = await self.slack.type(person, channel, text)
+        await self.settle()
+        return delivery
+
+    async def press(self, person: str, message: Message, label: str) -> Delivery:
+        """Press a button of a message, and confirm where it asks."""
+        delivery = await self.slack.press(person, message.channel, message.ts, label)
+        await self.settle()
+        return delivery
+
+    async def submit(self, person: str, values: Mapping[str, Any]) -> Delivery:
+        """Fill in the form that is open and send it."""
+        view = self.slack.open_views(person)[-1]
+        delivery = await self.slack.submit(person, view.id, values)
+        await self.settle()
+        return delivery
+
+    # Seeing.
+
+    def channel(self, name: str) -> list[Message]:
+        """The messages of a channel, threads left out."""
+        return self.slack.messages(name)
+
+    def card(self, name: str, number: int = -1) -> Message:
+        """One message of a channel, the newest by default."""
+        return self.channel(name)[number]
+
+    def thread(self, message: Message) -> list[Message]:
+        """The replies below a message."""
+        found: Sequence[Message] = self.slack.thread(message.channel, message.ts)
+        return [reply for reply in found if reply.ts != message.ts]
+
+    def dms(self, person: str) -> list[Message]:
+        """What the bot told a person directly."""
+        return self.slack.dm(person)
+
+    def told(self, person: str) -> list[str]:
+        """What only this person saw."""
+        return [message.plain for message in self.slack.ephemerals(person)]
+
+
+def sqlite_url(folder: Path) -> str:
+    """A database file in a folder."""
+    return f"sqlite:///{folder / 'toban.db'}"
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for something that happens by itself. Raises ``TimeoutError``."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  # The condition lives in another process or library.
+            await asyncio.sleep(0.01)

@@ -1,0 +1,1 @@
+"""What we remember: tables, transactions, migrations; the only room that knows a database."""

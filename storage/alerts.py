@@ -1,0 +1,95 @@
+"""Alert groups and their alerts, read by the hundred and written by the hundred."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain.alerts import Alert, AlertGroup, AlertStatus
+from storage.rows import Conflict, Rows, as_row, table
+from storage.tables import AlertGroupRow, AlertRow
+
+GROUP = table(AlertGroupRow)
+ALERT = table(AlertRow)
+
+
+class AlertQueries(Rows):
+    """What the rules of alerts need."""
+
+    async def newest_groups(self, keys: Sequence[str]) -> dict[str, AlertGroup]:
+        """For each key the group of the newest generation."""
+        found = await self.values_in(AlertGroup, sa.select(GROUP), GROUP.c.key, keys)
+        newest: dict[str, AlertGroup] = {}
+        for group in found:
+            known = newest.get(group.key)
+            if known is None or group.generation > known.generation:
+                newest[group.key] = group
+        return newest
+
+    async def groups(self, ids: Sequence[int]) -> dict[int, AlertGroup]:
+        """Groups by id."""
+        found = await self.values_in(AlertGroup, sa.select(GROUP), GROUP.c.id, ids)
+        return {group.id: group for group in found if group.id is not None}
+
+    async def groups_of_incident(self, incident_id: int) -> list[AlertGroup]:
+        """The groups that belong to an incident, oldest first."""
+        query = sa.select(GROUP).where(GROUP.c.incident_id == incident_id).order_by(GROUP.c.id)
+        return await self.values(AlertGroup, query)
+
+    async def add_group(self, group: AlertGroup) -> AlertGroup:
+        """A new group, with its id."""
+        return await self.add(AlertGroupRow, group)
+
+    async def save_group(self, group: AlertGroup) -> AlertGroup:
+        """A changed group; the returned one can be saved again."""
+        await self.save(AlertGroupRow, group)
+        return group.model_copy(update={"version": group.version + 1})
+
+    async def save_groups(self, groups: Sequence[AlertGroup]) -> None:
+        """Changed groups. Raises ``Conflict`` where one was changed meanwhile."""
+        for group in groups:
+            await self.save(AlertGroupRow, group)
+
+    async def open_group_count(self) -> int:
+        """How many groups are not resolved."""
+        query = sa.select(sa.func.count()).select_from(GROUP).where(GROUP.c.status != AlertStatus.RESOLVED)
+        return int((await self.connection.execute(query)).scalar_one())
+
+    async def alerts(self, identities: Sequence[str]) -> dict[str, Alert]:
+        """Alerts by identity."""
+        found = await self.values_in(Alert, sa.select(ALERT), ALERT.c.identity, identities)
+        return {alert.identity: alert for alert in found}
+
+    async def firing_alerts(self, group_id: int, limit: int) -> list[Alert]:
+        """The first few alerts of a group that still fire."""
+        query = (
+            sa.select(ALERT)
+            .where(ALERT.c.group_id == group_id, ALERT.c.firing)
+            .order_by(ALERT.c.id)
+            .limit(limit)
+        )
+        return await self.values(Alert, query, lock=False)
+
+    async def save_alerts(self, alerts: Sequence[Alert]) -> None:
+        """New and changed alerts together; ``id`` says which."""
+        new = [as_row(alert) for alert in alerts if alert.id is None]
+        for row in new:
+            del row["id"]
+        if new:
+            await self.connection.execute(sa.insert(ALERT), new)
+        changed = [as_row(alert) for alert in alerts if alert.id is not None]
+        for row in changed:
+            row["row_id"] = row.pop("id")
+        if changed:
+            columns: dict[str, Any] = {name: sa.bindparam(name) for name in changed[0] if name != "row_id"}
+            statement = sa.update(ALERT).where(ALERT.c.id == sa.bindparam("row_id")).values(columns)
+            result = await self.connection.execute(statement, changed)
+            if result.rowcount not in {len(changed), -1}:
+                raise Conflict("alert")
+
+    async def close_alerts(self, group_id: int, at: datetime) -> None:
+        """A person says that the group is over: none of its alerts fires any more."""
+        values = {"firing": False, "ended_at": at, "changed_at": at, "closed_by_person": True}
+        statement = sa.update(ALERT).where(ALERT.c.group_id == group_id, ALERT.c.firing).values(values)
+        await self.connection.execute(statement)

@@ -1,0 +1,63 @@
+"""Incidents and the timeline of everything that happened."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from domain.effects import Event, Subject
+from domain.incidents import Incident, IncidentStatus
+from storage.rows import Rows, table
+from storage.tables import IncidentRow, TimelineRow
+
+INCIDENT = table(IncidentRow)
+TIMELINE = table(TimelineRow)
+
+
+class IncidentQueries(Rows):
+    """What the rules of incidents need."""
+
+    async def add_incident(self, incident: Incident) -> Incident:
+        """A new incident, with its number."""
+        return await self.add(IncidentRow, incident)
+
+    async def incident(self, incident_id: int) -> Incident | None:
+        """One incident."""
+        query = sa.select(INCIDENT).where(INCIDENT.c.id == incident_id)
+        return next(iter(await self.values(Incident, query)), None)
+
+    async def save_incident(self, incident: Incident) -> Incident:
+        """A changed incident; the returned one can be saved again."""
+        await self.save(IncidentRow, incident)
+        return incident.model_copy(update={"version": incident.version + 1})
+
+    async def open_incidents(self) -> list[Incident]:
+        """What is open now, worst and oldest first."""
+        query = (
+            sa.select(INCIDENT)
+            .where(INCIDENT.c.status != IncidentStatus.RESOLVED)
+            .order_by(INCIDENT.c.severity, INCIDENT.c.id)
+        )
+        return await self.values(Incident, query)
+
+    async def tell(self, events: Sequence[Event]) -> None:
+        """Append to the timeline."""
+        rows = [
+            {
+                "subject": event.subject.key,
+                "what": event.what,
+                "at": event.at,
+                "by": event.by,
+                "data": event.data,
+            }
+            for event in events
+        ]
+        if rows:
+            await self.connection.execute(sa.insert(TIMELINE), rows)
+
+    async def timeline(self, subject: Subject) -> list[Event]:
+        """What happened to a subject, oldest first."""
+        query = sa.select(TIMELINE).where(TIMELINE.c.subject == subject.key).order_by(TIMELINE.c.id)
+        return [
+            Event(subject=subject, what=row["what"], at=row["at"], by=row["by"], data=row["data"])
+            for row in await self.rows(query)
+        ]

@@ -1,0 +1,1 @@
+"""The database's schema through time; every change of ``storage/tables.py`` has its migration here."""

@@ -1,0 +1,292 @@
+"""Messages on their way: written with the state that caused them, claimed by lease, settled by fence."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain import outbox as rules
+from domain.effects import Answer, Card, Effect, Note, Priority, Refresh, Withdraw
+from domain.outbox import LEASE, Kind, Letter, Settled, Status
+from domain.views import Posted
+from storage.rows import Rows, table
+from storage.tables import LaneRow, OutboxRow
+from storage.types import to_millis
+
+OUTBOX = table(OutboxRow)
+LANE = table(LaneRow)
+PARENT = OUTBOX.alias("parent")
+
+_URGENCY = sa.case(
+    (OUTBOX.c.ts.is_not(None) & (OUTBOX.c.priority < Priority.EDIT), Priority.EDIT), else_=OUTBOX.c.priority
+)
+
+
+class OutboxQueries(Rows):
+    """What the loop that speaks needs."""
+
+    async def say(self, effects: Sequence[Effect], at: datetime) -> None:
+        """Write what shall be said, in the transaction of the state that causes it."""
+        if not effects:
+            return
+        self.topics.add("outbox")
+        cards: dict[str, Card] = {}
+        refreshed: dict[str, None] = {}
+        for effect in effects:
+            match effect:
+                case Card():
+                    cards[effect.key] = effect
+                case Note() | Answer():
+                    await self._once(effect, at)
+                case Withdraw():
+                    await self._withdraw(effect.key)
+                case Refresh():
+                    refreshed[effect.subject.key] = None
+        for card in cards.values():
+            await self._card(card, at)
+        await self._refresh([key for key in refreshed if key not in cards], at)
+
+    async def _card(self, card: Card, at: datetime) -> None:
+        values = _new(card.key, Kind.CARD, card.place, card.priority, at) | {
+            "subject": card.subject,
+            "thread_of": card.thread_of,
+        }
+        insert = self.insert(OutboxRow).values(values)
+        changed = _dirty(at)
+        statement = insert.on_conflict_do_update(index_elements=[OUTBOX.c.key], set_=changed)
+        await self.connection.execute(statement)
+
+    async def _once(self, said: Note | Answer, at: datetime) -> None:
+        if isinstance(said, Note):
+            values = _new(said.key, Kind.NOTE, said.place, Priority.NOTE, at) | {"thread_of": said.thread_of}
+        else:
+            values = _new(said.key, Kind.ANSWER, f"answer:{said.to}", Priority.ANSWER, at)
+            values |= {"to": said.to, "response_url": said.response_url, "channel_id": said.channel}
+        insert = self.insert(OutboxRow).values(values | {"text": said.text})
+        await self.connection.execute(insert.on_conflict_do_nothing(index_elements=[OUTBOX.c.key]))
+
+    async def _refresh(self, keys: Sequence[str], at: datetime) -> None:
+        if keys:
+            known = OUTBOX.c.key.in_(keys) & (OUTBOX.c.status != Status.WITHDRAWN)
+            await self.connection.execute(sa.update(OUTBOX).where(known).values(_dirty(at)))
+
+    async def _withdraw(self, key: str) -> None:
+        unsent = (
+            (OUTBOX.c.key == key)
+            & OUTBOX.c.ts.is_(None)
+            & OUTBOX.c.lease_until.is_(None)
+            & ~OUTBOX.c.in_doubt
+            & (OUTBOX.c.status == Status.PENDING)
+        )
+        values = {"status": Status.WITHDRAWN, "due_at": None}
+        await self.connection.execute(sa.update(OUTBOX).where(unsent).values(values))
+
+    async def claim(self, at: datetime, limit: int, busy: frozenset[str]) -> list[Letter]:
+        """Take what may be sent now: the most urgent message of each lane that is open.
+
+        ``busy`` are lanes in which this process is speaking already, so that their order is kept.
+        """
+        first = sa.func.row_number().over(partition_by=OUTBOX.c.place, order_by=(_URGENCY, OUTBOX.c.id))
+        ready = self._ready(sa.select(OUTBOX.c.id, first.label("turn"), _URGENCY.label("urgency")), at)
+        if busy:
+            ready = ready.where(OUTBOX.c.place.not_in(sorted(busy)))
+        turn = ready.subquery()
+        chosen = sa.select(turn.c.id).where(turn.c.turn == 1).order_by(turn.c.urgency, turn.c.id).limit(limit)
+        ids = list((await self.connection.execute(chosen)).scalars())
+        if not ids:
+            return []
+        full = sa.select(
+            OUTBOX,
+            PARENT.c.channel_id.label("parent_channel"),
+            PARENT.c.ts.label("parent_ts"),
+            PARENT.c.thread_ts.label("parent_thread"),
+        ).select_from(OUTBOX.outerjoin(PARENT, PARENT.c.key == OUTBOX.c.thread_of))
+        full = full.where(OUTBOX.c.id.in_(ids), OUTBOX.c.due_at <= at, _unleased(at)).order_by(_URGENCY)
+        if self.postgres:
+            full = full.with_for_update(of=OUTBOX, skip_locked=True)
+        return [letter for row in await self.rows(full) if (letter := await self._take(row, at)) is not None]
+
+    def _ready(self, query: sa.Select[Any], at: datetime) -> sa.Select[Any]:
+        reachable = (
+            OUTBOX.c.thread_of.is_(None)
+            | PARENT.c.id.is_(None)
+            | PARENT.c.ts.is_not(None)
+            | PARENT.c.status.in_([Status.DEAD, Status.WITHDRAWN])
+        )
+        joined = OUTBOX.outerjoin(PARENT, PARENT.c.key == OUTBOX.c.thread_of).outerjoin(
+            LANE, LANE.c.key == OUTBOX.c.place
+        )
+        open_lane = LANE.c.key.is_(None) | LANE.c.closed_until.is_(None) | (LANE.c.closed_until <= at)
+        return query.select_from(joined).where(OUTBOX.c.due_at <= at, _unleased(at), reachable, open_lane)
+
+    async def _take(self, row: Mapping[str, Any], at: datetime) -> Letter | None:
+        """Reserve the lane's next slot and lease the message, or close the lane until its slot comes."""
+        lane = sa.select(LANE).where(LANE.c.key == row["place"])
+        if self.postgres:
+            lane = lane.with_for_update()
+        mark = next(iter(await self.rows(lane)), None)
+        goes, when = rules.slot(mark["next_at"] if mark else None, at, edit=row["ts"] is not None)
+        values = {"next_at": when, "closed_until": None} if goes else {"closed_until": when}
+        if mark:
+            await self.connection.execute(sa.update(LANE).where(LANE.c.key == row["place"]).values(values))
+        else:
+            new = self.insert(LaneRow).values(key=row["place"], **values)
+            await self.connection.execute(new.on_conflict_do_nothing(index_elements=[LANE.c.key]))
+        if not goes:
+            return None
+        taken_over = row["lease_until"] is not None
+        in_doubt = row["in_doubt"] or (taken_over and row["ts"] is None)
+        lease = {"lease_until": at + LEASE, "fence": row["fence"] + 1, "in_doubt": in_doubt}
+        await self.connection.execute(sa.update(OUTBOX).where(OUTBOX.c.id == row["id"]).values(lease))
+        return _letter(row, at, in_doubt=in_doubt, taken_over=taken_over)
+
+    async def settle(self, letter: Letter, settled: Settled, at: datetime) -> bool:
+        """Record an attempt. False where the message has a newer owner: then nothing is written."""
+        posted = settled.posted
+        due: sa.ColumnElement[Any] = _millis(settled.due_at)
+        status: sa.ColumnElement[Any] = sa.literal(settled.status.value)
+        if settled.status is Status.SENT:
+            more = OUTBOX.c.wanted > settled.shown
+            due = sa.case((more, _millis(at)), else_=due)
+            status = sa.case((more, sa.literal(Status.PENDING.value)), else_=status)
+        values: dict[str, Any] = {
+            "status": status,
+            "due_at": due,
+            "lease_until": None,
+            "shown": settled.shown,
+            "attempts": settled.attempts,
+            "in_doubt": settled.in_doubt,
+            "digest": settled.digest,
+            "place": settled.place,
+            "look_again_at": settled.look_again_at,
+            "error": settled.error,
+        }
+        if letter.kind is not Kind.ANSWER:
+            values["channel_id"] = posted.channel_id if posted else None
+            values["ts"] = posted.ts if posted else None
+            values["thread_ts"] = posted.thread_ts if posted else None
+        if settled.sent_at is not None:
+            values["sent_at"] = settled.sent_at
+        mine = (OUTBOX.c.id == letter.id) & (OUTBOX.c.fence == letter.fence)
+        result = await self.connection.execute(sa.update(OUTBOX).where(mine).values(values))
+        if result.rowcount != 1:
+            return False
+        self.topics.add("outbox")
+        await self._aftermath(letter, settled, at)
+        return True
+
+    async def _aftermath(self, letter: Letter, settled: Settled, at: datetime) -> None:
+        if settled.lane_closed_until is not None:
+            lane = sa.update(LANE).where(LANE.c.key == letter.place)
+            await self.connection.execute(lane.values(closed_until=settled.lane_closed_until))
+        if settled.orphaned and letter.thread_of is not None and letter.thread is not None:
+            lost = (OUTBOX.c.key == letter.thread_of) & OUTBOX.c.lease_until.is_(None)
+            lost &= OUTBOX.c.ts.in_([letter.thread.ts, letter.thread.thread_ts or letter.thread.ts])
+            anew = {"ts": None, "thread_ts": None, "digest": None, "shown": 0} | _dirty(at)
+            await self.connection.execute(sa.update(OUTBOX).where(lost).values(anew))
+        if settled.note is not None:
+            await self.say([settled.note], at)
+
+    async def next_letter_due(self, at: datetime) -> datetime | None:
+        """When there is something to send next: never before a lease or a lane's pause ends."""
+        reachable = OUTBOX.c.thread_of.is_(None) | PARENT.c.id.is_(None) | PARENT.c.due_at.is_(None)
+        later = sa.case((LANE.c.closed_until > OUTBOX.c.due_at, LANE.c.closed_until), else_=OUTBOX.c.due_at)
+        leased = sa.case((OUTBOX.c.lease_until > later, OUTBOX.c.lease_until), else_=later)
+        joined = OUTBOX.outerjoin(PARENT, PARENT.c.key == OUTBOX.c.thread_of).outerjoin(
+            LANE, LANE.c.key == OUTBOX.c.place
+        )
+        query = sa.select(sa.func.min(leased)).select_from(joined)
+        query = query.where(OUTBOX.c.due_at.is_not(None), reachable)
+        found = (await self.connection.execute(query)).scalar_one_or_none()
+        return found if isinstance(found, datetime) else None
+
+    async def oldest_unsent(self) -> datetime | None:
+        """When the message was written that has waited longest for its first sending."""
+        waiting = (OUTBOX.c.status == Status.PENDING) & OUTBOX.c.ts.is_(None) & OUTBOX.c.due_at.is_not(None)
+        found = await self.connection.execute(sa.select(sa.func.min(OUTBOX.c.created_at)).where(waiting))
+        value = found.scalar_one_or_none()
+        return value if isinstance(value, datetime) else None
+
+    async def release_leases(self) -> int:
+        """At the start of the only process on a database: every lease is left by one that died."""
+        held = OUTBOX.c.lease_until.is_not(None)
+        values = {"lease_until": sa.literal(0, sa.BigInteger)}
+        return (await self.connection.execute(sa.update(OUTBOX).where(held).values(values))).rowcount
+
+    async def posted(self, keys: Iterable[str]) -> dict[str, Posted]:
+        """Where messages stand, by key."""
+        query = sa.select(OUTBOX.c.key, OUTBOX.c.channel_id, OUTBOX.c.ts, OUTBOX.c.thread_ts)
+        query = query.where(OUTBOX.c.key.in_(list(keys)), OUTBOX.c.ts.is_not(None))
+        return {
+            row["key"]: Posted(channel_id=row["channel_id"], ts=row["ts"], thread_ts=row["thread_ts"])
+            for row in await self.rows(query)
+        }
+
+
+def _unleased(at: datetime) -> sa.ColumnElement[bool]:
+    return OUTBOX.c.lease_until.is_(None) | (OUTBOX.c.lease_until <= at)
+
+
+def _millis(at: datetime | None) -> sa.ColumnElement[Any]:
+    return sa.literal(None if at is None else to_millis(at), sa.BigInteger)
+
+
+def _new(key: str, kind: Kind, place: str, priority: int, at: datetime) -> dict[str, Any]:
+    return {
+        "key": key,
+        "kind": kind,
+        "place": place,
+        "priority": priority,
+        "status": Status.PENDING,
+        "wanted": 1,
+        "shown": 0,
+        "due_at": at,
+        "fence": 0,
+        "attempts": 0,
+        "in_doubt": False,
+        "created_at": at,
+    }
+
+
+def _dirty(at: datetime) -> dict[str, Any]:
+    """One more change to show. A message that waits keeps its time, one that was given up revives."""
+    return {
+        "wanted": OUTBOX.c.wanted + 1,
+        "due_at": sa.func.coalesce(OUTBOX.c.due_at, _millis(at)),
+        "status": Status.PENDING,
+    }
+
+
+def _letter(row: Mapping[str, Any], at: datetime, *, in_doubt: bool, taken_over: bool) -> Letter:
+    posted = thread = None
+    if row["ts"] is not None:
+        posted = Posted(channel_id=row["channel_id"], ts=row["ts"], thread_ts=row["thread_ts"])
+    elif row["kind"] == Kind.ANSWER:
+        thread = Posted(channel_id=row["channel_id"], ts="")
+    if row["parent_ts"] is not None:
+        thread = Posted(channel_id=row["parent_channel"], ts=row["parent_ts"], thread_ts=row["parent_thread"])
+    look_again_at = row["look_again_at"]
+    return Letter(
+        id=row["id"],
+        key=row["key"],
+        kind=row["kind"],
+        subject=row["subject"],
+        text=row["text"],
+        to=row["to"],
+        response_url=row["response_url"],
+        place=row["place"],
+        priority=row["priority"],
+        thread_of=row["thread_of"],
+        thread=thread,
+        wanted=row["wanted"],
+        shown=row["shown"],
+        fence=row["fence"] + 1,
+        attempts=row["attempts"],
+        in_doubt=in_doubt,
+        taken_over=taken_over,
+        look_again=look_again_at is not None and look_again_at <= at,
+        posted=posted,
+        digest=row["digest"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,258 @@
+"""The rows: the domain's own fields, plus keys and columns; and the engine's tables beside them."""
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+from sqlmodel._compat import SQLModelConfig
+from sqlmodel.sql.sqltypes import UTCDateTime
+
+from domain.alerts import Alert, AlertGroup, AlertStatus
+from domain.effects import By, Subject, Text
+from domain.escalation import Escalation, Page, PageStatus, Phase
+from domain.inbox import DeliveryStatus
+from domain.incidents import Incident, IncidentStatus
+from domain.outbox import Kind, Status
+from domain.policy import Level, Means, Severity, Step
+from storage.types import BIG, EpochMillis, Json, stored_enum
+
+metadata = SQLModel.metadata
+metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+STORED = SQLModelConfig(frozen=False, extra="ignore")
+
+
+class InboxRow(SQLModel, table=True):
+    """What came in, as it came."""
+
+    __tablename__ = "inbox"
+    __table_args__ = (
+        sa.UniqueConstraint("key"),
+        sa.Index(
+            "ix_inbox_pending",
+            "id",
+            sqlite_where=sa.text("status = 'pending'"),
+            postgresql_where=sa.text("status = 'pending'"),
+        ),
+        sa.Index(
+            "ix_inbox_untold",
+            "id",
+            sqlite_where=sa.text("status = 'quarantined' AND drained_at IS NULL"),
+            postgresql_where=sa.text("status = 'quarantined' AND drained_at IS NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, sa_type=BIG, primary_key=True)
+    kind: str = Field(max_length=64)
+    key: str = Field(max_length=255)
+    body: bytes
+    received_at: datetime = Field(sa_type=EpochMillis)
+    status: DeliveryStatus = Field(default=DeliveryStatus.PENDING, sa_type=stored_enum(DeliveryStatus))
+    drained_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    error: str | None = Field(default=None, sa_type=sa.Text)
+
+
+class AlertGroupRow(AlertGroup, SQLModel, table=True):
+    """One trouble, one thread."""
+
+    model_config = STORED
+    __tablename__ = "alert_group"
+    __table_args__ = (
+        sa.UniqueConstraint("key", "generation"),
+        sa.Index("ix_alert_group_incident_id", "incident_id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    key: str = Field(max_length=64)
+    title: str = Field(sa_type=sa.Text)
+    summary: str = Field(default="", sa_type=sa.Text)
+    level: Level = Field(sa_type=stored_enum(Level))
+    status: AlertStatus = Field(default=AlertStatus.FIRING, sa_type=stored_enum(AlertStatus))
+    labels: dict[str, str] = Field(default_factory=dict, sa_type=Json(dict[str, str]))
+    url: str | None = Field(default=None, sa_type=sa.Text)
+    runbook: str | None = Field(default=None, sa_type=sa.Text)
+    value: str | None = Field(default=None, sa_type=sa.Text)
+    threshold: str | None = Field(default=None, sa_type=sa.Text)
+    opened_at: datetime = Field(sa_type=UTCDateTime)
+    changed_at: datetime = Field(sa_type=UTCDateTime)
+    acknowledged_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    acknowledged_by: By | None = Field(default=None, sa_type=Json(By))
+    resolved_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    resolved_by: By | None = Field(default=None, sa_type=Json(By))
+    incident_id: int | None = Field(default=None, foreign_key="incident.id")
+    version: int = Field(default=1)
+
+
+class AlertRow(Alert, SQLModel, table=True):
+    """One alert of a group."""
+
+    model_config = STORED
+    __tablename__ = "alert"
+    __table_args__ = (
+        sa.UniqueConstraint("identity"),
+        sa.Index("ix_alert_group_id_firing", "group_id", "firing"),
+    )
+
+    id: int | None = Field(default=None, sa_type=BIG, primary_key=True)
+    group_id: int | None = Field(default=None, foreign_key="alert_group.id")
+    identity: str = Field(max_length=512)
+    level: Level = Field(sa_type=stored_enum(Level))
+    title: str = Field(sa_type=sa.Text)
+    summary: str = Field(default="", sa_type=sa.Text)
+    labels: dict[str, str] = Field(default_factory=dict, sa_type=Json(dict[str, str]))
+    url: str | None = Field(default=None, sa_type=sa.Text)
+    value: str | None = Field(default=None, sa_type=sa.Text)
+    threshold: str | None = Field(default=None, sa_type=sa.Text)
+    started_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    ended_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    changed_at: datetime = Field(sa_type=EpochMillis)
+
+
+class IncidentRow(Incident, SQLModel, table=True):
+    """Trouble that people work on."""
+
+    model_config = STORED
+    __tablename__ = "incident"
+    __table_args__ = (sa.Index("ix_incident_status", "status"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    title: str = Field(sa_type=sa.Text)
+    severity: Severity = Field(sa_type=stored_enum(Severity))
+    status: IncidentStatus = Field(default=IncidentStatus.OPEN, sa_type=stored_enum(IncidentStatus))
+    opened_at: datetime = Field(sa_type=UTCDateTime)
+    opened_by: By = Field(sa_type=Json(By))
+    acknowledged_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    acknowledged_by: By | None = Field(default=None, sa_type=Json(By))
+    resolved_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    resolved_by: By | None = Field(default=None, sa_type=Json(By))
+    summary: str = Field(default="", sa_type=sa.Text)
+    version: int = Field(default=1)
+
+
+class EscalationRow(Escalation, SQLModel, table=True):
+    """A ladder on its way; at most one is running for a subject."""
+
+    model_config = STORED
+    __tablename__ = "escalation"
+    __table_args__ = (
+        sa.Index("ix_escalation_subject", "subject"),
+        sa.Index(
+            "uq_escalation_running",
+            "subject",
+            unique=True,
+            sqlite_where=sa.text("phase <> 'stopped'"),
+            postgresql_where=sa.text("phase <> 'stopped'"),
+        ),
+        sa.Index(
+            "ix_escalation_due",
+            "due_at",
+            sqlite_where=sa.text("due_at IS NOT NULL"),
+            postgresql_where=sa.text("due_at IS NOT NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    subject: str = Field(max_length=64)
+    level: Level = Field(sa_type=stored_enum(Level))
+    steps: tuple[Step, ...] = Field(default=(), sa_type=Json(tuple[Step, ...]))
+    phase: Phase = Field(default=Phase.DUE, sa_type=stored_enum(Phase))
+    due_at: datetime | None = Field(sa_type=EpochMillis, nullable=True)
+    started_at: datetime = Field(sa_type=UTCDateTime)
+    delivered_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    stopped_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    stopped_by: By | None = Field(default=None, sa_type=Json(By))
+    stopped_because: str | None = Field(default=None, max_length=64)
+    version: int = Field(default=1)
+
+
+class PageRow(Page, SQLModel, table=True):
+    """One attempt to reach one person."""
+
+    model_config = STORED
+    __tablename__ = "page"
+    __table_args__ = (sa.UniqueConstraint("escalation_id", "step", "round", "person", "means"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    escalation_id: int = Field(foreign_key="escalation.id")
+    means: Means = Field(sa_type=stored_enum(Means))
+    status: PageStatus = Field(default=PageStatus.QUEUED, sa_type=stored_enum(PageStatus))
+    queued_at: datetime = Field(sa_type=UTCDateTime)
+    delivered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    error: str | None = Field(default=None, sa_type=sa.Text)
+
+
+class TimelineRow(SQLModel, table=True):
+    """What happened: append-only, one row for each thing."""
+
+    __tablename__ = "timeline"
+    __table_args__ = (sa.Index("ix_timeline_subject", "subject"),)
+
+    id: int | None = Field(default=None, sa_type=BIG, primary_key=True)
+    subject: str = Field(max_length=64)
+    what: str = Field(max_length=64)
+    at: datetime = Field(sa_type=UTCDateTime)
+    by: By = Field(sa_type=Json(By))
+    data: dict[str, Any] = Field(default_factory=dict, sa_type=Json(dict[str, Any]))
+
+
+class OutboxRow(SQLModel, table=True):
+    """One message that has to be in Slack. See ``domain/outbox.py`` for what the columns mean.
+
+    ``due_at`` is empty where nothing is to be done; ``look_again_at`` asks for one more look at a
+    message whose earlier owner may have sent it as well.
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        sa.UniqueConstraint("key"),
+        sa.Index(
+            "ix_outbox_due",
+            "due_at",
+            sqlite_where=sa.text("due_at IS NOT NULL"),
+            postgresql_where=sa.text("due_at IS NOT NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, sa_type=BIG, primary_key=True)
+    key: str = Field(max_length=255)
+    kind: Kind = Field(sa_type=stored_enum(Kind))
+    subject: Subject | None = Field(default=None, sa_type=Json(Subject))
+    text: Text | None = Field(default=None, sa_type=Json(Text))
+    to: str | None = Field(default=None, max_length=64)
+    response_url: str | None = Field(default=None, sa_type=sa.Text)
+    place: str = Field(max_length=128)
+    priority: int
+    thread_of: str | None = Field(default=None, max_length=255)
+    status: Status = Field(default=Status.PENDING, sa_type=stored_enum(Status))
+    wanted: int = 1
+    shown: int = 0
+    due_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    look_again_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    lease_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    fence: int = 0
+    attempts: int = 0
+    in_doubt: bool = False
+    channel_id: str | None = Field(default=None, max_length=32)
+    ts: str | None = Field(default=None, max_length=32)
+    thread_ts: str | None = Field(default=None, max_length=32)
+    digest: str | None = Field(default=None, max_length=64)
+    created_at: datetime = Field(sa_type=EpochMillis)
+    sent_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    error: str | None = Field(default=None, sa_type=sa.Text)
+
+
+class LaneRow(SQLModel, table=True):
+    """The pace of one conversation: see ``domain.outbox.slot``."""
+
+    __tablename__ = "lane"
+
+    key: str = Field(primary_key=True, max_length=128)
+    next_at: datetime = Field(sa_type=EpochMillis)
+    closed_until: datetime | None = Field(default=None, sa_type=EpochMillis)

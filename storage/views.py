@@ -1,0 +1,102 @@
+"""What a card shows, gathered in one transaction."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from domain.effects import Subject, SubjectKind
+from domain.escalation import Escalation
+from domain.views import AlertView, IncidentView, OpenNow, PageView, View
+from storage.alerts import GROUP, AlertQueries
+from storage.escalations import EscalationQueries
+from storage.incidents import IncidentQueries
+from storage.outbox import OutboxQueries
+
+FIRING_SHOWN = 5
+"""So many alerts of a group are named on its card; the rest is counted."""
+
+
+class ViewQueries(AlertQueries, IncidentQueries, EscalationQueries, OutboxQueries):
+    """What the renderer asks."""
+
+    async def view(self, subject: Subject) -> View | None:
+        """What the card of a subject shows now; ``None`` where there is no such subject."""
+        match subject.kind:
+            case SubjectKind.ALERT:
+                return await self._alert(subject.id)
+            case SubjectKind.INCIDENT:
+                return await self._incident(subject.id)
+            case SubjectKind.PAGE:
+                return await self._page(subject.id)
+            case SubjectKind.DELIVERY:
+                return None
+
+    async def open_now(self, at: datetime) -> OpenNow:
+        """What is open."""
+        return OpenNow(incidents=tuple(await self.open_incidents()), at=at)
+
+    async def group(self, group_id: int) -> AlertView | None:
+        """One alert group as its card shows it."""
+        return await self._alert(group_id)
+
+    async def _alert(self, group_id: int) -> AlertView | None:
+        group = (await self.groups([group_id])).get(group_id)
+        if group is None:
+            return None
+        incident = await self.incident(group.incident_id) if group.incident_id is not None else None
+        incident_at = None
+        if incident is not None:
+            incident_at = (await self.posted([incident.subject.key])).get(incident.subject.key)
+        escalation = await self._ladder(group.subject, incident.subject if incident else None)
+        return AlertView(
+            group=group,
+            firing=tuple(await self.firing_alerts(group_id, FIRING_SHOWN)),
+            incident=incident,
+            incident_at=incident_at,
+            escalation=escalation,
+            pages=tuple(await self.pages(escalation.id)) if escalation and escalation.id else (),
+        )
+
+    async def _ladder(self, group: Subject, incident: Subject | None) -> Escalation | None:
+        found = await self.latest_escalation(incident) if incident else None
+        return found or await self.latest_escalation(group)
+
+    async def _incident(self, incident_id: int) -> IncidentView | None:
+        incident = await self.incident(incident_id)
+        if incident is None:
+            return None
+        escalation = await self.latest_escalation(incident.subject)
+        return IncidentView(
+            incident=incident,
+            groups=tuple(await self.groups_of_incident(incident_id)),
+            escalation=escalation,
+            pages=tuple(await self.pages(escalation.id)) if escalation and escalation.id else (),
+        )
+
+    async def _page(self, page_id: int) -> PageView | None:
+        page = await self.page(page_id)
+        escalation = await self.escalation(page.escalation_id) if page else None
+        if page is None or escalation is None:
+            return None
+        of = escalation.of
+        incident = group = None
+        if of.kind is SubjectKind.INCIDENT:
+            incident = await self.incident(of.id)
+            born_of = incident.born_of if incident else None
+            group = (await self.groups([born_of])).get(born_of) if born_of is not None else None
+        else:
+            group = (await self.groups([of.id])).get(of.id)
+        at = await self.posted([of.key])
+        return PageView(
+            page=page,
+            escalation=escalation,
+            group=group,
+            incident=incident,
+            subject_at=at.get(of.key),
+            paged_at=page.queued_at,
+        )
+
+    async def group_exists(self, group_id: int) -> bool:
+        """Whether there is such a group."""
+        found = await self.connection.execute(sa.select(GROUP.c.id).where(GROUP.c.id == group_id))
+        return found.scalar_one_or_none() is not None
