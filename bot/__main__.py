@@ -2,9 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+    from domain.policy import Policy
 
 BAD_INPUT = 2
 """The exit code for settings or a policy that cannot be used."""
@@ -72,6 +76,85 @@ def check(
         )
         raise typer.Exit(BAD_INPUT)
     console.print(Text("No problems found.", style="bold"))
+
+
+@app.command()
+def run() -> None:
+    """Run the bot until it is told to stop. An empty database is migrated first."""
+    import asyncio
+
+    from bot.running import run_until_stopped
+    from domain.errors import Outage
+
+    settings = _settings()
+    policy = _policy(settings.policy)
+    try:
+        asyncio.run(run_until_stopped(settings, policy))
+    except Outage as outage:
+        _fail(outage.reason)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version's schema."""
+    import asyncio
+
+    from bot.running import migrate_once
+    from domain.errors import Outage
+
+    try:
+        typer.echo(asyncio.run(migrate_once(_settings(to_run=False))))
+    except Outage as outage:
+        _fail(outage.reason)
+
+
+@app.command()
+def manifest(
+    url: Annotated[
+        str | None, typer.Option(help="Your bot's public address, for HTTP mode; left out: Socket Mode.")
+    ] = None,
+) -> None:
+    """Print the Slack app manifest: exactly the scopes and commands that this version uses."""
+    import json
+
+    from bot.manifest import manifest as made
+
+    typer.echo(json.dumps(made(url), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def demo(
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the last demo.")] = False,
+    port: Annotated[int, typer.Option(help="The page's port, if it is free.")] = 8700,
+    locale: Annotated[str, typer.Option(help="The channels' language: en or ja.")] = "en",
+) -> None:
+    """Show everything in a pretend world: no account, no network."""
+    from sandbox.demo import main as world
+
+    world(fresh=fresh, port=port, locale=locale)
+
+
+def _settings(*, to_run: bool = True) -> "Settings":
+    from bot.settings import BadSettings, Settings
+
+    try:
+        return Settings.read(os.environ, to_run=to_run)
+    except BadSettings as bad:
+        _fail("\n".join(bad.problems))
+
+
+def _policy(path: Path) -> "Policy":
+    from bot.policy import BadPolicy, read_policy
+
+    try:
+        return read_policy(path)
+    except BadPolicy as bad:
+        _fail("\n".join(str(problem) for problem in bad.problems))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(BAD_INPUT)
 
 
 def main() -> None:

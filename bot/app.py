@@ -1,5 +1,6 @@
 """The composition root: everything is built here, in one straight line, and taken down in reverse."""
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ async def build(
             voice(locale)
         wake = Wake()
         if settings.is_sqlite:
-            lock = FileLock(_file(settings))
+            lock = FileLock(sqlite_file(settings))
             lock.take()
             stack.callback(lock.release)
         database = Database(settings.database, on_commit=wake)
@@ -161,6 +162,7 @@ def _bolt(settings: Settings, api: Api, directory: Directory) -> AsyncApp:
             bot_user_id=directory.bot_user_id,
         )
 
+    logging.getLogger("slack_bolt.AsyncApp").setLevel(logging.ERROR)  # It warns that we authorize ourselves.
     return AsyncApp(
         client=api.web,
         authorize=authorize,
@@ -174,5 +176,6 @@ def _bolt(settings: Settings, api: Api, directory: Directory) -> AsyncApp:
     )
 
 
-def _file(settings: Settings) -> Path:
+def sqlite_file(settings: Settings) -> Path:
+    """The file of a SQLite database."""
     return Path(settings.database.partition(":///")[2].partition("?")[0])

@@ -171,7 +171,8 @@ def absorb(group: AlertGroup | None, alert: Alert | None, signal: Signal, at: da
     if alert.firing:
         return _closed(group, alert, signal, at)
     if not signal.firing:
-        return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
+        known = alert.model_copy(update={"closed_by_person": False}) if alert.closed_by_person else alert
+        return Absorbed(group=group, alert=known, reason=Reason.REMINDER)
     return _firing_after_end(group, alert, signal, at)
 
 
@@ -184,6 +185,8 @@ def _first_heard(group: AlertGroup | None, signal: Signal, at: datetime) -> Abso
 
 
 def _still_firing(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
+    if group is not None and group.omitted != signal.omitted:
+        group = group.model_copy(update={"omitted": signal.omitted, "changed_at": at})
     if signal.level.rank <= alert.level.rank or group is None:
         return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
     louder = alert.model_copy(update={"level": signal.level, "changed_at": at})
@@ -203,6 +206,8 @@ def _still_firing(group: AlertGroup | None, alert: Alert, signal: Signal, at: da
 
 
 def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
+    if signal.ended_at is not None and alert.started_at is not None and signal.ended_at < alert.started_at:
+        return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)  # The end of an earlier firing.
     closed = alert.model_copy(
         update={
             "firing": False,
@@ -215,14 +220,15 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
     if group is None:
         return Absorbed(group=None, alert=closed, reason=Reason.REMINDER)
     left = max(0, group.firing - 1)
-    if left or group.omitted:
-        quieter = group.model_copy(update={"firing": left, "changed_at": at})
+    if left or signal.omitted:
+        quieter = group.model_copy(update={"firing": left, "omitted": signal.omitted, "changed_at": at})
         return Absorbed(group=quieter, alert=closed, reason=Reason.SOME_RESOLVED)
     if not group.is_open:
         return Absorbed(group=group, alert=closed, reason=Reason.REMINDER)
     over = group.model_copy(
         update={
             "firing": 0,
+            "omitted": 0,
             "status": AlertStatus.RESOLVED,
             "changed_at": at,
             "resolved_at": at,
@@ -236,14 +242,24 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
 
 
 def _firing_after_end(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
-    if not alert.seen_firing:
+    """An opening of what was closed: late, repeated, or a new firing of the same identity.
+
+    A sender of reusable identities that still says "firing" a minute after the end is believed, even
+    where the start it names is older than the end: Alertmanager closes by timeout, and merges
+    overlapping alerts to the earliest start. Rather a page too many than one too few.
+    """
+    later = (
+        signal.started_at is not None and alert.ended_at is not None and signal.started_at > alert.ended_at
+    )
+    settled = at - alert.changed_at >= LATE_WITHIN
+    again = later or settled if signal.reusable else alert.closed_by_person and settled
+    if not again and not alert.seen_firing:
         return _late(group, alert, signal, at)
-    may_fire_again = signal.reusable or alert.closed_by_person
-    if not may_fire_again or at - alert.changed_at < LATE_WITHIN:
+    if not again:
         return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
-    again = _alert(signal, at).model_copy(update={"id": alert.id})
+    fresh = _alert(signal, at).model_copy(update={"id": alert.id})
     grown, reason = _grown(group, signal, at, counted=group is not None and group.id == alert.group_id)
-    return Absorbed(group=grown, alert=again, reason=reason)
+    return Absorbed(group=grown, alert=fresh, reason=reason)
 
 
 def _late(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
@@ -251,7 +267,7 @@ def _late(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) 
     known = alert.model_copy(
         update={"seen_firing": True, "started_at": signal.started_at, "changed_at": at, "level": signal.level}
     )
-    if group is not None and group.is_open:
+    if group is not None and not _is_over_for_good(group, at):
         counted = group.model_copy(update={"total": group.total + 1, "changed_at": at})
         return Absorbed(group=counted, alert=known, reason=Reason.LATE)
     over = _new_group(group, signal, at).model_copy(
@@ -266,9 +282,9 @@ def _grown(
     """The group with one more firing alert, and what that means."""
     if group is None:
         return _new_group(None, signal, at), Reason.FIRST
-    if not group.is_open and group.resolved_at is not None and at - group.resolved_at > REOPEN_WITHIN:
+    if _is_over_for_good(group, at):
         return _new_group(group, signal, at), Reason.FIRST
-    louder = signal.level.rank > group.level.rank
+    louder = signal.level.rank > group.level.rank or not group.is_open
     update: dict[str, object] = {
         "firing": group.firing + 1,
         "total": group.total + (0 if counted else 1),
@@ -292,6 +308,11 @@ def _grown(
         }
         return group.model_copy(update=update), Reason.FIRED_AGAIN
     return group.model_copy(update=update), Reason.LEVEL_ROSE if louder else Reason.NEW_ALERTS
+
+
+def _is_over_for_good(group: AlertGroup, at: datetime) -> bool:
+    """True where what comes now is a new trouble with a thread of its own."""
+    return not group.is_open and group.resolved_at is not None and at - group.resolved_at > REOPEN_WITHIN
 
 
 def _new_group(before: AlertGroup | None, signal: Signal, at: datetime) -> AlertGroup:

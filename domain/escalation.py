@@ -169,13 +169,13 @@ def advance(escalation: Escalation, ladder: Ladder, pending: frozenset[str], at:
 
 def delivered(escalation: Escalation, at: datetime) -> Escalation:
     """A page reached its provider: the timers of this rung begin with the first delivery."""
-    if escalation.phase is not Phase.DELIVERING or escalation.rung is None:
+    if escalation.phase not in {Phase.DELIVERING, Phase.DUE} or escalation.rung is None:
         return escalation
     rung = escalation.rung
     wait = _wait(rung)
-    respond = rung.respond if rung.respond is not None and not escalation.reminded else None
+    respond = rung.respond if rung.respond and not escalation.reminded else None
     update: dict[str, object] = {"delivered_at": at}
-    if respond is not None and respond < wait:
+    if respond and respond < wait:
         update |= {"phase": Phase.RESPONDING, "due_at": at + respond}
     else:
         update |= {"phase": Phase.WAITING, "due_at": at + wait}
@@ -262,8 +262,8 @@ def _with_pages(escalation: Escalation, pending: frozenset[str], at: datetime, w
             status=PageStatus.QUEUED if means is Means.SLACK else PageStatus.NOT_SET_UP,
             queued_at=at,
         )
-        for person in rung.tell
-        for means in rung.by
+        for person in dict.fromkeys(rung.tell)
+        for means in dict.fromkeys(rung.by)
         if not (means is Means.SLACK and person in pending)
     )
     reachable = any(page.status is PageStatus.QUEUED for page in pages) or any(

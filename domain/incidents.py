@@ -88,7 +88,8 @@ def move(incident: Incident, to: IncidentStatus, at: datetime) -> Incident:
     """The incident in another status, along the edges of the table only."""
     if to not in EDGES[incident.status]:
         raise Refused("refused.status_edge", number=incident.number, now=incident.status.value, to=to.value)
-    return incident.model_copy(update={"status": to})
+    reopened = {"resolved_at": None, "resolved_by": None} if not incident.is_open else {}
+    return incident.model_copy(update={"status": to} | reopened)
 
 
 def acknowledge(incident: Incident, by: By, at: datetime) -> Incident:

@@ -87,7 +87,8 @@ class Step(Value):
     """One rung of a ladder.
 
     ``respond`` after the page was delivered the same people are paged once more and the card is
-    marked overdue; ``wait`` after it the next rung begins. ``None`` means never.
+    marked overdue (``None``: they are not); ``wait`` after it the next rung begins, or the last one
+    again (``None``: after 15 minutes).
     """
 
     tell: tuple[str, ...]

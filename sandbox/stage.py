@@ -64,7 +64,9 @@ class Stage:
             }
         )
         stage = cls(settings, policy, slack, clock)
-        async with aiohttp.ClientSession(headers={"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD)}) as stage._http:
+        async with aiohttp.ClientSession(
+            headers={"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD)}
+        ) as stage._http:
             try:
                 if start:
                     await stage.start()

@@ -141,13 +141,17 @@ def _signal(alert: dict[str, Any], shared: _Shared) -> Signal:
 
 
 def _identity(alert: dict[str, Any], shared: _Shared) -> str:
-    """One alert from its start to its end: what the sender calls it, and when it began."""
+    """What the sender calls one alert.
+
+    Without ``startsAt``: Alertmanager merges overlapping alerts to the earliest start, so that it may
+    change while the alert fires, and a name that changes would never be closed.
+    """
     called = name(alert.get("fingerprint"))
     if not called:
         labels = table(alert.get("labels"))
         written = "\x1e".join(f"{key}\x1d{labels[key]!r}" for key in sorted(labels))
         called = hashlib.sha256(written.encode("utf-8", "replace")).hexdigest()
-    return group_key(*shared.parts, called, name(alert.get("startsAt")))
+    return group_key(*shared.parts, called)
 
 
 def _is_firing(alert: dict[str, Any], shared: _Shared) -> bool:

@@ -4,7 +4,9 @@ from sandbox.stage import Stage
 from tests.payloads import monitoring
 
 
-async def test_a_critical_alert_becomes_a_thread_an_incident_and_pages_until_somebody_answers(stage: Stage) -> None:
+async def test_a_critical_alert_becomes_a_thread_an_incident_and_pages_until_somebody_answers(
+    stage: Stage,
+) -> None:
     assert await stage.webhook("cloud-monitoring", monitoring()) == 200
 
     (card,) = stage.channel("alerts")

@@ -596,6 +596,8 @@ def nested(depth: int, opening: str, closing: str) -> bytes:
         (nested(10**4, '{"a":', "}"), "nested deeper than 64"),
         (nested(10**5, "[", "]"), "nested deeper than 64"),
         (b"[" * 10**5, "nested deeper than 64"),
+        (b'{"a":[' + b"[]," * 10**5 + b"1]}", "more than 100,000 objects and lists"),
+        (b"[" * 10**6, "more than 100,000 objects and lists"),
         (b'{"a":1,"a":' + nested(500, "[", "]") + b"}", "nested deeper than 64"),
     ],
 )

@@ -1,0 +1,60 @@
+"""The Slack app manifest: what this version really uses, no more (facts/slack.md §2.7)."""
+
+from typing import Any
+
+SCOPES: dict[str, tuple[str, ...]] = {
+    "auth.test": (),
+    "chat.postMessage": ("chat:write", "chat:write.public"),
+    "chat.update": ("chat:write",),
+    "chat.delete": ("chat:write",),
+    "chat.postEphemeral": ("chat:write",),
+    "conversations.list": ("channels:read", "groups:read"),
+    "conversations.join": ("channels:join",),
+    "conversations.open": ("im:write",),
+    "conversations.history": ("channels:history", "groups:history", "im:history"),
+    "conversations.replies": ("channels:history", "groups:history", "im:history"),
+    "users.info": ("users:read",),
+    "users.lookupByEmail": ("users:read.email",),
+    "views.open": (),
+    "apps.connections.open": (),
+}
+"""Every Web API method that the bot calls, and the bot scopes that it needs for it."""
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "/incident": (
+        "What is open; declare, take and resolve incidents",
+        "declare P1 TITLE | list | ack | resolve",
+    ),
+}
+
+
+def manifest(url: str | None) -> dict[str, Any]:
+    """The manifest. With ``url`` Slack calls us at ``URL/slack/events``; without, by Socket Mode."""
+    endpoint = f"{url.rstrip('/')}/slack/events" if url else None
+    scopes = sorted({"commands", *(scope for needed in SCOPES.values() for scope in needed)})
+    commands = [
+        {"command": name, "description": text, "usage_hint": hint, "should_escape": False}
+        | ({"url": endpoint} if endpoint else {})
+        for name, (text, hint) in COMMANDS.items()
+    ]
+    interactivity: dict[str, Any] = {"is_enabled": True}
+    if endpoint:
+        interactivity["request_url"] = endpoint
+    return {
+        "display_information": {
+            "name": "Toban",
+            "description": "On duty: alerts become threads, people are paged until someone answers.",
+            "background_color": "#1f3a5f",
+        },
+        "features": {
+            "bot_user": {"display_name": "Toban", "always_online": True},
+            "slash_commands": commands,
+        },
+        "oauth_config": {"scopes": {"bot": scopes}},
+        "settings": {
+            "interactivity": interactivity,
+            "org_deploy_enabled": False,
+            "socket_mode_enabled": endpoint is None,
+            "token_rotation_enabled": False,
+        },
+    }
