@@ -81,15 +81,14 @@ def check(
 @app.command()
 def run() -> None:
     """Run the bot until it is told to stop. An empty database is migrated first."""
-    import asyncio
-
-    from bot.running import run_until_stopped
+    from bot.running import run_until_stopped, runner
     from domain.errors import Outage
 
     settings = _settings()
     policy = _policy(settings.policy)
     try:
-        asyncio.run(run_until_stopped(settings, policy))
+        with runner() as loop:
+            loop.run(run_until_stopped(settings, policy))
     except Outage as outage:
         _fail(outage.reason)
 

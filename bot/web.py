@@ -87,9 +87,7 @@ def webhook(world: World, keys: Keys, sender: Sender) -> Handler:
         at = world.clock.now()
         name = hashlib.sha256(body).hexdigest()
         key = f"{sender.name}:{name}:{int(at.timestamp()) // SAME_WITHIN}"
-        delivery = NewDelivery.model_construct(
-            kind=sender.name, key=key, body=body, received_at=at, error=error
-        )
+        delivery = NewDelivery(kind=sender.name, key=key, body=body, received_at=at, error=error)
         try:
             await inbox.accept(world, delivery)
         except Outage as outage:

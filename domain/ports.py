@@ -88,7 +88,9 @@ class Store(Protocol):
 
 
 class Inbox(Protocol):
-    """The one door: committed when ``put`` returns."""
+    """The one door: committed when ``put`` returns. ``arrivals`` counts what came in since the start."""
+
+    arrivals: int
 
     async def put(self, delivery: NewDelivery) -> None:
         """Keep it for good; the same key twice is kept once. Raises ``Outage``."""

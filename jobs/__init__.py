@@ -1,9 +1,10 @@
 """Time passed: the whole timetable on one screen."""
 
+from jobs.drain import Drainer
 from jobs.loops import Job
 from jobs.outbox import Speaker
 from operations import ladders
-from operations.inbox import Interpreters, drain
+from operations.inbox import Interpreters
 from operations.world import World
 
 __all__ = ["Job", "timetable"]
@@ -15,7 +16,7 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker) -> lis
     A turn does what is due and returns how much that was; with nothing due it costs one look.
     """
     return [
-        Job("drain", "inbox", lambda: drain(world, interpreters)),
+        Job("drain", "inbox", Drainer(world, interpreters).turn),
         Job("escalations", "escalations", lambda: ladders.tick(world)),
         Job("outbox", "outbox", speaker.turn),
     ]

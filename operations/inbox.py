@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 LIMIT = 200
 """Deliveries in one transaction of the drain."""
 
-BUDGET = 128 * 1024
+BUDGET = 256 * 1024
 """Bytes in one transaction of the drain: a burst of big requests must not keep the door waiting."""
 
 Interpreter = Callable[[Tx, World, list[Delivery], datetime], Awaitable[None]]

@@ -29,6 +29,7 @@ class _Batch:
         self.reasons: dict[int, Counter[Reason]] = {}
         self.touched: set[int] = set()
         self.opened: set[int] = set()
+        self.heard: Counter[Reason] = Counter()
 
     def group_for(self, signal: Signal, alert: Alert | None) -> AlertGroup | None:
         """An alert that fires belongs where it is; any other to the newest group of its key."""
@@ -47,6 +48,8 @@ async def receive(tx: Tx, policy: Policy, heard: Sequence[tuple[Signal, datetime
         await _absorb(tx, batch, signal, heard_at)
     await tx.save_alerts(list(batch.changed.values()))
     await _consequences(tx, policy, batch, at)
+    for reason, count in batch.heard.items():
+        counters.signals.labels(reason=reason.value).inc(count)
 
 
 async def _load(tx: Tx, signals: Sequence[Signal]) -> _Batch:
@@ -66,7 +69,7 @@ async def _absorb(tx: Tx, batch: _Batch, signal: Signal, heard_at: datetime) -> 
     known = batch.alerts.get(signal.identity)
     before = batch.group_for(signal, known)
     absorbed = rules.absorb(before, known, signal, heard_at)
-    counters.signals.labels(reason=absorbed.reason.value).inc()
+    batch.heard[absorbed.reason] += 1
     group, alert = absorbed.group, absorbed.alert
     if group is not None and group is not before:
         if group.id is None:
@@ -91,31 +94,32 @@ async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> 
     if not concerned:
         return
     open_incidents = {incident.id: incident for incident in await tx.open_incidents()}
+    subjects = [batch.by_id[group_id].subject.key for group_id in concerned]
+    subjects += [incident.subject.key for incident in open_incidents.values()]
+    running = await tx.running_escalations(subjects)
     events: list[Event] = []
     effects: list[Effect] = []
+    saved: list[AlertGroup] = []
     for group_id in concerned:
         group, reasons = batch.by_id[group_id], batch.reasons[group_id]
         incident = _incident_of(group, open_incidents)
-        subjects = [group.subject.key, *([incident.subject.key] if incident else [])]
-        running = await tx.running_escalations(subjects)
-        ladder = (running.get(incident.subject.key) if incident else None) or running.get(group.subject.key)
+        ladder = running.get(incident.subject.key) if incident else None
+        ladder = ladder or running.get(group.subject.key)
         others = 0
         if incident is not None and not group.is_open:
             family = await tx.groups_of_incident(incident.subject.id)
             others = sum(batch.by_id.get(one.id, one).is_open for one in family if one.id != group_id)
         response = respond(group, reasons, incident, ladder, others, at)
-        incident = await _carry_out(tx, policy, response, ladder, events, effects, at)
+        incident = await _carry_out(tx, policy, response, ladder, running, events, effects, at)
+        final = response.group
         if incident is not None:
             open_incidents[incident.id] = incident
-        final = (
-            response.group
-            if incident is None
-            else response.group.model_copy(update={"incident_id": incident.id})
-        )
+            final = final.model_copy(update={"incident_id": incident.id})
         if final is not group or group_id in batch.touched:
-            await tx.save_groups([final])
+            saved.append(final)
         events += _events(final, reasons, at)
-        effects += _effects(policy, final, reasons, incident)
+        effects += _effects(final, reasons, incident)
+    await tx.save_groups(saved)
     await tx.tell(events)
     await tx.say(effects, at)
 
@@ -138,6 +142,7 @@ async def _carry_out(
     policy: Policy,
     response: Response,
     ladder: Escalation | None,
+    running: dict[str, Escalation],
     events: list[Event],
     effects: list[Effect],
     at: datetime,
@@ -158,9 +163,10 @@ async def _carry_out(
         effects.append(Refresh(subject=incident.subject))
     if ladder is not None and response.stop is not None:
         await stop_ladder(tx, ladder, response.stop, None, at)
+        del running[ladder.subject]
     if response.start is not None:
         subject = incident.subject if incident is not None else response.group.subject
-        await tx.add_escalation(ladders.start(subject, response.start, at))
+        running[subject.key] = await tx.add_escalation(ladders.start(subject, response.start, at))
     return incident
 
 
@@ -179,9 +185,7 @@ def _events(group: AlertGroup, reasons: Counter[Reason], at: datetime) -> list[E
     ]
 
 
-def _effects(
-    policy: Policy, group: AlertGroup, reasons: Counter[Reason], incident: Incident | None
-) -> list[Effect]:
+def _effects(group: AlertGroup, reasons: Counter[Reason], incident: Incident | None) -> list[Effect]:
     effects: list[Effect] = [alert_card(group)]
     seconds = int(group.changed_at.timestamp())
     if Reason.ALL_RESOLVED in reasons and not group.is_open and group.fires <= NOTES_OF_FLAPPING:

@@ -83,9 +83,8 @@ class Demo:
             self._remember(begun=True)
         _say(f"\n  Toban's pretend world: {self.slack.url}\n")
         _say("  A critical alert is on its way to #alerts. Act as kenji to see the page he gets;")
-        _say(
-            "  push the clock by 15 minutes and aya is paged. Stop with Ctrl-C; make demo goes on from there.\n"
-        )
+        _say("  push the clock by 15 minutes and aya is paged.")
+        _say("  Stop with Ctrl-C; the next make demo goes on from there.\n")
         await stop.wait()
         keeper.cancel()
         if self.child is not None and self.child.returncode is None:

@@ -41,15 +41,9 @@ class AlertQueries(Rows):
         """A new group, with its id."""
         return await self.add(AlertGroupRow, group)
 
-    async def save_group(self, group: AlertGroup) -> AlertGroup:
-        """A changed group; the returned one can be saved again."""
-        await self.save(AlertGroupRow, group)
-        return group.model_copy(update={"version": group.version + 1})
-
     async def save_groups(self, groups: Sequence[AlertGroup]) -> None:
-        """Changed groups. Raises ``Conflict`` where one was changed meanwhile."""
-        for group in groups:
-            await self.save(AlertGroupRow, group)
+        """Changed groups, in one statement. Raises ``Conflict`` where one was changed meanwhile."""
+        await self.save_many(AlertGroupRow, groups)
 
     async def open_group_count(self) -> int:
         """How many groups are not resolved."""

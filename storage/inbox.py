@@ -48,6 +48,7 @@ class GroupCommit:
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self.arrivals = 0
 
     def start(self) -> None:
         """Begin to write. Called once, inside the running loop."""
@@ -68,6 +69,7 @@ class GroupCommit:
             raise Outage("stopping", retry_after=5.0)
         if len(self._waiting) >= QUEUE_LIMIT:
             raise Outage("too many deliveries wait for the database", retry_after=1.0)
+        self.arrivals += 1
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery, done))
         self._arrived.set()
@@ -140,7 +142,7 @@ class InboxQueries(Rows):
             size += len(row["body"])
             if taken and size > budget:
                 break
-            taken.append(Delivery.model_construct(**{name: row[name] for name in Delivery.model_fields}))
+            taken.append(Delivery(**{name: row[name] for name in Delivery.model_fields}))
         return taken
 
     async def drained(self, ids: Sequence[int], at: datetime) -> None:
@@ -166,7 +168,7 @@ class InboxQueries(Rows):
         found = await self.rows(query)
         return [
             (
-                Delivery.model_construct(**{name: row[name] for name in Delivery.model_fields}),
+                Delivery(**{name: row[name] for name in Delivery.model_fields}),
                 row["error"] or "",
             )
             for row in found

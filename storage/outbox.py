@@ -33,38 +33,38 @@ class OutboxQueries(Rows):
         self.topics.add("outbox")
         cards: dict[str, Card] = {}
         refreshed: dict[str, None] = {}
+        once: list[Note | Answer] = []
         for effect in effects:
             match effect:
                 case Card():
                     cards[effect.key] = effect
                 case Note() | Answer():
-                    await self._once(effect, at)
+                    once.append(effect)
                 case Withdraw():
                     await self._withdraw(effect.key)
                 case Refresh():
                     refreshed[effect.subject.key] = None
-        for card in cards.values():
-            await self._card(card, at)
+        await self._cards(list(cards.values()), at)
+        await self._once(once, at)
         await self._refresh([key for key in refreshed if key not in cards], at)
 
-    async def _card(self, card: Card, at: datetime) -> None:
-        values = _new(card.key, Kind.CARD, card.place, card.priority, at) | {
-            "subject": card.subject,
-            "thread_of": card.thread_of,
-        }
-        insert = self.insert(OutboxRow).values(values)
-        changed = _dirty(at)
-        statement = insert.on_conflict_do_update(index_elements=[OUTBOX.c.key], set_=changed)
-        await self.connection.execute(statement)
+    async def _cards(self, cards: Sequence[Card], at: datetime) -> None:
+        if not cards:
+            return
+        rows = [
+            _new(card.key, Kind.CARD, card.place, card.priority, at)
+            | {"subject": card.subject, "thread_of": card.thread_of}
+            for card in cards
+        ]
+        insert = self.insert(OutboxRow)
+        statement = insert.on_conflict_do_update(index_elements=[OUTBOX.c.key], set_=_dirty(at))
+        await self.connection.execute(statement, rows)
 
-    async def _once(self, said: Note | Answer, at: datetime) -> None:
-        if isinstance(said, Note):
-            values = _new(said.key, Kind.NOTE, said.place, Priority.NOTE, at) | {"thread_of": said.thread_of}
-        else:
-            values = _new(said.key, Kind.ANSWER, f"answer:{said.to}", Priority.ANSWER, at)
-            values |= {"to": said.to, "response_url": said.response_url, "channel_id": said.channel}
-        insert = self.insert(OutboxRow).values(values | {"text": said.text})
-        await self.connection.execute(insert.on_conflict_do_nothing(index_elements=[OUTBOX.c.key]))
+    async def _once(self, said: Sequence[Note | Answer], at: datetime) -> None:
+        if not said:
+            return
+        insert = self.insert(OutboxRow).on_conflict_do_nothing(index_elements=[OUTBOX.c.key])
+        await self.connection.execute(insert, [_said(one, at) for one in said])
 
     async def _refresh(self, keys: Sequence[str], at: datetime) -> None:
         if keys:
@@ -247,6 +247,17 @@ def _new(key: str, kind: Kind, place: str, priority: int, at: datetime) -> dict[
         "in_doubt": False,
         "created_at": at,
     }
+
+
+def _said(said: Note | Answer, at: datetime) -> dict[str, Any]:
+    more: dict[str, Any] = {"thread_of": None, "to": None, "response_url": None, "channel_id": None}
+    if isinstance(said, Note):
+        row = _new(said.key, Kind.NOTE, said.place, Priority.NOTE, at) | more
+        row["thread_of"] = said.thread_of
+    else:
+        row = _new(said.key, Kind.ANSWER, f"answer:{said.to}", Priority.ANSWER, at) | more
+        row |= {"to": said.to, "response_url": said.response_url, "channel_id": said.channel}
+    return row | {"text": said.text}
 
 
 def _dirty(at: datetime) -> dict[str, Any]:

@@ -17,6 +17,7 @@ HOMELESS = frozenset(
     {
         "channel_not_found",
         "is_archived",
+        "is_inactive",
         "not_in_channel",
         "restricted_action",
         "restricted_action_read_only_channel",

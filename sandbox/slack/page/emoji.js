@@ -1,0 +1,26 @@
+// A small table of emoji names; an unknown name is shown as it was written.
+
+export const EMOJI = {
+  red_circle: "🔴", large_red_circle: "🔴", orange_circle: "🟠", large_orange_circle: "🟠",
+  yellow_circle: "🟡", large_yellow_circle: "🟡", green_circle: "🟢", large_green_circle: "🟢",
+  blue_circle: "🔵", large_blue_circle: "🔵", white_circle: "⚪", black_circle: "⚫",
+  white_check_mark: "✅", heavy_check_mark: "✔️", x: "❌", warning: "⚠️", rotating_light: "🚨", fire: "🔥",
+  bell: "🔔", no_bell: "🔕", mute: "🔇", loudspeaker: "📢", mega: "📣", pager: "📟", telephone_receiver: "📞",
+  phone: "☎️", iphone: "📱", email: "✉️", incoming_envelope: "📨", eyes: "👀", rocket: "🚀", rewind: "⏪",
+  leftwards_arrow_with_hook: "↩️", arrows_counterclockwise: "🔄", pause_button: "⏸️", arrow_forward: "▶️",
+  black_square_for_stop: "⏹️", lock: "🔒", unlock: "🔓", snowflake: "❄️", hourglass: "⌛",
+  hourglass_flowing_sand: "⏳", stopwatch: "⏱️", alarm_clock: "⏰", calendar: "📆", clipboard: "📋", memo: "📝",
+  pushpin: "📌", paperclip: "📎", bookmark: "🔖", link: "🔗", chart_with_upwards_trend: "📈",
+  chart_with_downwards_trend: "📉", bar_chart: "📊", package: "📦", floppy_disk: "💾", file_cabinet: "🗄️",
+  gear: "⚙️", wrench: "🔧", hammer_and_wrench: "🛠️", mag: "🔍", bulb: "💡", information_source: "ℹ️",
+  question: "❓", exclamation: "❗", tada: "🎉", thumbsup: "👍", "+1": "👍", thumbsdown: "👎", "-1": "👎",
+  wave: "👋", pray: "🙏", raised_hands: "🙌", clap: "👏", muscle: "💪", point_right: "👉", point_up: "☝️",
+  bust_in_silhouette: "👤", busts_in_silhouette: "👥", male_firefighter: "👨‍🚒", firefighter: "🧑‍🚒",
+  robot_face: "🤖", sunny: "☀️", cloud: "☁️", zap: "⚡", boom: "💥", construction: "🚧", octagonal_sign: "🛑",
+  no_entry: "⛔", no_entry_sign: "🚫", shield: "🛡️", key: "🔑", crossed_swords: "⚔️", test_tube: "🧪",
+  bird: "🐦", hatching_chick: "🐣", baby_chick: "🐤", ghost: "👻", skull: "💀", heart: "❤️", star: "⭐",
+  sparkles: "✨", new: "🆕", up: "🆙", ok: "🆗", sos: "🆘", "100": "💯", house: "🏠", office: "🏢",
+  globe_with_meridians: "🌐", jp: "🇯🇵", smile: "😄", slightly_smiling_face: "🙂", thinking_face: "🤔", sweat_smile: "😅",
+  cry: "😢", coffee: "☕", beers: "🍻", small_red_triangle: "🔺", small_red_triangle_down: "🔻",
+  arrow_up: "⬆️", arrow_down: "⬇️", arrow_right: "➡️", arrow_left: "⬅️", speech_balloon: "💬", see_no_evil: "🙈",
+};

@@ -1,0 +1,100 @@
+"""What the workspace remembers: users, rooms, posts, views and response addresses, one row each."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class User:
+    """A member, human or bot. Times are epoch seconds."""
+
+    id: str
+    name: str
+    real_name: str
+    email: str
+    locale: str
+    tz: str
+    title: str = ""
+    is_bot: bool = False
+    deleted: bool = False
+    updated: int = 0
+
+
+@dataclass(slots=True)
+class Room:
+    """A channel, or the direct messages of one person with the bot (``im_with`` is the person's id)."""
+
+    id: str
+    name: str
+    created: int
+    creator: str
+    members: list[str] = field(default_factory=list)
+    private: bool = False
+    general: bool = False
+    archived: bool = False
+    topic: str = ""
+    topic_by: str = ""
+    topic_at: int = 0
+    im_with: str = ""
+    pins: list[str] = field(default_factory=list)
+
+    @property
+    def is_im(self) -> bool:
+        """True for direct messages."""
+        return bool(self.im_with)
+
+
+@dataclass(slots=True)
+class Post:
+    """A message. ``whisper_to`` is the only reader of an ephemeral one; ``edited`` is the ts of an edit."""
+
+    channel: str
+    ts: str
+    user: str
+    text: str
+    blocks: list[Json] | None = None
+    attachments: list[Json] | None = None
+    thread_ts: str = ""
+    broadcast: bool = False
+    metadata: Json | None = None
+    edited: str = ""
+    changed: str = ""
+    by_app: bool = False
+    tombstone: bool = False
+    whisper_to: str = ""
+    reactions: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def is_reply(self) -> bool:
+        """True for a message inside a thread that is not the thread's first."""
+        return bool(self.thread_ts) and self.thread_ts != self.ts
+
+
+@dataclass(slots=True)
+class View:
+    """A modal or a Home tab as one person sees it; ``doc`` is what the app sent with ids filled in."""
+
+    id: str
+    user: str
+    doc: Json
+    hash: str
+    root: str
+    previous: str = ""
+    values: dict[str, dict[str, Json]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ReturnAddress:
+    """A response_url: where an app may answer an interaction, five times within thirty minutes."""
+
+    key: str
+    user: str
+    channel: str
+    born: float
+    message_ts: str = ""
+    ephemeral: bool = False
+    thread_ts: str = ""
+    uses: int = 0
