@@ -33,10 +33,11 @@ def fields(pairs: Iterable[tuple[str, str]]) -> Block:
 
 
 def context(*lines: str) -> Block:
-    """Small print; at most ten lines."""
+    """Small print; at most ten lines, empty ones left out."""
+    shown = [clamp(text, 2000) for text in lines if text.strip()][:10]
     return {
         "type": "context",
-        "elements": [{"type": "mrkdwn", "text": clamp(text, 2000), "verbatim": True} for text in lines[:10]],
+        "elements": [{"type": "mrkdwn", "text": text, "verbatim": True} for text in shown],
     }
 
 

@@ -1,0 +1,126 @@
+"""Every text exists in both languages, is complete, and fits where it is shown."""
+
+import ast
+import string
+from pathlib import Path
+
+import pytest
+
+from domain.alerts import AlertStatus
+from domain.incidents import IncidentStatus
+from domain.policy import Channels, Level, Means, Severity
+from notify.texts import LOCALES, MissingText, catalogue, language, voice
+
+ROOT = Path(__file__).parents[2]
+SPOKEN_IN = ("bot", "handlers", "jobs", "operations", "domain", "storage", "notify")
+WORDS = {
+    "level": Level,
+    "severity": Severity,
+    "means": Means,
+}
+NOT_TEXTS = {"list.separator"}
+
+
+def fields_of(message: str) -> set[tuple[str, str]]:
+    return {(name, spec or "") for _, name, spec, _ in string.Formatter().parse(message) if name}
+
+
+def literals() -> set[str]:
+    found: set[str] = set()
+    for folder in SPOKEN_IN:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.add(node.value)
+    return found
+
+
+def words() -> set[str]:
+    made = {f"{kind}.{member.value}" for kind, enum in WORDS.items() for member in enum}
+    made |= {f"status.{member.value}" for enum in (AlertStatus, IncidentStatus) for member in enum}
+    return made | {f"place.{place}" for place in Channels.model_fields}
+
+
+def test_both_languages_have_the_same_texts():
+    assert set(catalogue("en")) == set(catalogue("ja"))
+
+
+@pytest.mark.parametrize("key", sorted(catalogue("en")))
+def test_a_text_names_the_same_parameters_in_both_languages(key):
+    assert fields_of(catalogue("en")[key]) == fields_of(catalogue("ja")[key])
+
+
+def test_every_text_in_the_code_exists_and_every_text_is_used():
+    known = set(catalogue("en"))
+    prefixes = {key.partition(".")[0] for key in known}
+    spoken = {
+        text
+        for text in literals()
+        if text.count(".") == 1
+        and text.partition(".")[0] in prefixes
+        and text.replace(".", "").replace("_", "").isalnum()
+    }
+    timeline_and_ids = {
+        text for text in spoken - known if text.partition(".")[0] in {"incident", "alert", "page", "outbox"}
+    }
+    missing = spoken - known - timeline_and_ids
+    assert missing == set()
+    assert known - spoken - words() - NOT_TEXTS == set()
+
+
+def test_every_word_of_a_closed_set_is_translated():
+    for locale in LOCALES:
+        assert words() <= set(catalogue(locale))
+
+
+def test_japanese_is_japanese():
+    same = {
+        key
+        for key in catalogue("ja")
+        if catalogue("ja")[key] == catalogue("en")[key] and catalogue("ja")[key].isascii()
+    }
+    assert same <= {"means.slack", "means.sms", "show.when", "alert.fallback"}
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_text_can_be_said_with_hostile_parameters(locale):
+    evil = "<!channel> *x* <http://evil.example|click> `y` & {key}"
+    for key, message in catalogue(locale).items():
+        params = {}
+        for name, spec in fields_of(message):
+            params[name] = {"time": 1_795_309_200, "when": 1_795_309_200, "people": [evil, evil]}.get(
+                spec, evil
+            )
+            if spec == "markup":
+                params[name] = "safe"
+        said = voice(locale)(key, **params)
+        assert "<!channel" not in said
+        assert "|click>" not in said
+        if key.partition(".")[0] in {"note", "ops", "refused", "answer", "ladder", "outcome"}:
+            assert len(said) <= 3000
+
+
+def test_a_text_without_its_parameter_is_an_error_and_not_a_gap():
+    with pytest.raises(MissingText):
+        voice("en")("note.acknowledged", who="kenji")
+
+
+def test_an_unknown_text_is_an_error():
+    with pytest.raises(MissingText):
+        voice("en")("note.never_written")
+
+
+@pytest.mark.parametrize(
+    ("given", "spoken"),
+    [
+        ("ja-JP", "ja"),
+        ("ja", "ja"),
+        ("en-US", "en"),
+        ("en-GB", "en"),
+        ("fr-FR", "ja"),
+        (None, "ja"),
+        ("", "ja"),
+    ],
+)
+def test_a_locale_we_do_not_speak_falls_back_to_the_channels_language(given, spoken):
+    assert language(given, "ja") == spoken
