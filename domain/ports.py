@@ -108,6 +108,10 @@ class Chat(Protocol):
         """The language of a channel or a person."""
         ...
 
+    async def stay_in_touch(self, monotonic: float) -> bool:
+        """Where it was out of reach, ask whether it is back; True where it is again."""
+        ...
+
     async def post(self, letter: Letter, message: Rendered) -> Posted:
         """Post it anew."""
         ...

@@ -5,6 +5,7 @@ from jobs.loops import Job
 from jobs.outbox import Speaker
 from operations import ladders
 from operations.inbox import Interpreters
+from operations.outbox import stay_in_touch
 from operations.world import World
 
 __all__ = ["Job", "timetable"]
@@ -19,4 +20,5 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker) -> lis
         Job("drain", "inbox", Drainer(world, interpreters).turn),
         Job("escalations", "escalations", lambda: ladders.tick(world)),
         Job("outbox", "outbox", speaker.turn),
+        Job("touch", "slack", lambda: stay_in_touch(world)),
     ]

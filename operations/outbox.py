@@ -21,6 +21,16 @@ ANSWER_FOR = timedelta(minutes=30)
 """Slack takes an answer to a request for so long (facts/slack.md §2.3)."""
 
 
+async def stay_in_touch(world: World) -> int:
+    """Nothing may be due for hours: `/readyz` shall know all the same when Slack is back."""
+    try:
+        if await world.chat.stay_in_touch(world.clock.monotonic()):
+            log.info("slack.reached")
+    except Undeliverable as refusal:
+        log.warning("slack.refused", error=refusal.reason)
+    return 0
+
+
 async def claim(world: World, busy: frozenset[str]) -> list[tuple[Letter, float]]:
     """Messages that this process may send now, each with the monotonic second until which it may.
 

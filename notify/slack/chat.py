@@ -27,6 +27,9 @@ LOOK_BACK = timedelta(seconds=60)
 PAGES_LOOKED_AT = 10
 """Pages of 200 messages that are searched for our own one."""
 
+GREET_EVERY = 5.0
+"""Seconds between two questions whether Slack is back."""
+
 SLACK_RESPONSE = "https://hooks.slack.com/"
 
 
@@ -36,6 +39,7 @@ class SlackChat:
     def __init__(self, api: Api, directory: Directory, api_origin: str | None = None) -> None:
         self._api = api
         self.directory = directory
+        self._greet_at = 0.0
         self._response_hosts = [SLACK_RESPONSE, *([f"{api_origin.rstrip('/')}/"] if api_origin else [])]
 
     def render(self, letter: Letter, content: View | Text, locale: str) -> Rendered:
@@ -44,6 +48,16 @@ class SlackChat:
         shown = rendered.model_copy(update={"text": clamp(rendered.text, MESSAGE_TEXT)})
         check_message(shown.text, shown.blocks)
         return shown
+
+    async def stay_in_touch(self, monotonic: float) -> bool:
+        """Where Slack was out of reach, ask whether it is back, every few seconds. True where it is."""
+        if self._api.health is None and self.directory.team_id is not None:
+            return False
+        if monotonic < self._greet_at:
+            return False
+        self._greet_at = monotonic + GREET_EVERY
+        await self.directory.greet()
+        return True
 
     async def locale(self, place: str) -> str:
         """The language of a channel or a person."""
