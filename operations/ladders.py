@@ -84,7 +84,7 @@ async def page_sent(tx: Tx, page_id: int, at: datetime) -> None:
         changed = rules.delivered(escalation, at)
         if changed != escalation:
             await tx.save_escalation(changed)
-    await tx.say(await _cards(tx, escalation), at)
+    await tx.say([Refresh(subject=page.subject), *await _cards(tx, escalation)], at)
 
 
 async def page_failed(tx: Tx, page_id: int, error: str, at: datetime) -> None:

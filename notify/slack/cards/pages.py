@@ -51,7 +51,7 @@ def _facts(voice: Voice, view: PageView, links: Links, what: str) -> list[tuple[
     ]
     if view.subject_at is not None:
         facts.append((voice("field.thread"), links.message(view.subject_at, voice("link.thread", what=what))))
-    runbook = links.outside(group.runbook if group else None, voice("link.runbook"))
+    runbook = links.outside(group.runbook if group else None, voice("link.open"))
     if runbook:
         facts.append((voice("field.runbook"), runbook))
     return facts
