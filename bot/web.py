@@ -82,7 +82,11 @@ def webhook(world: World, keys: Keys, sender: Sender) -> Handler:
             refused.labels(kind=sender.name, code="401").inc()
             realm = {"WWW-Authenticate": 'Basic realm="alerts"'}
             return web.Response(status=401, text="credentials are needed\n", headers=realm)
-        body = await request.read()
+        try:
+            body = await request.read()
+        except web.RequestPayloadError as broken:
+            refused.labels(kind=sender.name, code="400").inc()
+            return web.Response(status=400, text=f"the body cannot be read: {broken}\n")
         error = sender.look(body)
         at = world.clock.now()
         name = hashlib.sha256(body).hexdigest()
@@ -108,13 +112,21 @@ def slack_events(world: World, app: "AsyncApp", seal: Seal) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         if (request.content_length or 0) > SLACK_BODY:
             return web.Response(status=413)
-        body = await request.read()
+        try:
+            body = await request.read()
+        except web.RequestPayloadError as error:
+            return web.Response(status=400, text=f"the body cannot be read: {error}\n")
         timestamp = request.headers.get("X-Slack-Request-Timestamp")
         signature = request.headers.get("X-Slack-Signature")
         if not seal.fits(body, timestamp, signature, world.clock.now()):
             counters.refused.labels(kind="slack", code="401").inc()
             return web.Response(status=401, text="not signed by Slack\n")
-        answer = await app.async_dispatch(await to_bolt_request(request))
+        try:
+            asked = await to_bolt_request(request)
+        except (ValueError, TypeError, AttributeError, KeyError):
+            log.exception("slack.not_understood", size=len(body))
+            return web.Response(status=200)
+        answer = await app.async_dispatch(asked)
         return await to_aiohttp_response(answer)
 
     return handle

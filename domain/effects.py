@@ -138,11 +138,4 @@ class Answer(Value):
     response_url: str | None = None
 
 
-class Withdraw(Value):
-    """A message that was not sent yet shall not be sent any more."""
-
-    effect: Literal["withdraw"] = "withdraw"
-    key: str
-
-
-Effect = Card | Refresh | Note | Answer | Withdraw
+Effect = Card | Refresh | Note | Answer

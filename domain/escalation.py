@@ -16,6 +16,9 @@ DELIVERY_GRACE = timedelta(minutes=2)
 REPEAT_AFTER = timedelta(minutes=15)
 """The last rung asks again this long after its page where the policy names no ``wait``."""
 
+FLAPPING = timedelta(minutes=5)
+"""Trouble that comes back this soon after a page may go again by itself: it pages when it has not."""
+
 ALL_FAILED_AFTER = timedelta(minutes=1)
 """A ladder none of whose rungs could be reached begins again after this."""
 
@@ -122,9 +125,16 @@ class Turn(Value):
     what: str | None = None
 
 
-def start(subject: Subject, level: Level, at: datetime) -> Escalation:
-    """A ladder that is due at once."""
-    return Escalation(subject=subject.key, level=level, due_at=at, started_at=at)
+def start(subject: Subject, level: Level, at: datetime, before: Escalation | None = None) -> Escalation:
+    """A ladder that is due at once.
+
+    ``before`` is the subject's last one: where it ended because the trouble went by itself, and began
+    only minutes ago, the new one waits a little. What flaps pages once, what stays pages again.
+    """
+    due = at
+    if before is not None and before.stopped_because == "recovered" and before.delivered_at is not None:
+        due = max(at, before.delivered_at + FLAPPING)
+    return Escalation(subject=subject.key, level=level, due_at=due, started_at=at)
 
 
 def stop(escalation: Escalation, because: str, by: By, at: datetime) -> Escalation:
@@ -158,7 +168,7 @@ def advance(escalation: Escalation, ladder: Ladder, pending: frozenset[str], at:
         case Phase.DUE:
             return _page(escalation, ladder, pending, at)
         case Phase.DELIVERING:
-            return _next(escalation, pending, at, "page.undelivered")
+            return _next(escalation, pending, at, "page.undelivered" if pending else "page.none_left")
         case Phase.RESPONDING:
             return _remind(escalation, pending, at)
         case Phase.WAITING:

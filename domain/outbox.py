@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from domain.effects import Note, Subject, Text
+from domain.effects import Note, Subject, SubjectKind, Text
 from domain.policy import Value
 from domain.views import Posted
 
@@ -25,11 +25,23 @@ GAP = timedelta(seconds=1)
 BURST = 6
 """So many messages may follow each other at once after a quiet time."""
 
-ATTEMPTS = 12
-"""Failures after which a message is given up, loudly. With the back-off below about 35 minutes."""
+ATTEMPTS = 8
+"""Failures of our own (not of Slack's reach) after which a message is given up, loudly."""
 
-LONGEST_BACKOFF = timedelta(minutes=5)
-"""A message is tried at least this often."""
+GIVE_UP_AFTER = timedelta(hours=24)
+"""An outage does not lose a message; only after so long it is given up."""
+
+LONGEST_BACKOFF = timedelta(seconds=30)
+"""A message that cannot be sent is tried at least this often."""
+
+PATIENT_ATTEMPTS = 3
+"""So often a message is tried again in its order; after that others may overtake it."""
+
+LONGEST_PAUSE = timedelta(seconds=4)
+"""A conversation is left alone for at most so long after an outage."""
+
+LONGEST_RETRY_AFTER = timedelta(minutes=10)
+"""A longer pause of a lane is the trace of a clock that was set back, and does not count."""
 
 
 class Status(StrEnum):
@@ -106,6 +118,7 @@ class Outcome(StrEnum):
     ``NOTHING``: there is nothing to say any more. ``LATER``: not taken, certainly. ``UNKNOWN``: it
     may have been. ``GONE``: the message to edit was deleted. ``ORPHAN``: the thread's parent was.
     ``HOMELESS``: the conversation takes no messages. ``REFUSED``: the same again cannot succeed.
+    ``BROKEN``: we failed ourselves, before or while speaking.
     """
 
     SENT = "sent"
@@ -116,6 +129,7 @@ class Outcome(StrEnum):
     ORPHAN = "orphan"
     HOMELESS = "homeless"
     REFUSED = "refused"
+    BROKEN = "broken"
 
 
 class Report(Value):
@@ -186,12 +200,14 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
             status = Status.SENT if letter.is_edit else Status.WITHDRAWN
             return same.model_copy(update={"status": status, "due_at": None, "shown": letter.wanted})
         case Outcome.LATER if report.retry_after is not None:
-            until = at + timedelta(seconds=max(report.retry_after, 0.0))
+            pause = min(timedelta(seconds=max(report.retry_after, 0.0)), LONGEST_RETRY_AFTER)
             kept = {"attempts": letter.attempts, "in_doubt": letter.in_doubt}
-            return same.model_copy(update=kept | {"due_at": until, "lane_closed_until": until})
+            return same.model_copy(update=kept | {"lane_closed_until": at + pause})
         case Outcome.LATER | Outcome.UNKNOWN:
             doubt = letter.in_doubt or (report.outcome is Outcome.UNKNOWN and not letter.is_edit)
-            return _again(letter, same.model_copy(update={"in_doubt": doubt}), at)
+            return _outage(letter, same.model_copy(update={"in_doubt": doubt}), at)
+        case Outcome.BROKEN:
+            return _again(letter, same.model_copy(update={"in_doubt": letter.in_doubt}), at)
         case Outcome.GONE:
             anew = {"posted": None, "digest": None, "shown": 0}
             return same.model_copy(update=anew | {"note": _note(letter, "note.reposted", letter.key)})
@@ -210,6 +226,16 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
             return _given_up(letter, same)
 
 
+def _outage(letter: Letter, settled: Settled, at: datetime) -> Settled:
+    """Slack's fault, not the message's: the conversation pauses, and the order in it is kept at first."""
+    if at - letter.created_at > GIVE_UP_AFTER:
+        return _given_up(letter, settled)
+    attempts = letter.attempts + 1
+    pause = min(backoff(attempts), LONGEST_PAUSE)
+    due = at if attempts <= PATIENT_ATTEMPTS else at + backoff(attempts)
+    return settled.model_copy(update={"attempts": attempts, "due_at": due, "lane_closed_until": at + pause})
+
+
 def _again(letter: Letter, settled: Settled, at: datetime) -> Settled:
     attempts = letter.attempts + 1
     if attempts >= ATTEMPTS:
@@ -218,8 +244,9 @@ def _again(letter: Letter, settled: Settled, at: datetime) -> Settled:
 
 
 def _given_up(letter: Letter, settled: Settled) -> Settled:
-    """It will not be sent. Said in the ops channel, but for what nobody else should read or hears there."""
-    aloud = letter.kind is not Kind.ANSWER and letter.place != OPS
+    """It will not be sent. The ops channel hears it, but for answers, and pages: their ladder tells."""
+    is_page = letter.subject is not None and letter.subject.kind is SubjectKind.PAGE
+    aloud = letter.kind is not Kind.ANSWER and letter.place != OPS and not is_page
     note = _note(letter, "ops.gave_up", None, what=letter.key, place=letter.place, error=settled.error or "")
     end = {"status": Status.DEAD, "due_at": None, "given_up": True, "attempts": letter.attempts + 1}
     return settled.model_copy(update=end | {"note": note if aloud else None})
@@ -231,8 +258,8 @@ def _note(letter: Letter, key: str, thread_of: str | None, **params: str) -> Not
 
 
 def backoff(attempts: int) -> timedelta:
-    """1 s, 2 s, 4 s … up to five minutes after the n-th failure in a row (n from 1)."""
-    return min(timedelta(seconds=2 ** max(0, attempts - 1)), LONGEST_BACKOFF)
+    """1 s, 2 s, 4 s … up to half a minute after the n-th failure in a row (n from 1)."""
+    return min(timedelta(seconds=2 ** min(max(0, attempts - 1), 10)), LONGEST_BACKOFF)
 
 
 def slot(next_at: datetime | None, now: datetime, *, edit: bool) -> tuple[bool, datetime]:
@@ -242,6 +269,8 @@ def slot(next_at: datetime | None, now: datetime, *, edit: bool) -> tuple[bool, 
     the earliest at which it will be yes.
     """
     mark = max(next_at or now, now)
+    if mark > now + GAP * BURST:  # Of a clock that was set back since.
+        mark = now
     opens = mark - GAP * (BURST - 1)
     if opens > now:
         return False, opens

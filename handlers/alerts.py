@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from domain.effects import Subject
 from domain.errors import Outage, Refused, Undeliverable
 from domain.views import AlertView
-from handlers.slack import Body, Desk
+from handlers.slack import Body, Desk, subject_of
 from notify.slack import actions
 from notify.slack.views.incidents import declare_form
 
@@ -22,7 +21,7 @@ def register(app: "AsyncApp", desk: Desk) -> None:
 
 def _press(desk: Desk, act: str) -> Any:
     async def handle(ack: "AsyncAck", body: Body) -> None:
-        value = str(body["actions"][0].get("value") or "")
+        value = subject_of(body).key
         await desk.keep(body, desk.request(body, act, value=value, silent=True))
         await ack()
 
@@ -31,7 +30,7 @@ def _press(desk: Desk, act: str) -> Any:
 
 def _open_declare(desk: Desk) -> Any:
     async def handle(ack: "AsyncAck", body: Body) -> None:
-        subject = Subject.parse(str(body["actions"][0].get("value") or ""))
+        subject = subject_of(body)
         async with desk.world.store.read() as tx:
             view = await tx.view(subject)
         if not isinstance(view, AlertView):

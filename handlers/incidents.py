@@ -9,7 +9,7 @@ from domain.effects import TOBAN, Subject, SubjectKind
 from domain.errors import Outage, Refused, Undeliverable
 from domain.policy import Severity
 from domain.views import IncidentView
-from handlers.slack import Body, Desk
+from handlers.slack import Body, Desk, subject_of, typed
 from notify.slack import actions
 from notify.slack.cards.incidents import incident_card, open_now
 from notify.slack.links import Links
@@ -42,7 +42,7 @@ class _Incidents:
 
     async def command(self, ack: "AsyncAck", body: Body) -> None:
         """``/incident VERB …``: reading verbs are answered here, the others are kept first."""
-        verb, _, rest = str(body.get("text") or "").strip().partition(" ")
+        verb, _, rest = typed(str(body.get("text") or "")).strip().partition(" ")
         rest = rest.strip()
         match verb.casefold():
             case "" | "list":
@@ -113,7 +113,7 @@ class _Incidents:
         """A button whose value names its subject."""
 
         async def handle(ack: "AsyncAck", body: Body) -> None:
-            value = str(body["actions"][0].get("value") or "")
+            value = subject_of(body).key
             await self._keep(body, act, value, silent=True)
             await ack()
 
@@ -121,7 +121,7 @@ class _Incidents:
 
     async def open_resolve(self, ack: "AsyncAck", body: Body) -> None:
         """The Resolve button of an incident asks for a summary first."""
-        subject = Subject.parse(str(body["actions"][0].get("value") or ""))
+        subject = subject_of(body)
         async with self.desk.world.store.read() as tx:
             view = await tx.view(subject)
         if not isinstance(view, IncidentView):

@@ -64,22 +64,31 @@ async def _people(tx: Tx, world: World, deliveries: list[Delivery], at: datetime
             await tx.say([answer], at)
 
 
+async def _subject(tx: Tx, request: Request) -> Subject:
+    """What is meant: what the button or the command named, else the only open incident."""
+    if not request.value:
+        return (await incidents.the_only_open(tx)).subject
+    try:
+        return Subject.parse(request.value)
+    except ValueError:
+        raise Refused("refused.unknown_action") from None
+
+
 async def _acknowledge(tx: Tx, world: World, request: Request, at: datetime) -> Text:
-    subject = Subject.parse(request.value) if request.value else (await incidents.the_only_open(tx)).subject
-    return await incidents.acknowledge(tx, subject, request.by, at)
+    return await incidents.acknowledge(tx, await _subject(tx, request), request.by, at)
 
 
 async def _resolve(tx: Tx, world: World, request: Request, at: datetime) -> Text:
-    subject = Subject.parse(request.value) if request.value else (await incidents.the_only_open(tx)).subject
+    subject = await _subject(tx, request)
     return await incidents.resolve_incident(tx, subject.id, request.text, request.by, at)
 
 
 async def _resolve_alert(tx: Tx, world: World, request: Request, at: datetime) -> Text:
-    return await incidents.resolve_alert(tx, Subject.parse(request.value).id, request.by, at)
+    return await incidents.resolve_alert(tx, (await _subject(tx, request)).id, request.by, at)
 
 
 async def _declare(tx: Tx, world: World, request: Request, at: datetime) -> Text:
-    subject = Subject.parse(request.value) if request.value else None
+    subject = await _subject(tx, request) if request.value else None
     group_id = subject.id if subject is not None and subject.kind is SubjectKind.ALERT else None
     severity = Severity(request.severity or "P2")
     return await incidents.declare(tx, world.policy, request.text, severity, group_id, request.by, at)

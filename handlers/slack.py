@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from domain.effects import Text
+from domain.effects import Subject, Text
 from domain.errors import Outage, Refused, Undeliverable
 from domain.inbox import NewDelivery
 from handlers.requests import KIND, Request, key_of
@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 COMMIT_WITHIN = 2.5
 """Seconds that a commit may take before the person is told that it did not happen in time."""
+
+MEET_WITHIN = 0.5
+"""Seconds that Slack may take to say which language somebody reads; only asked once."""
 
 OPEN_WITHIN = 2.0
 """Seconds for opening a form: its trigger lives for three."""
@@ -46,6 +49,14 @@ class Desk:
         self.chat = chat
         self.api = api
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def meet(self, body: Body) -> None:
+        """Learn the language of a person whom we do not know yet, if Slack answers quickly."""
+        try:
+            async with asyncio.timeout(MEET_WITHIN):
+                await self.chat.directory.meet(_user_id(body))
+        except TimeoutError:
+            log.info("slack.locale_unknown", error="no answer in time")
 
     def voice(self, body: Body) -> Voice:
         """The language of the person who asks, as far as it is known."""
@@ -129,6 +140,7 @@ class Desk:
 
         async def listener(ack: "AsyncAck", body: Body) -> None:
             try:
+                await self.meet(body)
                 await handle(ack, body)
             except Refused as refusal:
                 await ack()
@@ -153,6 +165,7 @@ class Desk:
 
         async def listener(ack: "AsyncAck", body: Body) -> None:
             try:
+                await self.meet(body)
                 await handle(ack, body)
             except Refused as refusal:
                 await ack(text=self.voice(body)(refusal.key, **refusal.params))
@@ -174,6 +187,7 @@ class Desk:
         """Wrap a form's listener: a failure stands beside ``block_id`` and what was typed stays."""
 
         async def listener(ack: "AsyncAck", body: Body) -> None:
+            await self.meet(body)
             voice_ = self.voice(body)
             try:
                 await handle(ack, body)
@@ -213,6 +227,26 @@ def register(app: "AsyncApp", desk: Desk) -> None:
     app.action(anything)(desk.button(unknown_action))
     app.view(anything)(unknown_form)
     app.event(anything)(events)
+
+
+_NAMED = re.compile(r"<[@#!][^|>]*\|([^>]*)>")
+_BARE = re.compile(r"<([@#!][^>]*)>")
+_LINK = re.compile(r"<(https?://[^|>]*)(?:\|[^>]*)?>")
+
+
+def typed(text: str) -> str:
+    """What a person typed, as they typed it: Slack escapes a command's text and names the mentioned."""
+    named = _NAMED.sub(lambda found: f"@{found[1]}", text)
+    linked = _LINK.sub(lambda found: found[1], _BARE.sub(lambda found: found[1], named))
+    return linked.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def subject_of(body: Body) -> Subject:
+    """What a pressed button is about. Refused for a value that is not ours."""
+    try:
+        return Subject.parse(str(body["actions"][0].get("value") or ""))
+    except ValueError:
+        raise Refused("refused.unknown_action") from None
 
 
 def _user_id(body: Body) -> str:

@@ -74,15 +74,19 @@ async def declare(
     incident = await tx.add_incident(new.model_copy(update={"born_of": group.id if group else None}))
     counters.incidents.labels(severity=severity.value, by="person").inc()
     effects: list[Effect] = [incident_card(policy, incident, group)]
+    running = None
     if group is not None:
         await tx.save_groups([group.model_copy(update={"incident_id": incident.id})])
         effects.append(Refresh(subject=group.subject))
         running = (await tx.running_escalations([group.subject.key])).get(group.subject.key)
-        if running is not None:
-            await tx.save_escalation(ladders.move(running, incident.subject))
-    if group is None or (group.status is AlertStatus.FIRING and running is None):
+    if running is not None and severity.level.rank > running.level.rank:
+        await stop_ladder(tx, running, "level rose", by, at)
         await tx.add_escalation(ladders.start(incident.subject, severity.level, at))
-    if group is not None and group.status is AlertStatus.ACKNOWLEDGED and group.acknowledged_by is not None:
+    elif running is not None:
+        await tx.save_escalation(ladders.move(running, incident.subject))
+    elif group is None or group.status is AlertStatus.FIRING:
+        await tx.add_escalation(ladders.start(incident.subject, severity.level, at))
+    if group is not None and group.acknowledged_by is not None and group.is_open:
         incident = await tx.save_incident(rules.acknowledge(incident, group.acknowledged_by, at))
     data = {"severity": severity.value, "alert": group.id if group else None}
     await tx.tell([Event(subject=incident.subject, what="incident.declared", at=at, by=by, data=data)])

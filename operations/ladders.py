@@ -5,7 +5,7 @@ from datetime import datetime
 import structlog
 
 from domain import escalation as rules
-from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Subject, SubjectKind, Text, Withdraw
+from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Subject, SubjectKind, Text
 from domain.escalation import Escalation, Page, PageStatus
 from domain.outbox import OPS
 from domain.ports import Tx
@@ -45,7 +45,7 @@ async def advance(world: World, escalation_id: int) -> None:
             counters.pages.labels(means=stored.means.value, status=stored.status.value).inc()
             if stored.status is PageStatus.QUEUED:
                 effects.append(page_card(stored))
-        effects += _notes(saved, turn.what, escalation)
+        effects += _notes(saved, turn.what, escalation, at)
         await tx.tell(_events(saved, turn.what, turn.pages, at))
         await tx.say(effects, at)
 
@@ -58,9 +58,9 @@ async def stop_ladder(tx: Tx, escalation: Escalation, because: str, by: By | Non
     await tx.save_escalation(rules.stop(escalation, because, by or TOBAN, at))
     effects: list[Effect] = []
     for page in await tx.pages(escalation.id):
-        if page.status is PageStatus.QUEUED:
-            effects.append(Withdraw(key=page.subject.key))
-        if page.status in {PageStatus.QUEUED, PageStatus.DELIVERED}:
+        if page.status is PageStatus.QUEUED and await tx.withdraw(page.subject.key):
+            await tx.save_page(page.model_copy(update={"status": PageStatus.WITHDRAWN}))
+        elif page.status in {PageStatus.QUEUED, PageStatus.DELIVERED}:
             effects.append(Refresh(subject=page.subject))
     event = Event(
         subject=escalation.of, what="escalation.stopped", at=at, by=by or TOBAN, data={"because": because}
@@ -105,8 +105,10 @@ async def page_failed(tx: Tx, page_id: int, error: str, at: datetime) -> None:
             await tx.save_escalation(changed)
     text = Text(key="note.page_failed", params={"person": page.person, "error": error})
     place = INCIDENTS if escalation.of.kind is SubjectKind.INCIDENT else ALERTS
-    note = thread_note(f"page_failed:{page.id}", escalation.of, place, text)
-    await tx.say([note, *await _cards(tx, escalation)], at)
+    note = thread_note(f"page_failed:{escalation.id}:{page.person}", escalation.of, place, text)
+    ops = Text(key="ops.unreachable", params={"person": page.person, "error": error})
+    aloud = Note(key=f"ops:unreachable:{page.person}:{at:%Y-%m-%d}", place=OPS, text=ops)
+    await tx.say([note, aloud, *await _cards(tx, escalation)], at)
 
 
 async def page_withdrawn(tx: Tx, page_id: int) -> None:
@@ -126,31 +128,35 @@ async def _cards(tx: Tx, escalation: Escalation) -> list[Refresh]:
     return [Refresh(subject=subject) for subject in subjects]
 
 
-def _notes(escalation: Escalation, what: str | None, before: Escalation) -> list[Effect]:
-    """The lines that people in the thread need; who was reached stands on the card."""
+def _notes(escalation: Escalation, what: str | None, before: Escalation, at: datetime) -> list[Effect]:
+    """The lines that people in the thread need, each once; who was reached stands on the card."""
     place = INCIDENTS if escalation.of.kind is SubjectKind.INCIDENT else ALERTS
-    name = f"{escalation.id}:{escalation.round}"
     people = list(escalation.rung.tell) if escalation.rung else []
+    name = f"{escalation.id}:{what}"
     match what:
         case "escalation.overdue":
-            text = Text(key="note.overdue", params={"people": people})
-        case "escalation.next_step" if escalation.step != before.step:
-            text = Text(key="note.next_step", params={"people": people})
-        case "page.undelivered" if escalation.step != before.step:
-            text = Text(key="note.undelivered", params={"people": people})
+            text, name = Text(key="note.overdue", params={"people": people}), f"{name}:{escalation.step}"
+        case "escalation.next_step" | "page.undelivered" | "page.none_left" if escalation.step != before.step:
+            text, name = Text(key=_NEXT[what], params={"people": people}), f"{name}:{escalation.step}"
         case "escalation.nobody":
             text = Text(key="note.nobody", params={"level": escalation.level.value})
-            return [thread_note(f"nobody:{name}", escalation.of, place, text)]
         case "escalation.nobody_reached":
+            hour = int((at - escalation.started_at).total_seconds()) // 3600
             ops = Text(key="ops.nobody_reached", params={"what": escalation.subject})
-            text = Text(key="note.nobody_reached")
             return [
-                Note(key=f"ops:nobody:{name}", place=OPS, text=ops),
-                thread_note(f"unreached:{name}", escalation.of, place, text),
+                Note(key=f"ops:nobody:{name}:{hour}", place=OPS, text=ops),
+                thread_note(f"{name}:{hour}", escalation.of, place, Text(key="note.nobody_reached")),
             ]
         case _:
             return []
-    return [thread_note(f"ladder:{name}:{what}", escalation.of, place, text)]
+    return [thread_note(f"ladder:{name}", escalation.of, place, text)]
+
+
+_NEXT = {
+    "escalation.next_step": "note.next_step",
+    "page.undelivered": "note.undelivered",
+    "page.none_left": "note.none_left",
+}
 
 
 def _events(escalation: Escalation, what: str | None, pages: tuple[Page, ...], at: datetime) -> list[Event]:

@@ -1,5 +1,6 @@
 """Speaking: claim a message, render it as things are now, send it, record it; each exactly once."""
 
+import asyncio
 from datetime import datetime, timedelta
 
 import structlog
@@ -17,6 +18,9 @@ log = structlog.get_logger(__name__)
 CLAIM = 16
 """Messages claimed at once: one for each of so many conversations."""
 
+RECORDINGS = 5
+"""So often a record is tried: on PostgreSQL it may lose a deadlock to another transaction."""
+
 ANSWER_FOR = timedelta(minutes=30)
 """Slack takes an answer to a request for so long (facts/slack.md §2.3)."""
 
@@ -26,6 +30,8 @@ async def stay_in_touch(world: World) -> int:
     try:
         if await world.chat.stay_in_touch(world.clock.monotonic()):
             log.info("slack.reached")
+            async with world.store() as tx:
+                await tx.release_waiting(world.clock.now())
     except Undeliverable as refusal:
         log.warning("slack.refused", error=refusal.reason)
     return 0
@@ -45,7 +51,17 @@ async def claim(world: World, busy: frozenset[str]) -> list[tuple[Letter, float]
 async def deliver(world: World, letter: Letter, until: float) -> None:
     """Send one claimed message and record what came of it. Raises ``Outage`` of the database only."""
     report = await _attempt(world, letter, until)
-    await _record(world, letter, report)
+    async with world.recording:
+        for left in reversed(range(RECORDINGS)):
+            try:
+                await _record(world, letter, report)
+            except Outage as outage:
+                if not left:
+                    raise
+                log.warning("outbox.record_again", key=letter.key, reason=outage.reason)
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 async def _attempt(world: World, letter: Letter, until: float) -> Report:
@@ -58,7 +74,7 @@ async def _attempt(world: World, letter: Letter, until: float) -> Report:
         return Report(outcome=_refusal(letter, refusal), error=refusal.reason)
     except Exception as error:
         log.exception("outbox.poisonous", key=letter.key)
-        return Report(outcome=Outcome.LATER, error=repr(error)[:300])
+        return Report(outcome=Outcome.BROKEN, error=repr(error)[:300])
 
 
 def _refusal(letter: Letter, refusal: Undeliverable) -> Outcome:
@@ -78,6 +94,8 @@ async def _send(world: World, letter: Letter, until: float) -> Report:
     posted = letter.posted
     if letter.look_again or (letter.in_doubt and posted is None and letter.kind is not Kind.ANSWER):
         posted = await _look(world, letter)
+    if posted is None and _is_over(content):
+        return Report(outcome=Outcome.NOTHING)
     if world.clock.monotonic() > until:
         raise Outage("the lease ran out before the call")
     if letter.kind is Kind.ANSWER:
@@ -111,14 +129,12 @@ async def _content(world: World, letter: Letter) -> View | Text | None:
     assert letter.subject is not None
     async with world.store.read() as tx:
         view = await tx.view(letter.subject)
-    if (
-        isinstance(view, PageView)
-        and not letter.is_edit
-        and not letter.in_doubt
-        and not view.escalation.is_running
-    ):
-        return None
-    return view
+    return None if not letter.is_edit and not letter.in_doubt and _is_over(view) else view
+
+
+def _is_over(content: View | Text | None) -> bool:
+    """A page that somebody answered before it was sent."""
+    return isinstance(content, PageView) and not content.escalation.is_running
 
 
 async def _record(world: World, letter: Letter, report: Report) -> None:
@@ -129,6 +145,8 @@ async def _record(world: World, letter: Letter, report: Report) -> None:
             log.warning("outbox.late_record_refused", key=letter.key, fence=letter.fence)
             return
         first = report.outcome is Outcome.SENT and not letter.is_edit
+        if report.outcome is Outcome.SENT and world.chat.is_back():
+            await tx.release_waiting(at)
         if letter.subject is not None:
             await _consequences(tx, letter.subject, report, at, first=first, given_up=settled.given_up)
     counters.sent.labels(kind=letter.kind.value, outcome=report.outcome.value).inc()

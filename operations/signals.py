@@ -166,7 +166,8 @@ async def _carry_out(
         del running[ladder.subject]
     if response.start is not None:
         subject = incident.subject if incident is not None else response.group.subject
-        running[subject.key] = await tx.add_escalation(ladders.start(subject, response.start, at))
+        before = await tx.latest_escalation(subject)
+        running[subject.key] = await tx.add_escalation(ladders.start(subject, response.start, at, before))
     return incident
 
 

@@ -38,3 +38,5 @@ class World:
     chat: Chat
     policy: Policy
     wake: Wake = field(default_factory=Wake)
+    recording: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while an attempt is recorded: records of one process touch each other's cards."""

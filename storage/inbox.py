@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+import structlog
 
 from domain.errors import Outage
 from domain.inbox import Delivery, DeliveryStatus, NewDelivery
@@ -15,6 +16,8 @@ from storage.types import to_millis
 
 if TYPE_CHECKING:
     from storage.store import Database
+
+log = structlog.get_logger(__name__)
 
 INBOX = table(InboxRow)
 
@@ -97,6 +100,9 @@ class GroupCommit:
             _fail(batch, outage)
         except sa.exc.DBAPIError as error:
             _fail(batch, Outage(f"database: {type(error.orig).__name__}: {error.orig}"))
+        except Exception as error:
+            log.exception("inbox.commit_failed", size=len(batch))
+            _fail(batch, Outage(f"not committed: {error!r}"))
         else:
             for _, done in batch:
                 if not done.done():

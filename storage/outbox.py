@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain import outbox as rules
-from domain.effects import Answer, Card, Effect, Note, Priority, Refresh, Withdraw
+from domain.effects import Answer, Card, Effect, Note, Priority, Refresh
 from domain.outbox import LEASE, Kind, Letter, Settled, Status
 from domain.views import Posted
 from storage.rows import Rows, table
@@ -40,8 +40,6 @@ class OutboxQueries(Rows):
                     cards[effect.key] = effect
                 case Note() | Answer():
                     once.append(effect)
-                case Withdraw():
-                    await self._withdraw(effect.key)
                 case Refresh():
                     refreshed[effect.subject.key] = None
         await self._cards(list(cards.values()), at)
@@ -54,7 +52,7 @@ class OutboxQueries(Rows):
         rows = [
             _new(card.key, Kind.CARD, card.place, card.priority, at)
             | {"subject": card.subject, "thread_of": card.thread_of}
-            for card in cards
+            for card in sorted(cards, key=lambda one: one.key)
         ]
         insert = self.insert(OutboxRow)
         statement = insert.on_conflict_do_update(index_elements=[OUTBOX.c.key], set_=_dirty(at))
@@ -68,10 +66,14 @@ class OutboxQueries(Rows):
 
     async def _refresh(self, keys: Sequence[str], at: datetime) -> None:
         if keys:
+            if self.postgres:  # In one order, so that two transactions cannot wait for each other.
+                locked = sa.select(OUTBOX.c.id).where(OUTBOX.c.key.in_(keys)).order_by(OUTBOX.c.key)
+                await self.connection.execute(locked.with_for_update())
             known = OUTBOX.c.key.in_(keys) & (OUTBOX.c.status != Status.WITHDRAWN)
             await self.connection.execute(sa.update(OUTBOX).where(known).values(_dirty(at)))
 
-    async def _withdraw(self, key: str) -> None:
+    async def withdraw(self, key: str) -> bool:
+        """A message that was not sent yet shall not be sent. False where it may have been."""
         unsent = (
             (OUTBOX.c.key == key)
             & OUTBOX.c.ts.is_(None)
@@ -80,7 +82,17 @@ class OutboxQueries(Rows):
             & (OUTBOX.c.status == Status.PENDING)
         )
         values = {"status": Status.WITHDRAWN, "due_at": None}
-        await self.connection.execute(sa.update(OUTBOX).where(unsent).values(values))
+        result = await self.connection.execute(sa.update(OUTBOX).where(unsent).values(values))
+        return result.rowcount == 1
+
+    async def release_waiting(self, at: datetime) -> None:
+        """Slack is back after an outage: what waited for it is due now, in its old order."""
+        waiting = (
+            (OUTBOX.c.status == Status.PENDING) & (OUTBOX.c.attempts > 0) & OUTBOX.c.lease_until.is_(None)
+        )
+        waiting &= OUTBOX.c.due_at.is_not(None)
+        await self.connection.execute(sa.update(OUTBOX).where(waiting).values(due_at=_millis(at)))
+        self.topics.add("outbox")
 
     async def claim(self, at: datetime, limit: int, busy: frozenset[str]) -> list[Letter]:
         """Take what may be sent now: the most urgent message of each lane that is open.
@@ -118,6 +130,7 @@ class OutboxQueries(Rows):
             LANE, LANE.c.key == OUTBOX.c.place
         )
         open_lane = LANE.c.key.is_(None) | LANE.c.closed_until.is_(None) | (LANE.c.closed_until <= at)
+        open_lane |= LANE.c.closed_until > at + rules.LONGEST_RETRY_AFTER
         return query.select_from(joined).where(OUTBOX.c.due_at <= at, _unleased(at), reachable, open_lane)
 
     async def _take(self, row: Mapping[str, Any], at: datetime) -> Letter | None:

@@ -49,6 +49,10 @@ class SlackChat:
         check_message(shown.text, shown.blocks)
         return shown
 
+    def is_back(self) -> bool:
+        """True once after an outage, when a call has succeeded again."""
+        return self._api.take_recovery()
+
     async def stay_in_touch(self, monotonic: float) -> bool:
         """Where Slack was out of reach, ask whether it is back, every few seconds. True where it is."""
         if self._api.health is None and self.directory.team_id is not None:
@@ -57,7 +61,7 @@ class SlackChat:
             return False
         self._greet_at = monotonic + GREET_EVERY
         await self.directory.greet()
-        return True
+        return self._api.take_recovery()
 
     async def locale(self, place: str) -> str:
         """The language of a channel or a person."""

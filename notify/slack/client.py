@@ -52,6 +52,7 @@ class Api:
         )
         self._session = session
         self.health: str | None = "not spoken to yet"
+        self._was_out = self._is_back = False
 
     async def call(self, method: Callable[..., Awaitable[Any]], **params: Any) -> dict[str, Any]:
         """The answer of a method of ``self.web``. Raises ``Outage`` and ``Undeliverable``."""
@@ -64,7 +65,7 @@ class Api:
             raise self._out(f"no connection to Slack: {error.strerror or error}", unknown=False) from error
         except (TimeoutError, aiohttp.ClientError, SlackClientError, ConnectionError, ValueError) as error:
             raise self._out(f"no answer from Slack: {type(error).__name__}", unknown=True) from error
-        self.health = None
+        self._heard()
         found: dict[str, Any] = answer.data if isinstance(answer.data, dict) else {}
         return found
 
@@ -83,11 +84,21 @@ class Api:
             return self._out(f"slack: {code or status}", unknown=True)
         if code in OURS:
             return self._out(f"slack: {code}", unknown=False)
-        self.health = None
+        self._heard()
         return Undeliverable(code, gone=code in GONE, homeless=code in HOMELESS)
+
+    def _heard(self) -> None:
+        self.health = None
+        self._is_back, self._was_out = self._is_back or self._was_out, False
+
+    def take_recovery(self) -> bool:
+        """True once after an outage, when a call has been answered again."""
+        back, self._is_back = self._is_back, False
+        return back
 
     def _out(self, reason: str, *, unknown: bool) -> Outage:
         self.health = reason
+        self._was_out = True
         return Outage(reason, unknown=unknown)
 
     async def respond(self, url: str, message: dict[str, Any]) -> None:

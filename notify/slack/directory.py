@@ -27,6 +27,7 @@ class Directory:
         self._accounts: dict[str, str] = {}
         self._direct: dict[str, str] = {}
         self._locales: dict[str, str] = {}
+        self._met: set[str] = set()
         self._lock = asyncio.Lock()
         self.team_url: str | None = None
         self.team_id: str | None = None
@@ -129,8 +130,25 @@ class Directory:
             except (Outage, Undeliverable) as error:
                 log.info("slack.locale_unknown", error=str(error))
                 return self._default
-            self._locales[account] = language((answer.get("user") or {}).get("locale"), self._default)
+            user = answer.get("user") or {}
+            self._locales[account] = language(user.get("locale"), self._default)
+            self._recognise(account, (user.get("profile") or {}).get("email"))
+            person = self.person_of(account)
+            if person is not None and person.locale is not None:
+                return language(person.locale, self._default)
         return self._locales[account]
+
+    def _recognise(self, account: str, email: str | None) -> None:
+        """An account with the e-mail address of a person of the policy is that person's."""
+        for person in self._policy.people.values():
+            if email and person.email and person.email.casefold() == email.casefold():
+                self._accounts.setdefault(person.name, account)
+
+    async def meet(self, account: str) -> None:
+        """Learn once who an account is; a failure is not asked again, the channels' language will do."""
+        if account and account not in self._met:
+            self._met.add(account)
+            await self.locale_of(account)
 
     def known_locale(self, account: str) -> str:
         """The same without asking Slack: for answers inside the three seconds."""

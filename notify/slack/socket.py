@@ -183,16 +183,16 @@ class Socket:
         headers: dict[str, str | Sequence[str]] = {
             name: str(envelope[field]) for name, field in retries.items() if envelope.get(field)
         }
-        request = AsyncBoltRequest(mode="socket_mode", body=envelope.get("payload") or {}, headers=headers)
         try:
+            payload = envelope.get("payload") or {}
+            request = AsyncBoltRequest(mode="socket_mode", body=payload, headers=headers)
             answer = await self._app.async_dispatch(request)
-        except Exception:  # A listener's bug must not end what serves everybody else.
+            if answer.status == 200:
+                await self._acknowledge(line, json.dumps(_acknowledgement(envelope, answer)))
+            else:
+                log.warning("socket.not_acknowledged", type=envelope.get("type"), status=answer.status)
+        except Exception:  # One request's bug must not end what serves all the others.
             log.exception("socket.dispatch_failed", type=envelope.get("type"))
-            return
-        if answer.status != 200:
-            log.warning("socket.not_acknowledged", type=envelope.get("type"), status=answer.status)
-            return
-        await self._acknowledge(line, json.dumps(_acknowledgement(envelope, answer)))
 
     async def _acknowledge(self, line: "_Line", frame: str) -> None:
         """Over the connection that it came by, else over one that is alive."""
