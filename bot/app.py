@@ -29,10 +29,11 @@ from notify.slack.directory import Directory
 from notify.slack.socket import Socket
 from notify.texts import LOCALES, voice
 from operations.world import Wake, World
+from storage.database import Database
 from storage.listener import Listener
 from storage.lock import FileLock
 from storage.migrating import migrate
-from storage.store import Database, Store
+from storage.store import Store
 
 log = structlog.get_logger(__name__)
 

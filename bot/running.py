@@ -9,9 +9,9 @@ from bot import log as logs
 from bot.app import build
 from bot.settings import Settings
 from domain.policy import Policy
+from storage.database import Database
 from storage.lock import FileLock
 from storage.migrating import HEAD, migrate
-from storage.store import Database
 
 log = structlog.get_logger(__name__)
 

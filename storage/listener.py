@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from storage.store import CHANNEL
+from storage.database import CHANNEL
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from domain.errors import Outage
 if TYPE_CHECKING:
     from alembic.config import Config
 
-    from storage.store import Database
+    from storage.database import Database
 
 HEAD = "0001"
 """The newest migration. A constant, so that a start on an up-to-date database needs no Alembic (0.3 s)."""
