@@ -1,1 +1,1 @@
-"""Measurements: run by hand, never by the tests."""
+"""Measurements and the kill test; only the smoke test borrows from here."""

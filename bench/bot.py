@@ -78,6 +78,7 @@ async def running(folder: Path, database_url: str | None = None) -> AsyncIterato
         port = int(probe.getsockname()[1])
     slack.events_url = f"http://127.0.0.1:{port}/slack/events"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOBAN_", "SLACK_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # Else every start compiles everything anew.
     environ = kept | {
         "TOBAN_DATABASE_URL": database_url or f"sqlite:///{folder / 'bench.db'}",
         "TOBAN_POLICY": str(POLICY),

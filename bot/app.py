@@ -163,8 +163,10 @@ def _bolt(settings: Settings, api: Api, directory: Directory) -> AsyncApp:
             bot_user_id=directory.bot_user_id,
         )
 
-    logging.getLogger("slack_bolt.AsyncApp").setLevel(logging.ERROR)  # It warns that we authorize ourselves.
-    return AsyncApp(
+    logger = logging.getLogger("toban.bolt")
+    logger.setLevel(logging.ERROR)  # While it is built it warns that we authorize ourselves.
+    app = AsyncApp(
+        logger=logger,
         client=api.web,
         authorize=authorize,
         request_verification_enabled=False,
@@ -175,6 +177,8 @@ def _bolt(settings: Settings, api: Api, directory: Directory) -> AsyncApp:
         if settings.slack_signing_secret
         else "-",
     )
+    logger.setLevel(logging.WARNING)
+    return app
 
 
 def sqlite_file(settings: Settings) -> Path:

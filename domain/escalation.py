@@ -137,6 +137,11 @@ def start(subject: Subject, level: Level, at: datetime, before: Escalation | Non
     return Escalation(subject=subject.key, level=level, due_at=due, started_at=at)
 
 
+def has_nobody(before: Escalation | None, level: Level) -> bool:
+    """True where this subject's ladder of this level was found empty already: once is enough to say it."""
+    return before is not None and before.stopped_because == "nobody" and before.level is level
+
+
 def stop(escalation: Escalation, because: str, by: By, at: datetime) -> Escalation:
     """Nobody is paged any more. Stopping twice keeps the first reason."""
     if not escalation.is_running:

@@ -89,6 +89,7 @@ class Letter(Value):
     in_doubt: bool = False
     taken_over: bool = False
     look_again: bool = False
+    look_again_at: datetime | None = None
     posted: Posted | None = None
     digest: str | None = None
     created_at: datetime
@@ -182,7 +183,9 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
     )
     match report.outcome:
         case Outcome.SENT:
-            again = at + LEASE if letter.taken_over else None
+            again = None if letter.look_again else letter.look_again_at
+            if letter.taken_over and letter.kind is not Kind.ANSWER:
+                again = at + LEASE
             done = {
                 "status": Status.SENT,
                 "due_at": again,

@@ -93,7 +93,7 @@ class Desk:
             async with asyncio.timeout(COMMIT_WITHIN):
                 await inbox.accept(self.world, delivery)
         except (Outage, TimeoutError) as error:
-            log.exception("slack.not_kept", act=request.act)
+            log.warning("slack.not_kept", act=request.act, error=repr(error))
             raise NotKept from error
 
     async def answer(self, body: Body, text: Text, blocks: list[dict[str, Any]] | None = None) -> None:

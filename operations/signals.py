@@ -167,7 +167,9 @@ async def _carry_out(
     if response.start is not None:
         subject = incident.subject if incident is not None else response.group.subject
         before = await tx.latest_escalation(subject)
-        running[subject.key] = await tx.add_escalation(ladders.start(subject, response.start, at, before))
+        if not ladders.has_nobody(before, response.start):
+            started = ladders.start(subject, response.start, at, before)
+            running[subject.key] = await tx.add_escalation(started)
     return incident
 
 

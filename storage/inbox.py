@@ -79,9 +79,11 @@ class GroupCommit:
                 await self._commit(batch)
 
     async def _commit(self, batch: list[tuple[NewDelivery, asyncio.Future[None]]]) -> None:
-        rows = [_row(delivery) for delivery, _ in batch]
         try:
             async with self._database.writing() as tx:
+                rows = [_row(delivery) for delivery, done in batch if not done.done()]
+                if not rows:  # Everybody has given up waiting and was told so.
+                    return
                 await tx.connection.exec_driver_sql(INSERT[tx.connection.dialect.name], rows)
                 tx.topics.add("inbox")
         except asyncio.CancelledError:

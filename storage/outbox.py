@@ -224,7 +224,7 @@ class OutboxQueries(Rows):
     async def release_leases(self) -> int:
         """At the start of the only process on a database: every lease is left by one that died."""
         held = OUTBOX.c.lease_until.is_not(None)
-        values = {"lease_until": sa.literal(0, sa.BigInteger)}
+        values = {"lease_until": None, "in_doubt": OUTBOX.c.in_doubt | OUTBOX.c.ts.is_(None)}
         return (await self.connection.execute(sa.update(OUTBOX).where(held).values(values))).rowcount
 
     async def posted(self, keys: Iterable[str]) -> dict[str, Posted]:
@@ -274,10 +274,13 @@ def _said(said: Note | Answer, at: datetime) -> dict[str, Any]:
 
 
 def _dirty(at: datetime) -> dict[str, Any]:
-    """One more change to show. A message that waits keeps its time, one that was given up revives."""
+    """One more change to show, now; what waits to be tried again keeps its time."""
     return {
         "wanted": OUTBOX.c.wanted + 1,
-        "due_at": sa.func.coalesce(OUTBOX.c.due_at, _millis(at)),
+        "due_at": sa.case(
+            (OUTBOX.c.status == Status.SENT, _millis(at)),
+            else_=sa.func.coalesce(OUTBOX.c.due_at, _millis(at)),
+        ),
         "status": Status.PENDING,
     }
 
@@ -310,6 +313,7 @@ def _letter(row: Mapping[str, Any], at: datetime, *, in_doubt: bool, taken_over:
         in_doubt=in_doubt,
         taken_over=taken_over,
         look_again=look_again_at is not None and look_again_at <= at,
+        look_again_at=look_again_at,
         posted=posted,
         digest=row["digest"],
         created_at=row["created_at"],

@@ -107,7 +107,7 @@ def _more(voice: Voice, view: AlertView) -> str:
 
 def _name(title: str, labels: dict[str, str]) -> str:
     for key in ("instance", "instance_name", "pod", "host", "revision_name"):
-        if labels.get(key):
+        if labels.get(key) and labels[key] not in title:
             return f"{title} ({labels[key]})"
     return title
 
