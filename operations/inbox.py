@@ -1,6 +1,7 @@
 """Accepting what comes in, and turning it into what it means, batch by batch."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
@@ -16,11 +17,29 @@ from operations.world import World
 
 log = structlog.get_logger(__name__)
 
-LIMIT = 200
-"""Deliveries in one transaction of the drain."""
 
-BUDGET = 256 * 1024
-"""Bytes in one transaction of the drain: a burst of big requests must not keep the door waiting."""
+@dataclass(frozen=True)
+class Portion:
+    """How much one transaction of the drain takes: deliveries, and bytes of their bodies."""
+
+    deliveries: int
+    size: int
+
+
+LARGE = Portion(300, 512 * 1024)
+"""Where nobody waits at the door: few, big transactions are the fastest."""
+
+SMALL = Portion(80, 96 * 1024)
+"""Where senders wait: none of them shall wait for more than a few dozen milliseconds."""
+
+
+@dataclass(frozen=True)
+class Drained:
+    """How many deliveries were taken, and how many seconds the oldest of them had waited."""
+
+    taken: int
+    waited: float = 0.0
+
 
 Interpreter = Callable[[Tx, World, list[Delivery], datetime], Awaitable[None]]
 """Gives deliveries of one kind their effect, inside the drain's transaction."""
@@ -35,23 +54,25 @@ async def accept(world: World, delivery: NewDelivery) -> None:
     counters.accepted.labels(kind=delivery.kind).inc()
 
 
-async def drain(world: World, interpreters: Interpreters) -> int:
-    """Give the oldest waiting deliveries their effect. Returns how many were taken.
+async def drain(world: World, interpreters: Interpreters, portion: Portion = LARGE) -> Drained:
+    """Give the oldest waiting deliveries their effect.
 
     An ``Outage`` is nobody's fault: everything stays as it is, for later.
     """
-    return await _tell_quarantined(world) + await _some(world, interpreters, LIMIT)
+    told = await _tell_quarantined(world)
+    done = await _some(world, interpreters, portion)
+    return Drained(taken=told + done.taken, waited=done.waited)
 
 
-async def _some(world: World, interpreters: Interpreters, limit: int) -> int:
+async def _some(world: World, interpreters: Interpreters, portion: Portion) -> Drained:
     """One batch. Where it fails a smaller one is tried, down to the one delivery that is to blame."""
     batch: list[Delivery] = []
     at = world.clock.now()
     try:
         async with world.store() as tx:
-            batch = await tx.pending(limit, BUDGET)
+            batch = await tx.pending(portion.deliveries, portion.size)
             if not batch:
-                return 0
+                return Drained(0)
             for kind, some in groupby(batch, key=lambda delivery: delivery.kind):
                 await interpreters[kind](tx, world, list(some), at)
             await tx.drained([delivery.id for delivery in batch], at)
@@ -60,13 +81,13 @@ async def _some(world: World, interpreters: Interpreters, limit: int) -> int:
     except Exception as error:
         if len(batch) > 1:
             log.warning("inbox.batch_failed", size=len(batch), error=repr(error))
-            return await _some(world, interpreters, len(batch) // 2)
+            return await _some(world, interpreters, Portion(len(batch) // 2, portion.size))
         log.exception("inbox.poisonous", delivery=batch[0].id if batch else None)
         if not batch:
             raise
         await _put_aside(world, batch[0], repr(error), at)
     counters.drained.inc(len(batch))
-    return len(batch)
+    return Drained(len(batch), max(0.0, (at - batch[0].received_at).total_seconds()))
 
 
 async def _put_aside(world: World, delivery: Delivery, error: str, at: datetime) -> None:
@@ -83,7 +104,7 @@ async def _tell_quarantined(world: World) -> int:
             return 0
     at = world.clock.now()
     async with world.store() as tx:
-        found = await tx.untold(LIMIT)
+        found = await tx.untold(LARGE.deliveries)
         for delivery, error in found:
             await tx.quarantine(delivery.id, error, at)
             counters.quarantined.labels(kind=delivery.kind).inc()

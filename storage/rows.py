@@ -1,6 +1,7 @@
 """What all queries share: the transaction's connection, inserts that do not mind a repetition."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -112,9 +113,15 @@ class Rows:
 
 def as_row(value: BaseModel) -> dict[str, Any]:
     """A value's fields as they are, nested values undumped: the column types do that."""
-    return {name: getattr(value, name) for name in type(value).model_fields}
+    return {name: getattr(value, name) for name in _names(type(value))}
 
 
 def value_of(kind: type[V], row: Mapping[str, Any]) -> V:
     """The domain's value of a row, validated: what an older version wrote must still fit."""
-    return kind(**{name: row[name] for name in kind.model_fields})
+    return kind(**{name: row[name] for name in _names(kind)})
+
+
+@cache
+def _names(kind: type[BaseModel]) -> tuple[str, ...]:
+    """A value's fields; asking pydantic each time costs as much as the rest of the row."""
+    return tuple(kind.model_fields)
