@@ -115,6 +115,10 @@ class Chat(Protocol):
         """Where it was out of reach, ask whether it is back; True where it is again."""
         ...
 
+    def is_out(self) -> bool:
+        """True while nothing gets through: then only the return is asked for."""
+        ...
+
     def is_back(self) -> bool:
         """True once after an outage, when a call has succeeded again."""
         ...

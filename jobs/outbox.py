@@ -12,17 +12,32 @@ from operations.world import World
 log = structlog.get_logger(__name__)
 
 
+PROBE_EVERY = 30.0
+"""Seconds between two messages that try whether Slack is really out of reach."""
+
+
 class Speaker:
     """Claims messages and sends each in a task of its own, so that a slow one holds up nobody else."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._speaking: dict[str, asyncio.Task[None]] = {}
+        self._probe_at = 0.0
         self.crashed: BaseException | None = None
 
     async def turn(self) -> int:
-        """Claim what may be said now. Returns how many messages were begun."""
-        claimed = await claim(self._world, frozenset(self._speaking))
+        """Claim what may be said now. Returns how many messages were begun.
+
+        While Slack is out of reach nothing is: its return is asked for elsewhere, and what waited is
+        then said in its order. Only once in a while one message tries all the same.
+        """
+        if not self._world.chat.is_out():
+            claimed = await claim(self._world, frozenset(self._speaking))
+        elif self._world.clock.monotonic() >= self._probe_at and not self._speaking:
+            self._probe_at = self._world.clock.monotonic() + PROBE_EVERY
+            claimed = await claim(self._world, frozenset(), 1)
+        else:
+            return 0
         for letter, until in claimed:
             task = asyncio.create_task(self._speak(letter, until), name=f"say-{letter.key}")
             self._speaking[letter.place] = task

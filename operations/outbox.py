@@ -28,22 +28,27 @@ ANSWER_FOR = timedelta(minutes=30)
 async def stay_in_touch(world: World) -> int:
     """Nothing may be due for hours: `/readyz` shall know all the same when Slack is back."""
     try:
-        if await world.chat.stay_in_touch(world.clock.monotonic()):
-            log.info("slack.reached")
-            async with world.store() as tx:
-                await tx.release_waiting(world.clock.now())
+        back = await world.chat.stay_in_touch(world.clock.monotonic())
+    except Outage as outage:
+        log.warning("slack.out", error=outage.reason)
+        return 0
     except Undeliverable as refusal:
         log.warning("slack.refused", error=refusal.reason)
-    return 0
+        return 0
+    if back:
+        log.info("slack.reached")
+        async with world.store() as tx:
+            await tx.release_waiting(world.clock.now())
+    return int(back)
 
 
-async def claim(world: World, busy: frozenset[str]) -> list[tuple[Letter, float]]:
+async def claim(world: World, busy: frozenset[str], most: int = CLAIM) -> list[tuple[Letter, float]]:
     """Messages that this process may send now, each with the monotonic second until which it may.
 
     ``busy`` names conversations in which it is speaking already.
     """
     async with world.store() as tx:
-        letters = await tx.claim(world.clock.now(), CLAIM, busy)
+        letters = await tx.claim(world.clock.now(), most, busy)
         until = world.clock.monotonic() + (LEASE - CALL_TIMEOUT).total_seconds()
     return [(letter, until) for letter in letters]
 

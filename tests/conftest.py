@@ -101,3 +101,14 @@ async def stage(database_url: str, policy: Policy) -> AsyncIterator[Stage]:
 
 def open_stage(database_url: str, policy: Policy, **environ: str) -> AbstractAsyncContextManager[Stage]:
     return Stage.open(database_url, policy, **environ)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The last lines say what was skipped, and what would bring it."""
+    reasons: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        reasons[reason] = reasons.get(reason, 0) + 1
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"{count} tests skipped: {reason}")

@@ -28,7 +28,7 @@ PAGES_LOOKED_AT = 10
 """Pages of 200 messages that are searched for our own one."""
 
 GREET_EVERY = 5.0
-"""Seconds between two questions whether Slack is back."""
+"""Seconds between two questions whether Slack is back, while it is not."""
 
 SLACK_RESPONSE = "https://hooks.slack.com/"
 
@@ -49,6 +49,10 @@ class SlackChat:
         check_message(shown.text, shown.blocks)
         return shown
 
+    def is_out(self) -> bool:
+        """True while Slack is out of reach: then only its return is asked for."""
+        return self._api.is_out
+
     def is_back(self) -> bool:
         """True once after an outage, when a call has succeeded again."""
         return self._api.take_recovery()
@@ -61,6 +65,7 @@ class SlackChat:
             return False
         self._greet_at = monotonic + GREET_EVERY
         await self.directory.greet()
+        self._greet_at = monotonic
         return self._api.take_recovery()
 
     async def locale(self, place: str) -> str:

@@ -91,6 +91,11 @@ class Api:
         self.health = None
         self._is_back, self._was_out = self._is_back or self._was_out, False
 
+    @property
+    def is_out(self) -> bool:
+        """True from a call that did not get through to the next one that does."""
+        return self._was_out
+
     def take_recovery(self) -> bool:
         """True once after an outage, when a call has been answered again."""
         back, self._is_back = self._is_back, False
