@@ -172,7 +172,13 @@ OPS = "ops"
 
 def settle(letter: Letter, report: Report, at: datetime) -> Settled:
     """What is recorded after an attempt; pure, so that every outcome can be walked in a table."""
+    again = letter.look_again_at
+    if letter.taken_over:
+        again = at + LEASE
+    if letter.kind is Kind.ANSWER:
+        again = None
     same = Settled(
+        look_again_at=again,
         status=Status.PENDING,
         due_at=at,
         shown=letter.shown,
@@ -183,9 +189,8 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
     )
     match report.outcome:
         case Outcome.SENT:
-            again = None if letter.look_again else letter.look_again_at
-            if letter.taken_over and letter.kind is not Kind.ANSWER:
-                again = at + LEASE
+            if letter.look_again and not letter.taken_over:
+                again = None
             done = {
                 "status": Status.SENT,
                 "due_at": again,
@@ -201,7 +206,8 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
             return same.model_copy(update=done | shows)
         case Outcome.NOTHING:
             status = Status.SENT if letter.is_edit else Status.WITHDRAWN
-            return same.model_copy(update={"status": status, "due_at": None, "shown": letter.wanted})
+            end = {"status": status, "due_at": None, "look_again_at": None, "shown": letter.wanted}
+            return same.model_copy(update=end)
         case Outcome.LATER if report.retry_after is not None:
             pause = min(timedelta(seconds=max(report.retry_after, 0.0)), LONGEST_RETRY_AFTER)
             kept = {"attempts": letter.attempts, "in_doubt": letter.in_doubt}
@@ -212,14 +218,14 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
         case Outcome.BROKEN:
             return _again(letter, same.model_copy(update={"in_doubt": letter.in_doubt}), at)
         case Outcome.GONE:
-            anew = {"posted": None, "digest": None, "shown": 0}
+            anew = {"posted": None, "digest": None, "shown": 0, "look_again_at": None}
             return same.model_copy(update=anew | {"note": _note(letter, "note.reposted", letter.key)})
         case Outcome.ORPHAN:
             return _again(letter, same.model_copy(update={"orphaned": True}), at)
         case Outcome.HOMELESS if letter.thread_of is not None and letter.thread is not None:
             return _again(letter, same.model_copy(update={"orphaned": True}), at)
         case Outcome.HOMELESS if letter.place != OPS and not letter.place.startswith("@"):
-            anew = {"posted": None, "digest": None, "shown": 0}
+            anew = {"posted": None, "digest": None, "shown": 0, "look_again_at": None}
             note = _note(letter, "note.new_home", letter.key, place=letter.place, error=report.error or "")
             said = {"place": OPS, "note": note if letter.kind is Kind.CARD else None}
             return same.model_copy(update=anew | said)
@@ -251,7 +257,13 @@ def _given_up(letter: Letter, settled: Settled) -> Settled:
     is_page = letter.subject is not None and letter.subject.kind is SubjectKind.PAGE
     aloud = letter.kind is not Kind.ANSWER and letter.place != OPS and not is_page
     note = _note(letter, "ops.gave_up", None, what=letter.key, place=letter.place, error=settled.error or "")
-    end = {"status": Status.DEAD, "due_at": None, "given_up": True, "attempts": letter.attempts + 1}
+    end = {
+        "status": Status.DEAD,
+        "due_at": None,
+        "look_again_at": None,
+        "given_up": True,
+        "attempts": letter.attempts + 1,
+    }
     return settled.model_copy(update=end | {"note": note if aloud else None})
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from domain import alerts as rules
 from domain import escalation as ladders
 from domain.alerts import Alert, AlertGroup, Reason, Signal
-from domain.effects import Effect, Event, Refresh, Text
+from domain.effects import Effect, Event, Refresh, Subject, SubjectKind, Text
 from domain.escalation import Escalation
 from domain.incidents import Incident
 from domain.policy import Policy
@@ -118,7 +118,7 @@ async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> 
         if final is not group or group_id in batch.touched:
             saved.append(final)
         events += _events(final, reasons, at)
-        effects += _effects(final, reasons, incident)
+        effects += _effects(final, reasons)
     await tx.save_groups(saved)
     await tx.tell(events)
     await tx.say(effects, at)
@@ -188,7 +188,7 @@ def _events(group: AlertGroup, reasons: Counter[Reason], at: datetime) -> list[E
     ]
 
 
-def _effects(group: AlertGroup, reasons: Counter[Reason], incident: Incident | None) -> list[Effect]:
+def _effects(group: AlertGroup, reasons: Counter[Reason]) -> list[Effect]:
     effects: list[Effect] = [alert_card(group)]
     seconds = int(group.changed_at.timestamp())
     if Reason.ALL_RESOLVED in reasons and not group.is_open and group.fires <= NOTES_OF_FLAPPING:
@@ -201,6 +201,6 @@ def _effects(group: AlertGroup, reasons: Counter[Reason], incident: Incident | N
     if Reason.LEVEL_ROSE in reasons and group.is_open:
         text = Text(key="note.level_rose", params={"level": group.level.value})
         effects.append(thread_note(f"level:{group.id}:{group.level}", group.subject, "alerts", text))
-    if incident is not None and not group.is_open and incident.is_open:
-        effects.append(Refresh(subject=incident.subject))
+    if group.incident_id is not None:  # Also one that is resolved: its card counts its open alerts.
+        effects.append(Refresh(subject=Subject(kind=SubjectKind.INCIDENT, id=group.incident_id)))
     return effects

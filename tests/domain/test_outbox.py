@@ -1,0 +1,108 @@
+"""What is recorded after an attempt, outcome by outcome."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from domain.effects import Subject, SubjectKind
+from domain.outbox import BURST, GAP, LEASE, Kind, Letter, Outcome, Report, Status, backoff, settle, slot
+from domain.views import Posted
+
+AT = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
+HERE = Posted(channel_id="C1", ts="1.000001")
+
+
+def letter(**more) -> Letter:
+    values = {
+        "id": 1,
+        "key": "alert:1",
+        "kind": Kind.CARD,
+        "subject": Subject(kind=SubjectKind.ALERT, id=1),
+        "place": "alerts",
+        "priority": 10,
+        "wanted": 3,
+        "shown": 1,
+        "fence": 2,
+        "attempts": 0,
+        "created_at": AT,
+    }
+    return Letter(**(values | more))
+
+
+def test_what_was_sent_shows_what_was_wanted_and_has_nothing_due():
+    done = settle(letter(attempts=4), Report(outcome=Outcome.SENT, posted=HERE, digest="d"), AT)
+    assert (done.status, done.shown, done.posted, done.due_at, done.attempts) == (
+        Status.SENT,
+        3,
+        HERE,
+        None,
+        0,
+    )
+
+
+def test_what_was_taken_over_is_looked_at_once_more():
+    done = settle(letter(taken_over=True), Report(outcome=Outcome.SENT, posted=HERE), AT)
+    assert done.look_again_at == done.due_at == AT + LEASE
+    looked = letter(posted=HERE, look_again=True, look_again_at=AT + LEASE)
+    assert settle(looked, Report(outcome=Outcome.SENT, posted=HERE), AT + LEASE).look_again_at is None
+
+
+@pytest.mark.parametrize("outcome", [Outcome.LATER, Outcome.UNKNOWN, Outcome.BROKEN])
+def test_the_second_look_is_not_forgotten_where_an_attempt_fails_before_it(outcome):
+    taken = settle(letter(taken_over=True), Report(outcome=outcome), AT)
+    assert taken.look_again_at == AT + LEASE
+    known = letter(posted=HERE, look_again=True, look_again_at=AT)
+    assert settle(known, Report(outcome=outcome), AT).look_again_at == AT
+    coming = letter(posted=HERE, look_again_at=AT + LEASE)
+    assert settle(coming, Report(outcome=Outcome.SENT, posted=HERE), AT).due_at == AT + LEASE
+
+
+def test_an_answer_is_never_looked_for():
+    done = settle(letter(kind=Kind.ANSWER, taken_over=True), Report(outcome=Outcome.SENT), AT)
+    assert done.look_again_at is None
+
+
+def test_an_outage_never_gives_a_message_up_within_a_day():
+    tried = settle(letter(attempts=500), Report(outcome=Outcome.UNKNOWN), AT + timedelta(hours=23))
+    assert tried.status is Status.PENDING
+    assert tried.in_doubt
+    assert settle(letter(attempts=500), Report(outcome=Outcome.UNKNOWN), AT + timedelta(hours=25)).given_up
+
+
+def test_our_own_fault_gives_a_message_up_loudly():
+    ended = settle(letter(attempts=7), Report(outcome=Outcome.BROKEN, error="KeyError"), AT)
+    assert ended.status is Status.DEAD
+    assert ended.note is not None
+    assert ended.note.place == "ops"
+
+
+def test_a_limited_conversation_waits_as_long_as_it_was_told_and_loses_no_attempt():
+    done = settle(letter(attempts=2), Report(outcome=Outcome.LATER, retry_after=7), AT)
+    assert done.lane_closed_until == AT + timedelta(seconds=7)
+    assert done.attempts == 2
+
+
+def test_a_deleted_card_is_posted_anew_and_a_closed_channel_leads_to_ops():
+    gone = settle(letter(posted=HERE), Report(outcome=Outcome.GONE), AT)
+    assert (gone.posted, gone.shown, gone.place) == (None, 0, "alerts")
+    moved = settle(letter(), Report(outcome=Outcome.HOMELESS, error="is_archived"), AT)
+    assert moved.place == "ops"
+
+
+def test_backoff_grows_to_half_a_minute_and_never_overflows():
+    assert [backoff(n).total_seconds() for n in (1, 2, 3, 6, 100_000)] == [1, 2, 4, 30, 30]
+
+
+def test_a_lane_lets_a_burst_through_and_then_one_a_second():
+    mark, went = None, 0
+    for _ in range(BURST):
+        goes, mark = slot(mark, AT, edit=False)
+        went += goes
+    assert went == BURST
+    goes, opens = slot(mark, AT, edit=False)
+    assert not goes
+    assert opens == AT + GAP
+
+
+def test_the_mark_of_a_clock_that_was_set_back_is_not_believed():
+    assert slot(AT + timedelta(hours=1), AT, edit=False)[0]
