@@ -54,7 +54,9 @@ def _upgrade(connection: sa.Connection) -> None:
     try:
         command.upgrade(config(connection), "head")
     except CommandError as error:
-        raise Outage(f"the database belongs to a newer version of Toban: {error}") from error
+        newer = "locate revision" in str(error)
+        why = "it belongs to a newer version of Toban" if newer else "its schema cannot be brought up to date"
+        raise Outage(f"the database cannot be used: {why} ({error})") from error
 
 
 def config(connection: sa.Connection) -> "Config":
