@@ -24,6 +24,9 @@ USER, PASSWORD = "sender", "a-password-for-the-stage"
 HOP = timedelta(milliseconds=250)
 """The stage never jumps over a due moment; it hops at least so far."""
 
+ASKS_AGAIN = timedelta(seconds=5)
+"""So often the bot asks whether Slack is back while it is away; nothing is sent in between."""
+
 TURNS = 10_000
 """Turns of the loops without rest that the stage takes for a bug."""
 
@@ -141,7 +144,10 @@ class Stage:
 
     async def _next_due(self) -> Any:
         async with self.bot.store.read() as tx:
-            moments = [await tx.next_letter_due(self.clock.now()), await tx.next_escalation_due()]
+            letter = await tx.next_letter_due(self.clock.now())
+            if letter is not None and self.bot.world.chat.is_out():
+                letter = max(letter, self.clock.now() + ASKS_AGAIN)
+            moments = [letter, await tx.next_escalation_due()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     # Machines.
