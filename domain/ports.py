@@ -1,6 +1,6 @@
 """What an operation may ask of the world outside, as protocols; the rooms that speak to it fulfil them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -11,6 +11,8 @@ from domain.escalation import Escalation, Page
 from domain.inbox import Delivery, NewDelivery
 from domain.incidents import Incident
 from domain.outbox import Letter, Rendered, Settled
+from domain.probes import Seen
+from domain.series import Query, Reading
 from domain.views import OpenNow, Posted, View
 
 
@@ -141,4 +143,24 @@ class Chat(Protocol):
 
     async def delete(self, posted: Posted) -> None:
         """Take a message back."""
+        ...
+
+
+class Metrics(Protocol):
+    """What the services' monitoring says. Asked for many things at once, it makes few calls."""
+
+    async def read(self, queries: Sequence[Query], start: int, end: int) -> Mapping[Query, Reading]:
+        """The steps that end after ``start`` and not after ``end`` (epoch seconds), for every query.
+
+        Never raises for a monitoring system out of reach, out of quota or without permission: that is
+        the reading's ``problem``, so that one metric's trouble does not hide the others.
+        """
+        ...
+
+
+class Prober(Protocol):
+    """Asks a service itself whether it is well."""
+
+    async def probe(self, url: str) -> Seen:
+        """One bounded request. What went wrong is part of what was seen; never raises for it."""
         ...
