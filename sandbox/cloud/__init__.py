@@ -1,1 +1,1 @@
-"""A pretend Google Cloud: the real clients talk to it over gRPC, its clock can be pushed, its faults are on demand."""
+"""A pretend Google Cloud: the real clients talk to it over gRPC, and its clock and faults are ours to choose."""
