@@ -1,1 +1,1 @@
-"""A pretend Google Cloud: the real clients talk to it over gRPC, and its clock and faults are ours to choose."""
+"""A pretend Google Cloud: the real clients talk to it over gRPC; its clock and its faults are ours."""
