@@ -20,6 +20,7 @@ from handlers.webhooks.reading import (
     clean_labels,
     https_link,
     line,
+    looker,
     loudness,
     moment,
     name,
@@ -32,15 +33,6 @@ SOURCE = "alertmanager"
 
 ALERTS_LIMIT = 1000
 """Alerts taken of one body; the rest is counted as omitted, like what the sender truncated."""
-
-
-def look(body: bytes) -> str | None:
-    """Why the body cannot be understood; ``None`` where it can."""
-    try:
-        _shape(read(body))
-    except Unreadable as unreadable:
-        return unreadable.reason
-    return None
 
 
 def interpret(body: bytes, policy: Policy) -> Reading:
@@ -63,6 +55,9 @@ def _shape(sent: dict[str, Any]) -> None:
         raise Unreadable("no groupKey")
     if alerts and not any(type(alert) is dict for alert in alerts[:ALERTS_LIMIT]):
         raise Unreadable("none of its alerts is an object")
+
+
+look = looker(_shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from handlers.webhooks.reading import (
     clean_labels,
     https_link,
     line,
+    looker,
     loudness,
     moment,
     name,
@@ -32,15 +33,6 @@ from handlers.webhooks.reading import (
 
 SOURCE = "cloud-monitoring"
 ERRORS = "error-reporting"
-
-
-def look(body: bytes) -> str | None:
-    """Why the body cannot be understood; ``None`` where it can."""
-    try:
-        _shape(read(body))
-    except Unreadable as unreadable:
-        return unreadable.reason
-    return None
 
 
 def interpret(body: bytes, policy: Policy) -> Reading:
@@ -69,6 +61,9 @@ def _shape(sent: dict[str, Any]) -> str:
     if state not in {"open", "closed"}:
         raise Unreadable(f"the state '{state}' is neither open nor closed")
     return "incident"
+
+
+look = looker(_shape)
 
 
 def _state(incident: dict[str, Any]) -> str:

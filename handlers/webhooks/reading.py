@@ -4,7 +4,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -83,6 +83,22 @@ def read(body: bytes) -> dict[str, Any]:
         _refuse_depth(parsed)
     _refuse_duplicates(body, parsed)
     return parsed
+
+
+def looker(shape: Callable[[dict[str, Any]], object]) -> Callable[[bytes], str | None]:
+    """How a sender's bodies are looked at: told is why one cannot be understood; ``None`` where it can.
+
+    ``shape`` raises ``Unreadable`` for an object that is not the sender's; what it returns is not needed.
+    """
+
+    def look(body: bytes) -> str | None:
+        try:
+            shape(read(body))
+        except Unreadable as unreadable:
+            return unreadable.reason
+        return None
+
+    return look
 
 
 def _explain(body: bytes, error: orjson.JSONDecodeError) -> NoReturn:
