@@ -133,6 +133,41 @@ def demo(
     world(fresh=fresh, port=port, locale=locale)
 
 
+backtest = typer.Typer(
+    name="backtest", help="What a detector would have said about recorded data.", no_args_is_help=True
+)
+app.add_typer(backtest)
+
+
+@backtest.callback()
+def over_recorded_data() -> None:
+    """Stand where the kinds of backtest hang."""
+
+
+@backtest.command()
+def anomalies(
+    file: Annotated[Path, typer.Argument(help="CSV with columns timestamp and value, or several values.")],
+    out: Annotated[Path, typer.Option(help="Where the same rows go, with score, is_anomaly and reason.")],
+    plot: Annotated[Path | None, typer.Option(help="A PNG of the series with its marked samples.")] = None,
+    sensitivity: Annotated[str, typer.Option(help="low, normal or high.")] = "normal",
+) -> None:
+    """Score each row of a CSV by what came before it. Prints alarms a week and the cost of a sample.
+
+    Leaves with 2 where the file cannot be used. This is how to choose a sensitivity before switching on.
+    """
+    from bot import backtest as backtests
+    from domain.rules import Sensitivity
+
+    if sensitivity not in set(Sensitivity) - {Sensitivity.OFF}:
+        _fail(f"--sensitivity {sensitivity}: choose low, normal or high")
+    try:
+        summary = backtests.anomalies(file, out, plot, Sensitivity(sensitivity))
+    except backtests.BadFile as bad:
+        _fail(str(bad))
+    for said in summary.lines():
+        typer.echo(said)
+
+
 def _settings(*, to_run: bool = True) -> "Settings":
     from bot.settings import BadSettings, Settings
 

@@ -15,18 +15,24 @@ from slack_bolt.authorization import AuthorizeResult
 
 from bot import web as http
 from bot.clock import SystemClock
+from bot.painting import Pictures
 from bot.settings import Settings
+from bot.workers import Workers
 from domain.errors import Outage, Undeliverable
 from domain.policy import Policy
 from domain.ports import Clock
+from gcp.clients import GcpClients
+from gcp.history import History
+from gcp.monitoring import CloudMonitoring
+from gcp.probing import HttpProber
 from handlers import Desk, interpreters, register
-from jobs import Job, timetable
+from jobs import Job, recurring, timetable
 from jobs.loops import Loops
 from jobs.outbox import Speaker
 from notify.slack.chat import SlackChat
 from notify.slack.client import Api
 from notify.slack.directory import Directory
-from notify.slack.socket import Socket
+from notify.slack.socket import TIMES, Socket, Times
 from notify.texts import LOCALES, voice
 from operations.world import Wake, World
 from storage.database import Database
@@ -54,6 +60,7 @@ class Bot:
     api: Api
     port: int
     socket: Socket | None
+    desk: Desk
 
 
 @asynccontextmanager
@@ -64,10 +71,12 @@ async def build(
     *,
     loops: bool = True,
     traces: Sequence[aiohttp.TraceConfig] = (),
+    socket_times: Times = TIMES,
 ) -> AsyncIterator[Bot]:
     """The whole bot, running. One straight line, because each step needs what the one before made.
 
-    ``loops=False`` leaves the turns of ``Bot.jobs`` to the caller; ``traces`` watch calls to Slack.
+    ``loops=False`` leaves the turns of ``Bot.jobs`` to the caller; ``traces`` watch calls to Slack;
+    ``socket_times`` are the waits of Socket Mode.
     Raises ``Outage`` where the database cannot be used.
     """
     async with AsyncExitStack() as stack:
@@ -97,20 +106,37 @@ async def build(
         directory = Directory(api, policy, settings.locale)
         parts = urlsplit(settings.slack_api_url)
         chat = SlackChat(api, directory, f"{parts.scheme}://{parts.netloc}")
+        clock = clock or SystemClock()
+        clients = GcpClients(settings.gcp_endpoint)
+        stack.push_async_callback(clients.close)
+        metrics = CloudMonitoring(clients, clock)
+        workers = Workers()
+        stack.push_async_callback(workers.stop)
         world = World(
-            clock=clock or SystemClock(), store=store, inbox=store.inbox, chat=chat, policy=policy, wake=wake
+            clock=clock,
+            store=store,
+            inbox=store.inbox,
+            chat=chat,
+            policy=policy,
+            metrics=metrics,
+            history=History(metrics, clock),
+            prober=HttpProber(policy.rules.origins),
+            compute=workers,
+            wake=wake,
         )
+        chat.painter = Pictures(world)
         try:
             await directory.greet()
         except (Outage, Undeliverable) as error:
             log.warning("slack.not_reached", error=str(error))
 
-        desk = Desk(world, chat, api)
+        works = recurring(world)
+        desk = Desk(world, chat, api, works)
         stack.push_async_callback(desk.drain, DRAIN)
         app = _bolt(settings, api, directory)
         register(app, desk)
         speaker = Speaker(world)
-        jobs = timetable(world, interpreters(), speaker)
+        jobs = timetable(world, interpreters(), speaker, works)
         stack.push_async_callback(speaker.stop, DRAIN)
         if loops:
             running = Loops(world, jobs)
@@ -123,7 +149,7 @@ async def build(
 
         socket = None
         if settings.slack_app_token is not None:
-            socket = Socket(app, settings.slack_app_token.get_secret_value())
+            socket = Socket(app, settings.slack_app_token.get_secret_value(), socket_times)
             socket.start()
             stack.push_async_callback(socket.stop)
         keys = http.Keys(settings)
@@ -146,6 +172,7 @@ async def build(
             api=api,
             port=port,
             socket=socket,
+            desk=desk,
         )
         log.info("bot.stopping")
 

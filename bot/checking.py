@@ -8,7 +8,13 @@ from pathlib import Path
 from bot.policy import BadPolicy, read_policy
 from bot.settings import BadSettings, Settings
 from domain.escalation import REPEAT_AFTER
-from domain.policy import Ladder, Level, Means, Person, Policy, Step
+from domain.indicators import SPOKEN as METRICS
+from domain.indicators import shown
+from domain.objectives import BURNS, promised
+from domain.policy import Ladder, Level, Means, Person, Policy, Service, Step
+from domain.rules import Kind, Silence, Threshold
+from domain.thresholds import watched
+from domain.units import Unit
 
 SET_UP = frozenset({Means.SLACK})
 """Means that this version delivers by. A page by another is shown as not set up, and never counts."""
@@ -73,6 +79,7 @@ def describe(
             Section("People", _people(policy)),
             Section("Ladders (times count from the delivery of the first page)", _ladders(policy)),
             Section("Services (the first that fits an alert's labels)", _services(policy)),
+            Section("Rules (what Toban watches by itself)", _rules(policy)),
             Section("Levels (a sender's word, and what it means here)", _levels(policy)),
             Section("Channels", _table([(key, name) for key, name in policy.channels.model_dump().items()])),
         ]
@@ -94,6 +101,7 @@ def warnings(policy: Policy | None, settings: Settings | None) -> list[str]:
                 "no webhook secret is set: every webhook would be answered with 503. Set"
                 " TOBAN_WEBHOOK_TOKENS, or TOBAN_WEBHOOK_USER and TOBAN_WEBHOOK_PASSWORD."
             )
+    found += _unjudged(policy) if policy is not None else []
     for level, ladder in _in_order(policy):
         if not ladder.steps and level is not Level.INFO:
             found.append(f"ladders.{level} is empty: nobody would be paged.")
@@ -189,6 +197,84 @@ def _services(policy: Policy) -> tuple[str, ...]:
             )
         )
     return _table(rows)
+
+
+def _unjudged(policy: Policy) -> list[str]:
+    """What is to be watched, but cannot be, and what the policy must say for it."""
+    missing: dict[tuple[str, str], list[str]] = {}
+    for one in watched(policy):
+        if one.lacking is not None:
+            missing.setdefault((one.service.name, one.lacking), []).append(one.threshold.name)
+    for promise in promised(policy):
+        if promise.lacking is not None:
+            names = missing.setdefault((promise.service.name, promise.lacking), [])
+            names += [promise.objective.name] if promise.objective.name not in names else []
+    return [
+        f"{', '.join(rules)} cannot be judged of {service}: {lacking} is missing."
+        for (service, lacking), rules in missing.items()
+    ]
+
+
+def _rules(policy: Policy) -> tuple[str, ...]:
+    """Thresholds, objectives, probes and the detector, service by service."""
+    lines: list[str] = []
+    for service in policy.services:
+        rows = _watches(policy, service)
+        lines.append(f"{service.name} ({service.kind})" if service.kind else service.name)
+        lines += (
+            _indented(_table(rows)) if rows else ["  nothing: its match has no service_name or database_id"]
+        )
+    rules = policy.rules
+    days = f"the holidays of {rules.holidays}" if rules.holidays else "no holidays"
+    report = f"crontab {rules.capacity.report}, {_long(rules.capacity.horizon)} ahead"
+    rows = [("clocks of", f"{rules.zone}, {days}"), ("growth report", report)]
+    return (*lines, *_table([*rows, ("probes may ask", ", ".join(rules.origins) or "nothing")]))
+
+
+def _watches(policy: Policy, service: Service) -> list[tuple[str, ...]]:
+    rules = policy.rules
+    rows = [
+        (one.threshold.name, *_limit(one.threshold))
+        for one in watched(policy)
+        if one.service.name == service.name
+    ]
+    burns = ", ".join(f"{burn.name} over {_long(timedelta(seconds=burn.long))}" for burn in BURNS)
+    for promise in rules.objectives:
+        if promise.service == service.name:
+            share = shown(promise.availability, Unit.SHARE)
+            level = " and ".join(dict.fromkeys(burn.level.value for burn in BURNS))
+            rows.append(
+                (promise.name, f"{share} available in {_long(promise.window)}", burns, level, "keeps")
+            )
+    for probe in rules.probes:
+        if probe.service == service.name:
+            often = f"every {_long(probe.every)}, {probe.failures} failures in a row"
+            rows.append((probe.name, probe.url, often, probe.level.value, "is a failure"))
+    if service.kind is Kind.CLOUD_RUN:
+        rows.append(
+            (
+                "anomalies",
+                "five metrics together",
+                rules.anomalies.of(service.name),
+                rules.anomalies.level,
+                "keeps",
+            )
+        )
+    return [("rule", "speaks at", "for", "level", "no data"), *rows] if rows else []
+
+
+def _limit(rule: Threshold) -> tuple[str, str, str, str]:
+    """A threshold in words: its limit, how long, how loud, and what silence means."""
+    what = METRICS.get(rule.key, rule.metric if isinstance(rule.metric, str) else rule.metric.statistic.value)
+    unit = Unit.SHARE if rule.week_ago else rule.unit
+    limit = f"{what} {'>' if rule.above else '<'} {shown(rule.limit, unit)}"
+    limit += " of a week ago" if rule.week_ago else ""
+    lasting = _long(rule.lasting) + (f", each over {_long(rule.over)}" if rule.over else "")
+    silence = {Silence.KEEP: "keeps", Silence.OK: "is fine", Silence.ALERT: ""}[rule.no_data]
+    if rule.silent_for is not None:
+        silence = f"alerts after {_long(rule.silent_for)}"
+    level = rule.level.value + (f" in {rule.channel}" if rule.channel else "")
+    return limit, lasting, level, silence
 
 
 def _levels(policy: Policy) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "chat.update": ("chat:write",),
     "chat.delete": ("chat:write",),
     "chat.postEphemeral": ("chat:write",),
+    "files.getUploadURLExternal": ("files:write",),
+    "files.completeUploadExternal": ("files:write",),
     "conversations.list": ("channels:read", "groups:read"),
     "conversations.join": ("channels:join",),
     "conversations.open": ("im:write",),
@@ -24,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "/incident": (
         "What is open; declare, take and resolve incidents",
         "declare P1 TITLE | list | ack | resolve",
+    ),
+    "/toban": (
+        "How services are, what is unusual, how they grow",
+        "health | anomalies | capacity SERVICE | jobs",
     ),
 }
 

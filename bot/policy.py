@@ -1,14 +1,13 @@
 """Reads the team's ``toban.yaml`` into the frozen policy, or says all that is wrong with it, line by line."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
-from zoneinfo import available_timezones
 
 from yaml import MappingNode, Node
 
+from bot.rules import read_rules
+from bot.shapes import channel, link, zone
 from bot.sheet import Entry, Problem, Sheet, compose, hint, is_null, merged, own
 from domain.escalation import REPEAT_AFTER
 from domain.policy import (
@@ -23,8 +22,8 @@ from domain.policy import (
     Step,
 )
 
-SECTIONS = ("people", "channels", "services", "levels", "ladders")
-LATER = ("rotations", "routes", "rules", "deploys", "backups", "retention")
+SECTIONS = ("people", "channels", "services", "levels", "ladders", "rules")
+LATER = ("rotations", "routes", "deploys", "backups", "retention")
 """Sections whose names are fixed already, but which this version does not read."""
 
 LOCALES = ("en", "ja")
@@ -40,7 +39,6 @@ NEEDS = {
 """Which of a person's keys make a means possible; one of them is enough."""
 
 SLACK_ID = re.compile(r"[UW][A-Z0-9]{2,20}")
-CHANNEL_ID = re.compile(r"[CG][A-Z0-9]{2,20}")
 EMAIL = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;]+")
 PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 
@@ -80,12 +78,14 @@ def _policy(parts: Mapping[str, Entry], root: Node | None, sheet: Sheet) -> Poli
     found = {name: entry.value for name, entry in parts.items()}
     people, reach = _people(found.get("people"), sheet)
     ladders_at = parts["ladders"].key if "ladders" in parts else root
+    services = _services(found.get("services"), tuple(reach), sheet)
     return Policy(
         people=people,
         channels=_channels(found.get("channels"), sheet),
-        services=_services(found.get("services"), tuple(reach), sheet),
+        services=services,
         levels=_levels(found.get("levels"), sheet),
         ladders=_ladders(found.get("ladders"), ladders_at, reach, sheet),
+        rules=read_rules(found.get("rules"), services, people.values(), sheet),
     )
 
 
@@ -122,7 +122,7 @@ def _people(node: Node | None, sheet: Sheet) -> tuple[dict[str, Person], dict[st
             email=email,
             phone=_phone(details.get("phone"), where, sheet),
             locale=locale,
-            zone=_zone(details.get("zone"), where, sheet),
+            zone=zone(details.get("zone"), f"{where}.zone", sheet),
             roles=tuple(role for role, _ in sheet.texts(details.get("roles"), f"{where}.roles")),
         )
     return people, given
@@ -141,26 +141,6 @@ def _phone(node: Node | None, where: str, sheet: Sheet) -> str | None:
     return None
 
 
-@cache
-def _zones() -> set[str]:
-    """Read once: it looks at several hundred files."""
-    return available_timezones()
-
-
-def _zone(node: Node | None, where: str, sheet: Sheet) -> str | None:
-    text = sheet.text(node, f"{where}.zone")
-    if text is None:
-        return None
-    zones = _zones()
-    if text in zones:
-        return text
-    assert node is not None
-    near = difflib.get_close_matches(text, zones, n=1)
-    guess = f'; did you mean "{near[0]}"?' if near else "."
-    sheet.wrong(node, f'{where}.zone: unknown time zone "{text}"{guess} Write for example Asia/Tokyo')
-    return None
-
-
 def _channels(node: Node | None, sheet: Sheet) -> Channels:
     names = tuple(Channels.model_fields)
     chosen = {}
@@ -172,26 +152,9 @@ def _channels(node: Node | None, sheet: Sheet) -> Channels:
             sheet.wrong(
                 entry.key, f'{where} is empty. Put quotes around it: "#{name}"; a bare # begins a comment'
             )
-        elif text := sheet.text(entry.value, where):
-            if _is_channel(text):
-                chosen[name] = text
-            else:
-                better = re.sub(r"[^\w-]", "-", text.strip("# ").lower())
-                sheet.wrong(
-                    entry.value,
-                    f'{where}: "{text}" is not a channel. Write "#name" (small letters, digits, - and _, at'
-                    f' most 80) or an id such as C012AB3CD; did you mean "#{better}"?',
-                )
+        elif text := channel(entry.value, where, sheet):
+            chosen[name] = text
     return Channels(**chosen)
-
-
-def _is_channel(text: str) -> bool:
-    """Slack's rule for names; letters of every script are allowed as long as they are small."""
-    if CHANNEL_ID.fullmatch(text):
-        return True
-    name = text.removeprefix("#")
-    legal = all(letter.isalnum() or letter in "-_" for letter in name)
-    return text.startswith("#") and 1 <= len(name) <= 80 and legal and name == name.lower()
 
 
 def _services(node: Node | None, people: tuple[str, ...], sheet: Sheet) -> tuple[Service, ...]:
@@ -220,18 +183,13 @@ def _services(node: Node | None, people: tuple[str, ...], sheet: Sheet) -> tuple
                 project=sheet.text(details.get("project"), f"{where}.project"),
                 region=sheet.text(details.get("region"), f"{where}.region"),
                 match=match,
-                url=_link(details.get("url"), f"{where}.url", sheet),
+                url=link(details.get("url"), f"{where}.url", sheet),
                 owners=_named(details.get("owners"), f"{where}.owners", people, sheet),
-                runbook=_link(details.get("runbook"), f"{where}.runbook", sheet),
+                runbook=link(details.get("runbook"), f"{where}.runbook", sheet),
             )
         )
         lines.append(entry.key.start_mark.line + 1)
     return tuple(services)
-
-
-def _link(node: Node | None, where: str, sheet: Sheet) -> str | None:
-    shape = re.compile(r"https?://[^\s/@]+(?:/\S*)?")
-    return sheet.shaped(node, where, shape, "is not a link such as https://wiki.example.com/runbook")
 
 
 def _named(node: Node | None, where: str, people: Iterable[str], sheet: Sheet) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from domain.effects import By, Subject, SubjectKind
+from domain.effects import By, Subject, SubjectKind, Wording
 from domain.errors import Refused
 from domain.policy import Level, Value
 
@@ -53,6 +53,8 @@ class Signal(Value):
     ``identity`` names the alert for good (unique over all senders), ``group_key`` the group it
     belongs to. ``reusable`` says that the sender may let the same identity fire again after its end.
     ``recovered`` is False for a closing that does not mean recovery (a deleted condition).
+    ``channel`` is where the thread opens if it is not the alerts channel; ``wording`` says title and
+    summary in any language, where the alert is our own.
     """
 
     source: str
@@ -74,6 +76,8 @@ class Signal(Value):
     reusable: bool = False
     recovered: bool = True
     omitted: int = 0
+    channel: str | None = None
+    wording: Wording | None = None
 
 
 class Alert(Value):
@@ -131,6 +135,8 @@ class AlertGroup(Value):
     resolved_by: By | None = None
     recovered: bool = True
     incident_id: int | None = None
+    channel: str | None = None
+    wording: Wording | None = None
     version: int = 1
 
     @property
@@ -236,6 +242,7 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
             "recovered": signal.recovered,
             "value": signal.value or group.value,
             "summary": signal.summary or group.summary,
+            "wording": signal.wording or group.wording,
         }
     )
     return Absorbed(group=over, alert=closed, reason=Reason.ALL_RESOLVED)
@@ -305,6 +312,7 @@ def _grown(
             "firing": 1,
             "summary": signal.summary,
             "value": signal.value,
+            "wording": signal.wording,
         }
         return group.model_copy(update=update), Reason.FIRED_AGAIN
     return group.model_copy(update=update), Reason.LEVEL_ROSE if louder else Reason.NEW_ALERTS
@@ -333,6 +341,8 @@ def _new_group(before: AlertGroup | None, signal: Signal, at: datetime) -> Alert
         runbook=signal.runbook,
         value=signal.value,
         threshold=signal.threshold,
+        channel=signal.channel,
+        wording=signal.wording,
         opened_at=at,
         changed_at=at,
     )

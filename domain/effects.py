@@ -9,15 +9,46 @@ from pydantic import Field
 from domain.policy import Level, Value
 
 
+class Picture(Value):
+    """Which picture to draw, never the picture itself: its kind, and what to draw as plain JSON values.
+
+    It is drawn at the moment of sending, from what is remembered then.
+    """
+
+    kind: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Drawn(Value):
+    """A picture as it was drawn: a PNG file, what it shows in words, and the name of the file."""
+
+    png: bytes
+    alt_text: str
+    filename: str
+
+
 class Text(Value):
     """A text by its key in the catalogues, and its parameters as plain JSON values.
 
     Times are given as epoch seconds; the catalogue's message says how each parameter is shown
-    (``{at:time}``, ``{level:level}``), so that data stays data.
+    (``{at:time}``, ``{level:level}``), so that data stays data. A note shows the ``picture`` below its
+    words, where there is one and where it can be had; the words are complete without it. ``lines`` are
+    said below it, a line each.
     """
 
     key: str
     params: dict[str, Any] = Field(default_factory=dict)
+    lines: tuple["Text", ...] = ()
+    picture: Picture | None = None
+
+
+class Wording(Value):
+    """The title and the summary of an alert that we wrote ourselves, so that each reader has them in
+    their own language.
+    """
+
+    title: Text
+    summary: Text
 
 
 class By(Value):
@@ -43,10 +74,11 @@ class SubjectKind(StrEnum):
     INCIDENT = "incident"
     PAGE = "page"
     DELIVERY = "delivery"
+    FINDING = "finding"
 
 
 class Subject(Value):
-    """One alert group, incident, page or delivery."""
+    """One alert group, incident, page, delivery or finding."""
 
     kind: SubjectKind
     id: int
@@ -74,13 +106,14 @@ class Event(Value):
 
 
 class Priority:
-    """The order within a conversation: pages, new threads by level, answers, edits, notes."""
+    """The order within a conversation: pages, new threads by level, answers, edits, notes, questions."""
 
     PAGE = 0
     ANSWER = 5
     THREAD = 10
     EDIT = 20
     NOTE = 30
+    QUESTION = 40
 
     @staticmethod
     def thread(level: Level) -> int:

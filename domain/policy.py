@@ -3,63 +3,24 @@
 from datetime import timedelta
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from domain.levels import Level, Severity, Value
+from domain.rules import Kind, Rules
 
-class Value(BaseModel):
-    """A frozen value; an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Level(StrEnum):
-    """How loud an alert is. Ordered: ``INFO`` < ``WARNING`` < ``CRITICAL`` < ``EMERGENCY``."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
-    EMERGENCY = "emergency"
-
-    @property
-    def rank(self) -> int:
-        """0 for info up to 3 for emergency."""
-        return _RANK[self]
-
-    @property
-    def opens_incident(self) -> bool:
-        """True where an incident opens by itself."""
-        return self.rank >= Level.CRITICAL.rank
-
-    @property
-    def severity(self) -> "Severity":
-        """The severity of an incident that is born of an alert of this level."""
-        return _SEVERITY[self]
-
-
-_RANK = {Level.INFO: 0, Level.WARNING: 1, Level.CRITICAL: 2, Level.EMERGENCY: 3}
-
-
-class Severity(StrEnum):
-    """How bad an incident is, P0 worst."""
-
-    P0 = "P0"
-    P1 = "P1"
-    P2 = "P2"
-    P3 = "P3"
-
-    @property
-    def level(self) -> Level:
-        """The level whose ladder pages for a declared incident of this severity."""
-        return _LEVEL[self]
-
-
-_SEVERITY = {
-    Level.EMERGENCY: Severity.P0,
-    Level.CRITICAL: Severity.P1,
-    Level.WARNING: Severity.P2,
-    Level.INFO: Severity.P3,
-}
-_LEVEL = {severity: level for level, severity in _SEVERITY.items()}
+__all__ = [
+    "DEFAULT_LEVELS",
+    "Channels",
+    "Ladder",
+    "Level",
+    "Means",
+    "Person",
+    "Policy",
+    "Service",
+    "Severity",
+    "Step",
+    "Value",
+]
 
 
 class Means(StrEnum):
@@ -114,6 +75,13 @@ class Service(Value):
     owners: tuple[str, ...] = ()
     runbook: str | None = None
 
+    @property
+    def kind(self) -> Kind | None:
+        """What it runs on, by the label that alerts about it carry; ``None`` where that does not say."""
+        if "service_name" in self.match:
+            return Kind.CLOUD_RUN
+        return Kind.CLOUD_SQL if "database_id" in self.match else None
+
 
 class Channels(Value):
     """Where things are said: ``#name`` or a Slack id."""
@@ -147,6 +115,7 @@ class Policy(Value):
     services: tuple[Service, ...] = ()
     levels: dict[str, Level] = Field(default_factory=lambda: dict(DEFAULT_LEVELS))
     ladders: dict[Level, Ladder] = Field(default_factory=dict)
+    rules: Rules = Rules()
 
     def level(self, raw: str | None) -> Level | None:
         """The level that a sender's own word means here; ``None`` where it said nothing.

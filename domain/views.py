@@ -4,6 +4,7 @@ from datetime import datetime
 
 from domain.alerts import Alert, AlertGroup
 from domain.escalation import Escalation, Page
+from domain.findings import Finding
 from domain.incidents import Incident
 from domain.policy import Value
 
@@ -54,4 +55,4 @@ class OpenNow(Value):
     at: datetime
 
 
-View = AlertView | IncidentView | PageView
+View = AlertView | IncidentView | PageView | Finding

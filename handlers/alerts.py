@@ -6,6 +6,7 @@ from domain.errors import Outage, Refused, Undeliverable
 from domain.views import AlertView
 from handlers.slack import Body, Desk, subject_of
 from notify.slack import actions
+from notify.slack.cards.alerts import title_of
 from notify.slack.views.incidents import declare_form
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def _open_declare(desk: Desk) -> Any:
             raise Refused("refused.unknown_alert", number=subject.id)
         if view.incident is not None and view.incident.is_open:
             raise Refused("refused.has_incident", number=view.incident.number)
-        form = declare_form(desk.voice(body), view.group.title, view.group.level.severity, subject.key)
+        words = desk.voice(body)
+        form = declare_form(words, title_of(words, view.group), view.group.level.severity, subject.key)
         try:
             await desk.open_form(body, form)
         except (Outage, Undeliverable) as error:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from domain.effects import Answer, Note, Subject, SubjectKind, Text
 from domain.errors import Refused
+from domain.findings import Verdict
 from domain.inbox import Delivery
 from domain.outbox import OPS
 from domain.policy import Severity
@@ -12,7 +13,7 @@ from domain.ports import Tx
 from handlers.requests import KIND, Request
 from handlers.webhooks import SENDERS, Sender
 from notify.slack import actions
-from operations import incidents, signals
+from operations import findings, incidents, signals
 from operations.inbox import Interpreter, Interpreters
 from operations.world import World
 
@@ -94,6 +95,22 @@ async def _declare(tx: Tx, world: World, request: Request, at: datetime) -> Text
     return await incidents.declare(tx, world.policy, request.text, severity, group_id, request.by, at)
 
 
+def _verdict(verdict: Verdict) -> Act:
+    async def act(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+        return await findings.judge(tx, await _subject(tx, request), verdict, request.by, at)
+
+    return act
+
+
+async def _mute(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    return await findings.mute(tx, await _subject(tx, request), request.by, at)
+
+
+async def _silence(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    service, _, hours = request.text.rpartition(" ")
+    return await findings.silence(tx, service, int(hours), request.by, at)
+
+
 ACTS: dict[str, Act] = {
     actions.ALERT_ACKNOWLEDGE: _acknowledge,
     actions.INCIDENT_ACKNOWLEDGE: _acknowledge,
@@ -101,4 +118,9 @@ ACTS: dict[str, Act] = {
     actions.ALERT_RESOLVE: _resolve_alert,
     actions.RESOLVE_FORM: _resolve,
     actions.DECLARE_FORM: _declare,
+    actions.FINDING_USEFUL: _verdict(Verdict.USEFUL),
+    actions.FINDING_NOT_USEFUL: _verdict(Verdict.NOT_USEFUL),
+    actions.FINDING_EXPECTED: _verdict(Verdict.EXPECTED),
+    actions.FINDING_MUTE: _mute,
+    actions.DETECTOR_MUTE: _silence,
 }

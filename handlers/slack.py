@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,14 @@ import structlog
 from domain.effects import Subject, Text
 from domain.errors import Outage, Refused, Undeliverable
 from domain.inbox import NewDelivery
+from domain.outbox import Rendered
 from handlers.requests import KIND, Request, key_of
 from notify.slack.blocks import section
 from notify.slack.chat import SlackChat
 from notify.slack.client import Api
 from notify.texts import Voice, voice
 from operations import inbox
+from operations.recurring import Work
 from operations.world import World
 
 if TYPE_CHECKING:
@@ -44,10 +46,11 @@ class NotKept(Exception):
 class Desk:
     """What a listener needs: the world, Slack for forms and answers, and the running tasks."""
 
-    def __init__(self, world: World, chat: SlackChat, api: Api) -> None:
+    def __init__(self, world: World, chat: SlackChat, api: Api, works: Sequence[Work] = ()) -> None:
         self.world = world
         self.chat = chat
         self.api = api
+        self.works = works
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def meet(self, body: Body) -> None:
@@ -96,18 +99,24 @@ class Desk:
             log.warning("slack.not_kept", act=request.act, error=repr(error))
             raise NotKept from error
 
-    async def answer(self, body: Body, text: Text, blocks: list[dict[str, Any]] | None = None) -> None:
+    async def answer(self, body: Body, text: Text) -> None:
         """Tell the person at once, seen by nobody else; for refusals that need no record."""
-        url = body.get("response_url")
         said = self.voice(body).say(text)
+        await self.tell(body, Rendered(text=said, blocks=[section(said)]))
+
+    async def tell(self, body: Body, shown: Rendered) -> None:
+        """The same for something longer."""
+        url = body.get("response_url")
+        message = {"text": shown.text, "blocks": shown.blocks}
         try:
             if url is not None:
-                message = {"response_type": "ephemeral", "replace_original": False, "text": said}
-                await self.api.respond(url, message | {"blocks": blocks or [section(said)]})
+                await self.api.respond(
+                    url, {"response_type": "ephemeral", "replace_original": False, **message}
+                )
             else:
                 channel = (body.get("channel") or {}).get("id") or _user_id(body)
                 await self.api.call(
-                    self.api.web.chat_postEphemeral, channel=channel, user=_user_id(body), text=said
+                    self.api.web.chat_postEphemeral, channel=channel, user=_user_id(body), **message
                 )
         except (Outage, Undeliverable) as error:
             log.warning("slack.answer_failed", error=str(error))

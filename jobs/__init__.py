@@ -1,24 +1,52 @@
 """Time passed: the whole timetable on one screen."""
 
+from collections.abc import Sequence
+
+from domain.schedule import Cron, Every
 from jobs.drain import Drainer
 from jobs.loops import Job
 from jobs.outbox import Speaker
-from operations import ladders
+from operations import anomalies, capacity, ladders, watching
 from operations.inbox import Interpreters
 from operations.outbox import stay_in_touch
+from operations.recurring import Recurring, Work
 from operations.world import World
 
-__all__ = ["Job", "timetable"]
+__all__ = ["Job", "recurring", "timetable"]
 
 
-def timetable(world: World, interpreters: Interpreters, speaker: Speaker) -> list[Job]:
+def recurring(world: World) -> list[Work]:
+    """What is done again and again: its name and when. Only what the policy gives something to do.
+
+    Monitoring is a few minutes behind the clock, so that the detector looks somewhat after each of its
+    steps has ended (facts of Cloud Run: up to 120 s, Cloud SQL: 165 s).
+    """
+    rules = world.policy.rules
+    found = []
+    if watching.rules_of(world.policy):
+        found.append(Work("health", Every(seconds=60, after=10), lambda due: watching.watch(world, due)))
+    if rules.probes:
+        found.append(Work("probes", Every(seconds=60, after=40), lambda due: watching.probe(world, due)))
+    if anomalies.judged(world.policy):
+        found.append(Work("anomalies", Every(seconds=300, after=190), lambda due: anomalies.look(world, due)))
+    if capacity.reported(world.policy):
+        weekly = Cron(line=rules.capacity.report, zone=rules.zone)
+        found.append(Work("capacity", weekly, lambda due: capacity.report(world, due)))
+    return found
+
+
+def timetable(world: World, interpreters: Interpreters, speaker: Speaker, works: Sequence[Work]) -> list[Job]:
     """Every loop: its name, the topic of commits that wake it, and its turn.
 
     A turn does what is due and returns how much that was; with nothing due it costs one look.
     """
-    return [
+    loops = [
         Job("drain", "inbox", Drainer(world, interpreters).turn),
         Job("escalations", "escalations", lambda: ladders.tick(world)),
         Job("outbox", "outbox", speaker.turn),
         Job("touch", "slack", lambda: stay_in_touch(world)),
     ]
+    for work in works:
+        job = Recurring(world, work)
+        loops.append(Job(work.name, work.name, job.turn, job.next_due))
+    return loops

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -23,11 +24,15 @@ AFTER_FAILURE = 1.0
 
 @dataclass(frozen=True)
 class Job:
-    """One loop. ``turn`` does what is due and returns how much it was."""
+    """One loop. ``turn`` does what is due and returns how much it was.
+
+    ``next_due`` says when a recurring job wants its next turn; others are woken by commits.
+    """
 
     name: str
     topic: str
     turn: Callable[[], Awaitable[int]]
+    next_due: Callable[[datetime], datetime] | None = None
 
 
 class Loops:

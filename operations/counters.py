@@ -15,6 +15,18 @@ delay = Histogram(
     "From a message's commit to its first appearance in Slack.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
+pictures = Counter("toban_pictures_total", "Pictures below notes, by what came of them.", ["outcome"])
 oldest_delivery = Gauge("toban_inbox_oldest_seconds", "Age of the oldest delivery that waits for the drain.")
 oldest_message = Gauge("toban_outbox_oldest_seconds", "Age of the oldest message that waits to be sent.")
 ticks = Counter("toban_job_ticks_total", "Turns of each loop.", ["job", "outcome"])
+runs = Counter("toban_job_runs_total", "Runs of recurring jobs.", ["job", "outcome"])
+run_seconds = Histogram(
+    "toban_job_run_seconds",
+    "How long a run of a recurring job took.",
+    ["job"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
+)
+verdicts = Counter("toban_finding_verdicts_total", "What people said about anomalies.", ["kind"])
+judged = Counter(
+    "toban_judged_total", "Rules and probes judged, and those that could not be.", ["kind", "outcome"]
+)

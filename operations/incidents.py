@@ -13,7 +13,7 @@ from domain.policy import Policy, Severity
 from domain.ports import Tx
 from operations import counters
 from operations.ladders import stop_ladder
-from operations.places import ALERTS, INCIDENTS, incident_card, thread_note
+from operations.places import INCIDENTS, home, incident_card, thread_note
 
 
 async def acknowledge(tx: Tx, subject: Subject, by: By, at: datetime) -> Text:
@@ -37,7 +37,7 @@ async def _acknowledge_group(tx: Tx, group: AlertGroup, by: By, at: datetime) ->
     await _stop(tx, group.subject, "acknowledged", by, at)
     await tx.tell([Event(subject=group.subject, what="alert.acknowledged", at=at, by=by)])
     text = Text(key="note.acknowledged", params={"who": by.name, "at": _seconds(at)})
-    note = thread_note(f"ack:{group.subject.key}:{_seconds(at)}", group.subject, ALERTS, text)
+    note = thread_note(f"ack:{group.subject.key}:{_seconds(at)}", group.subject, home(group), text)
     await tx.say([Refresh(subject=group.subject), note], at)
     return Text(key="answer.acknowledged", params={"what": group.title})
 
@@ -127,7 +127,7 @@ async def resolve_alert(tx: Tx, group_id: int, by: By, at: datetime) -> Text:
             await _stop(tx, incident.subject, "recovered", by, at)
         effects.append(Refresh(subject=Subject(kind=SubjectKind.INCIDENT, id=group.incident_id)))
     text = Text(key="note.alert_resolved", params={"who": by.name, "at": _seconds(at)})
-    effects.append(thread_note(f"closed:{group.id}:{_seconds(at)}", group.subject, ALERTS, text))
+    effects.append(thread_note(f"closed:{group.id}:{_seconds(at)}", group.subject, home(group), text))
     await tx.tell([Event(subject=group.subject, what="alert.resolved", at=at, by=by)])
     await tx.say(effects, at)
     return Text(key="answer.alert_resolved", params={"what": group.title})

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from domain.effects import Refresh, Subject, SubjectKind, Text
+from domain.effects import Picture, Refresh, Subject, SubjectKind, Text
 from domain.errors import Outage, Undeliverable
-from domain.outbox import CALL_TIMEOUT, LEASE, Kind, Letter, Outcome, Report, settle
+from domain.outbox import CALL_TIMEOUT, LEASE, Kind, Letter, Outcome, Rendered, Report, settle
 from domain.ports import Tx
 from domain.views import PageView, Posted, View
 from operations import counters, ladders
@@ -23,6 +23,12 @@ RECORDINGS = 5
 
 ANSWER_FOR = timedelta(minutes=30)
 """Slack takes an answer to a request for so long (facts/slack.md §2.3)."""
+
+PICTURE_ATTEMPTS = 20
+"""After so many failures of a message no more pictures are uploaded for it: some eight minutes."""
+
+PICTURE_MARGIN = timedelta(seconds=3)
+"""A picture leaves so much of the lease for posting, with it and then without."""
 
 
 async def stay_in_touch(world: World) -> int:
@@ -107,10 +113,58 @@ async def _send(world: World, letter: Letter, until: float) -> Report:
         await world.chat.answer(letter, message)
         return Report(outcome=Outcome.SENT, digest=message.digest)
     if posted is None:
-        posted = await world.chat.post(letter, message)
+        posted = await _post(world, letter, content, message, locale, until)
     elif letter.kind is Kind.CARD:
         posted = await world.chat.edit(letter, posted, message)
     return Report(outcome=Outcome.SENT, posted=posted, digest=message.digest)
+
+
+async def _post(
+    world: World, letter: Letter, content: View | Text, message: Rendered, locale: str, until: float
+) -> Posted:
+    """Post it, with its picture where there is one to be had in time; else the words alone."""
+    picture = content.picture if isinstance(content, Text) else None
+    if picture is not None and letter.attempts < PICTURE_ATTEMPTS:
+        shown = await _illustrated(world, letter, message, picture, locale, until)
+        if shown is not None:
+            try:
+                posted = await world.chat.post(letter, shown)
+            except Undeliverable as refusal:
+                if refusal.gone or refusal.homeless:
+                    raise
+                _without_picture(letter, "refused", refusal.reason)
+            else:
+                counters.pictures.labels(outcome="shown").inc()
+                return posted
+        if world.clock.monotonic() > until:
+            raise Outage("the lease ran out before the call")
+    return await world.chat.post(letter, message)
+
+
+async def _illustrated(
+    world: World, letter: Letter, message: Rendered, picture: Picture, locale: str, until: float
+) -> Rendered | None:
+    """The message with its picture; ``None``, told and counted, where it goes without."""
+    left = until - world.clock.monotonic() - PICTURE_MARGIN.total_seconds()
+    try:
+        shown = await world.chat.illustrate(message, picture, locale, max(0.0, left))
+    except TimeoutError:
+        _without_picture(letter, "late", "it took too long")
+    except (Outage, Undeliverable) as trouble:
+        _without_picture(letter, "failed", trouble.reason)
+    except Exception as error:
+        log.exception("outbox.picture_broken", key=letter.key, picture=picture.kind)
+        _without_picture(letter, "failed", repr(error)[:300])
+    else:
+        if shown is None:
+            _without_picture(letter, "nothing", "there was nothing to draw")
+        return shown
+    return None
+
+
+def _without_picture(letter: Letter, outcome: str, reason: str) -> None:
+    counters.pictures.labels(outcome=outcome).inc()
+    log.info("outbox.without_picture", key=letter.key, outcome=outcome, reason=reason)
 
 
 async def _look(world: World, letter: Letter) -> Posted | None:

@@ -12,7 +12,12 @@ INCIDENTS = "incidents"
 
 def alert_card(group: AlertGroup) -> Card:
     """The one channel message of an alert group."""
-    return Card(subject=group.subject, place=ALERTS, priority=Priority.thread(group.level))
+    return Card(subject=group.subject, place=home(group), priority=Priority.thread(group.level))
+
+
+def home(group: AlertGroup) -> str:
+    """Where the thread of a group stands: a channel of its own, or the alerts channel."""
+    return group.channel or ALERTS
 
 
 def incident_card(policy: Policy, incident: Incident, group: AlertGroup | None) -> Card:
@@ -22,7 +27,7 @@ def incident_card(policy: Policy, incident: Incident, group: AlertGroup | None) 
         subject=incident.subject,
         place=ALERTS if same else INCIDENTS,
         priority=Priority.thread(incident.severity.level),
-        thread_of=group.subject.key if same and group is not None else None,
+        thread_of=group.subject.key if same and group is not None and group.channel is None else None,
     )
 
 

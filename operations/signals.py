@@ -15,7 +15,7 @@ from domain.ports import Tx
 from domain.response import NOTES_OF_FLAPPING, Response, respond
 from operations import counters
 from operations.ladders import stop_ladder
-from operations.places import alert_card, incident_card, thread_note
+from operations.places import alert_card, home, incident_card, thread_note
 
 
 class _Batch:
@@ -194,13 +194,13 @@ def _effects(group: AlertGroup, reasons: Counter[Reason]) -> list[Effect]:
     if Reason.ALL_RESOLVED in reasons and not group.is_open and group.fires <= NOTES_OF_FLAPPING:
         key = "note.recovered" if group.recovered else "note.closed_not_recovered"
         text = Text(key=key, params={"at": seconds})
-        effects.append(thread_note(f"recovered:{group.id}:{group.fires}", group.subject, "alerts", text))
+        effects.append(thread_note(f"recovered:{group.id}:{group.fires}", group.subject, home(group), text))
     if Reason.FIRED_AGAIN in reasons and group.is_open and group.fires <= NOTES_OF_FLAPPING:
         text = Text(key="note.fired_again", params={"at": seconds, "times": group.fires})
-        effects.append(thread_note(f"again:{group.id}:{group.fires}", group.subject, "alerts", text))
+        effects.append(thread_note(f"again:{group.id}:{group.fires}", group.subject, home(group), text))
     if Reason.LEVEL_ROSE in reasons and group.is_open:
         text = Text(key="note.level_rose", params={"level": group.level.value})
-        effects.append(thread_note(f"level:{group.id}:{group.level}", group.subject, "alerts", text))
+        effects.append(thread_note(f"level:{group.id}:{group.level}", group.subject, home(group), text))
     if group.incident_id is not None:  # Also one that is resolved: its card counts its open alerts.
         effects.append(Refresh(subject=Subject(kind=SubjectKind.INCIDENT, id=group.incident_id)))
     return effects

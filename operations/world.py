@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from domain.policy import Policy
-from domain.ports import Chat, Clock, Inbox, Store
+from domain.ports import Chat, Clock, Compute, Inbox, Metrics, Prober, Store
 
 
 class Wake:
@@ -30,13 +30,20 @@ class Wake:
 
 @dataclass(frozen=True)
 class World:
-    """Handed to every operation; built once by ``bot/app.py``."""
+    """Handed to every operation; built once by ``bot/app.py``.
+
+    ``metrics`` answers for minutes and hours, ``history`` for weeks; both fulfil the same port.
+    """
 
     clock: Clock
     store: Store
     inbox: Inbox
     chat: Chat
     policy: Policy
+    metrics: Metrics
+    history: Metrics
+    prober: Prober
+    compute: Compute
     wake: Wake = field(default_factory=Wake)
     recording: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an attempt is recorded: records of one process touch each other's cards."""

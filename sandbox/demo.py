@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import aiohttp
 from aiohttp import web
 
 from sandbox.clock import ShiftedClock
+from sandbox.cloud.bondpoint import BondPoint
+from sandbox.cloud.cloud import Cloud
 from sandbox.senders import alertmanager, monitoring, monitoring_test
 from sandbox.slack.workspace import Workspace
-from sandbox.slack.world import WorldButton
+from sandbox.slack.world import WorldButton, WorldSlider
 
 HOME = Path(".demo")
 """Everything that the demo remembers lies here; FRESH=1 forgets it."""
@@ -33,12 +36,22 @@ BACK_AFTER = 5.0
 USER, PASSWORD = "demo", "only-for-the-pretend-world"
 POLICY = Path(__file__).parent.parent / "toban.example.yaml"
 
+DIALS = (
+    WorldSlider("API errors", "/world/dial/errors", 0, 8, 0.1, "%", 0),
+    WorldSlider("API latency", "/world/dial/latency", 1, 6, 0.1, "x", 1),
+    WorldSlider("API traffic", "/world/dial/traffic", 0, 5, 0.1, "x", 1),
+    WorldSlider("DB disk", "/world/dial/disk", 10, 100, 1, "%", 40),
+)
+"""What a person may do to BondPoint's services; monitoring shows it two minutes later."""
+
 BUTTONS = (
     WorldButton("Critical Alert", "/world/send/critical"),
     WorldButton("Its Recovery", "/world/send/recovery"),
     WorldButton("Warning", "/world/send/warning"),
     WorldButton("Alertmanager", "/world/send/alertmanager"),
     WorldButton("Test Button", "/world/send/test"),
+    WorldButton("Health Address Down", "/world/health/down"),
+    WorldButton("Health Address Up", "/world/health/up"),
     WorldButton("Kill the Bot (-9)", "/world/bot/kill"),
     WorldButton("Start the Bot", "/world/bot/start"),
 )
@@ -55,7 +68,13 @@ class Demo:
         shift = timedelta(seconds=float(self.remembered.get("shift", 0.0)))
         self.clock = ShiftedClock(shift)
         self.bot_port = _free_port(int(self.remembered.get("bot_port", 0)))
-        self.slack = Workspace(self.clock, journal=home / "slack.db", buttons=BUTTONS)
+        self.began = float(self.remembered.get("began", self.clock.now().timestamp()))
+        dials = [replace(one) for one in DIALS]
+        self.slack = Workspace(self.clock, journal=home / "slack.db", buttons=BUTTONS, sliders=dials)
+        self.cloud = Cloud(self.clock)
+        self.bondpoint = BondPoint(self.cloud, datetime.fromtimestamp(self.began, UTC))
+        for at, what, value in self.remembered.get("dials", []):
+            self._turn(at, what, value)
         self.slack.on_advance = self.advance
         self.slack.status = self.status
         self.child: asyncio.subprocess.Process | None = None
@@ -69,9 +88,14 @@ class Demo:
         router = self.slack.app.router
         router.add_post("/world/send/{what}", self._send)
         router.add_post("/world/bot/{what}", self._bot)
+        router.add_post("/world/dial/{what}", self._dial)
+        router.add_post("/world/health/{what}", self._health)
         router.add_get("/world/shift", self._shift)
+        router.add_get("/healthz", self._healthz)
+        await self.cloud.start()
         await self.slack.start(port=_free_port(self.port))
         self.slack.events_url = f"http://127.0.0.1:{self.bot_port}/slack/events"
+        (self.home / "toban.yaml").write_text(self._policy())
         self._remember()
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -94,6 +118,7 @@ class Demo:
                     await self.child.wait()
         for task in self._sending:
             task.cancel()
+        await self.cloud.stop()
         await self.slack.stop()
 
     # The clock.
@@ -157,7 +182,8 @@ class Demo:
         }
         return kept | {
             "TOBAN_DATABASE_URL": f"sqlite:///{(self.home / 'toban.db').resolve()}",
-            "TOBAN_POLICY": str(POLICY),
+            "TOBAN_POLICY": str((self.home / "toban.yaml").resolve()),
+            "TOBAN_GCP_ENDPOINT": self.cloud.endpoint,
             "TOBAN_PORT": str(self.bot_port),
             "TOBAN_LOCALE": self.locale,
             "TOBAN_LOG_FORMAT": "console",
@@ -181,6 +207,56 @@ class Demo:
                 return web.json_response({"ok": True})
             case _:
                 return web.json_response({"ok": False, "error": "the bot is not running"}, status=409)
+
+    # The services.
+
+    def _policy(self) -> str:
+        """BondPoint's policy, its health address being one that this world answers."""
+        written = POLICY.read_text(encoding="utf-8")
+        changes = {
+            "url: https://api.bondpoint.example/healthz": f"url: {self.slack.url}/healthz",
+            "origins: [https://api.bondpoint.example]": f"origins: [{self.slack.url}]",
+            "      slow: 2s\n": "      slow: 2s\n      private: true\n",
+        }
+        for old, new in changes.items():
+            if written.count(old) != 1:
+                raise ValueError(f"the example policy should say once: {old}")
+            written = written.replace(old, new)
+        return written
+
+    async def _dial(self, request: web.Request) -> web.Response:
+        what, value = request.match_info["what"], (await request.json()).get("value")
+        if what not in {one.path.rpartition("/")[2] for one in DIALS} or not isinstance(value, int | float):
+            return web.json_response({"ok": False, "error": f"no dial is called {what}"}, status=404)
+        at = self.clock.now().timestamp()
+        self._turn(at, what, float(value))
+        self._remember(dials=[*self.remembered.get("dials", []), [at, what, float(value)]])
+        return web.json_response({"ok": True})
+
+    def _turn(self, at: float, what: str, value: float) -> None:
+        api = self.bondpoint.services["bondpoint-api"]
+        match what:
+            case "errors":
+                api.set(at, error_share=value / 100)
+            case "latency":
+                api.set(at, slower=value)
+            case "traffic":
+                api.set(at, busier=value)
+            case "disk":
+                self.bondpoint.database.set(at, disk=value / 100)
+        for one in self.slack.sliders:
+            if one.path.endswith(f"/{what}"):
+                one.value = value
+
+    async def _health(self, request: web.Request) -> web.Response:
+        self._remember(ill=request.match_info["what"] == "down")
+        return web.json_response({"ok": True})
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        """The API's own health address."""
+        if self.remembered.get("ill"):
+            return web.json_response({"status": "database unreachable"}, status=503)
+        return web.json_response({"status": "healthy"})
 
     # The senders.
 
@@ -235,7 +311,8 @@ class Demo:
                 await asyncio.sleep(0.3)
 
     def _remember(self, **more: Any) -> None:
-        self.remembered |= {"shift": self.clock.shift.total_seconds(), "bot_port": self.bot_port, **more}
+        now = {"shift": self.clock.shift.total_seconds(), "bot_port": self.bot_port, "began": self.began}
+        self.remembered |= now | more
         path = self.home / "world.json"
         new = path.with_suffix(".new")
         new.write_text(json.dumps(self.remembered))

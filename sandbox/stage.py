@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -14,10 +14,14 @@ from bot.app import Bot, build
 from bot.settings import Settings
 from domain.errors import Outage
 from domain.policy import Policy
+from notify.slack.socket import TIMES
 from sandbox.clock import StandingClock
 from sandbox.slack.delivery import Delivery
 from sandbox.slack.reading import Message
 from sandbox.slack.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sandbox.cloud.cloud import Cloud  # It loads Google's packages.
 
 USER, PASSWORD = "sender", "a-password-for-the-stage"
 
@@ -26,6 +30,9 @@ HOP = timedelta(milliseconds=250)
 
 ASKS_AGAIN = timedelta(seconds=5)
 """So often the bot asks whether Slack is back while it is away; nothing is sent in between."""
+
+ANSWER_WITHIN = 30.0
+"""Real seconds that an answer after the acknowledgement may take."""
 
 TURNS = 10_000
 """Turns of the loops without rest that the stage takes for a bug."""
@@ -40,6 +47,8 @@ class Stage:
         self.slack = slack
         self.clock = clock
         self.traces: list[aiohttp.TraceConfig] = []
+        self.socket_times = TIMES
+        self.pretended: Cloud | None = None
         self.prepare: Callable[[Bot], None] | None = None
         self._life: AsyncExitStack | None = None
         self._bot: Bot | None = None
@@ -48,12 +57,25 @@ class Stage:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, database_url: str, policy: Policy, *, start: bool = True, **environ: str
+        cls,
+        database_url: str,
+        policy: Policy,
+        *,
+        start: bool = True,
+        cloud: Callable[[StandingClock], "Cloud"] | None = None,
+        **environ: str,
     ) -> AsyncIterator["Stage"]:
-        """A fresh world with the bot in it. ``environ`` overrides the bot's settings by name."""
+        """A fresh world with the bot in it. ``environ`` overrides the bot's settings by name.
+
+        ``cloud`` makes the pretend Google Cloud that the bot reads, where a story needs one.
+        """
         clock = StandingClock()
         slack = Workspace(clock)
         await slack.start()
+        pretended = cloud(clock) if cloud is not None else None
+        if pretended is not None:
+            await pretended.start()
+            environ["TOBAN_GCP_ENDPOINT"] = pretended.endpoint
         settings = Settings.read(
             {
                 "TOBAN_DATABASE_URL": database_url,
@@ -67,6 +89,7 @@ class Stage:
             }
         )
         stage = cls(settings, policy, slack, clock)
+        stage.pretended = pretended
         async with aiohttp.ClientSession(
             headers={"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD)}
         ) as stage._http:
@@ -77,6 +100,8 @@ class Stage:
             finally:
                 await stage.stop()
                 await slack.stop()
+                if pretended is not None:
+                    await pretended.stop()
 
     # The bot's life.
 
@@ -90,7 +115,14 @@ class Stage:
     async def start(self) -> None:
         """Start the bot on the same database."""
         self._life = AsyncExitStack()
-        built = build(self.settings, self.policy, self.clock, loops=False, traces=self.traces)
+        built = build(
+            self.settings,
+            self.policy,
+            self.clock,
+            loops=False,
+            traces=self.traces,
+            socket_times=self.socket_times,
+        )
         self._bot = await self._life.enter_async_context(built)
         self.slack.events_url = f"http://127.0.0.1:{self._bot.port}/slack/events"
         if self.prepare is not None:
@@ -107,6 +139,13 @@ class Stage:
         for task in list(self.bot.speaker.tasks):
             task.cancel()
         await self.stop()
+
+    @property
+    def cloud(self) -> "Cloud":
+        """The pretend Google Cloud. Raises ``RuntimeError`` where the stage has none."""
+        if self.pretended is None:
+            raise RuntimeError("this stage was opened without a cloud")
+        return self.pretended
 
     @property
     def url(self) -> str:
@@ -148,6 +187,8 @@ class Stage:
             if letter is not None and self.bot.world.chat.is_out():
                 letter = max(letter, self.clock.now() + ASKS_AGAIN)
             moments = [letter, await tx.next_escalation_due()]
+        now = self.clock.now()
+        moments += [job.next_due(now) for job in self.bot.jobs if job.next_due is not None]
         return min((moment for moment in moments if moment is not None), default=None)
 
     # Machines.
@@ -176,6 +217,7 @@ class Stage:
         """Type a slash command or a message."""
         delivery = await self.slack.type(person, channel, text)
         await self.settle()
+        await self.bot.desk.drain(ANSWER_WITHIN)
         return delivery
 
     async def press(self, person: str, message: Message, label: str) -> Delivery:

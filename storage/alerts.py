@@ -45,6 +45,11 @@ class AlertQueries(Rows):
         """Changed groups, in one statement. Raises ``Conflict`` where one was changed meanwhile."""
         await self.save_many(AlertGroupRow, groups)
 
+    async def open_groups(self) -> list[AlertGroup]:
+        """All groups that are not resolved, oldest first."""
+        query = sa.select(GROUP).where(GROUP.c.status != AlertStatus.RESOLVED).order_by(GROUP.c.id)
+        return await self.values(AlertGroup, query, lock=False)
+
     async def open_group_count(self) -> int:
         """How many groups are not resolved."""
         query = sa.select(sa.func.count()).select_from(GROUP).where(GROUP.c.status != AlertStatus.RESOLVED)

@@ -13,6 +13,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from domain.errors import Outage
 from storage.deliveries import InboxQueries
 from storage.views import ViewQueries
+from storage.watches import WatchQueries
 
 BUSY_TIMEOUT = 5.0
 """Seconds that SQLite waits for another process's lock before it says so."""
@@ -24,7 +25,7 @@ POSTGRES_CONNECTIONS = 8
 """Connections of one replica, the listener's excluded."""
 
 
-class Tx(ViewQueries, InboxQueries):
+class Tx(ViewQueries, InboxQueries, WatchQueries):
     """One transaction: every query there is."""
 
 

@@ -1,6 +1,7 @@
 """Incidents and the timeline of everything that happened."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -38,6 +39,11 @@ class IncidentQueries(Rows):
             .order_by(INCIDENT.c.severity, INCIDENT.c.id)
         )
         return await self.values(Incident, query)
+
+    async def incidents_since(self, since: datetime) -> list[Incident]:
+        """Those that began after a moment, oldest first."""
+        query = sa.select(INCIDENT).where(INCIDENT.c.opened_at >= since).order_by(INCIDENT.c.id)
+        return await self.values(Incident, query, lock=False)
 
     async def tell(self, events: Sequence[Event]) -> None:
         """Append to the timeline."""

@@ -9,12 +9,15 @@ from sqlmodel._compat import SQLModelConfig
 from sqlmodel.sql.sqltypes import UTCDateTime
 
 from domain.alerts import Alert, AlertGroup, AlertStatus
-from domain.effects import By, Subject, Text
+from domain.effects import By, Subject, Text, Wording
 from domain.escalation import Escalation, Page, PageStatus, Phase
+from domain.findings import Finding, Verdict
 from domain.inbox import DeliveryStatus
 from domain.incidents import Incident, IncidentStatus
 from domain.outbox import Kind, Status
 from domain.policy import Level, Means, Severity, Step
+from domain.runs import JobRun, RunOutcome
+from domain.watches import Watch, WatchKind
 from storage.types import BIG, EpochMillis, Json, stored_enum
 
 metadata = SQLModel.metadata
@@ -87,6 +90,8 @@ class AlertGroupRow(AlertGroup, SQLModel, table=True):
     resolved_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     resolved_by: By | None = Field(default=None, sa_type=Json(By))
     incident_id: int | None = Field(default=None, foreign_key="incident.id")
+    channel: str | None = Field(default=None, max_length=80)
+    wording: Wording | None = Field(default=None, sa_type=Json(Wording))
     version: int = Field(default=1)
 
 
@@ -256,3 +261,67 @@ class LaneRow(SQLModel, table=True):
     key: str = Field(primary_key=True, max_length=128)
     next_at: datetime = Field(sa_type=EpochMillis)
     closed_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+
+
+class JobRunRow(JobRun, SQLModel, table=True):
+    """One run of a recurring job; its name and due moment are its key, so that it happens once."""
+
+    model_config = STORED
+    __tablename__ = "job_run"
+    __table_args__ = (sa.UniqueConstraint("name", "due_at"),)
+
+    id: int | None = Field(default=None, sa_type=BIG, primary_key=True)
+    name: str = Field(max_length=64)
+    due_at: datetime = Field(sa_type=EpochMillis)
+    started_at: datetime = Field(sa_type=EpochMillis)
+    ended_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    outcome: RunOutcome = Field(default=RunOutcome.RUNNING, sa_type=stored_enum(RunOutcome))
+    error: str | None = Field(default=None, sa_type=sa.Text)
+    lease_until: datetime = Field(sa_type=EpochMillis)
+    version: int = Field(default=1)
+
+
+class WatchRow(Watch, SQLModel, table=True):
+    """Where a watched thing stands."""
+
+    model_config = STORED
+    __tablename__ = "watch"
+    __table_args__ = (sa.UniqueConstraint("kind", "key"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: WatchKind = Field(sa_type=stored_enum(WatchKind))
+    key: str = Field(max_length=255)
+    state: dict[str, Any] = Field(default_factory=dict, sa_type=Json(dict[str, Any]))
+    changed_at: datetime = Field(sa_type=EpochMillis)
+    version: int = Field(default=1)
+
+
+class FindingRow(Finding, SQLModel, table=True):
+    """An anomaly that the team was told of."""
+
+    model_config = STORED
+    __tablename__ = "finding"
+    __table_args__ = (
+        sa.Index("ix_finding_started_at", "started_at"),
+        sa.Index(
+            "ix_finding_open",
+            "id",
+            sqlite_where=sa.text("ended_at IS NULL"),
+            postgresql_where=sa.text("ended_at IS NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    service: str = Field(max_length=128)
+    driver: str = Field(max_length=64)
+    direction: str = Field(max_length=16)
+    details: dict[str, Any] = Field(default_factory=dict, sa_type=Json(dict[str, Any]))
+    started_at: datetime = Field(sa_type=EpochMillis)
+    seen_at: datetime = Field(sa_type=EpochMillis)
+    ended_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    group_id: int | None = Field(default=None, foreign_key="alert_group.id")
+    verdict: Verdict | None = Field(default=None, sa_type=stored_enum(Verdict))
+    verdict_by: By | None = Field(default=None, sa_type=Json(By))
+    verdict_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    muted_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    version: int = Field(default=1)

@@ -9,6 +9,7 @@ from domain.escalation import Escalation
 from domain.views import AlertView, IncidentView, OpenNow, PageView, View
 from storage.alerts import GROUP, AlertQueries
 from storage.escalations import EscalationQueries
+from storage.findings import FindingQueries
 from storage.incidents import IncidentQueries
 from storage.outbox import OutboxQueries
 
@@ -16,7 +17,7 @@ FIRING_SHOWN = 5
 """So many alerts of a group are named on its card; the rest is counted."""
 
 
-class ViewQueries(AlertQueries, IncidentQueries, EscalationQueries, OutboxQueries):
+class ViewQueries(AlertQueries, IncidentQueries, EscalationQueries, FindingQueries, OutboxQueries):
     """What the renderer asks."""
 
     async def view(self, subject: Subject) -> View | None:
@@ -28,6 +29,8 @@ class ViewQueries(AlertQueries, IncidentQueries, EscalationQueries, OutboxQuerie
                 return await self._incident(subject.id)
             case SubjectKind.PAGE:
                 return await self._page(subject.id)
+            case SubjectKind.FINDING:
+                return await self.finding(subject.id)
             case SubjectKind.DELIVERY:
                 return None
 

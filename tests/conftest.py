@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from domain.policy import Channels, Ladder, Level, Means, Person, Policy, Service, Step
+from domain.rules import Anomalies, Rules, Sensitivity
 from sandbox.stage import Stage, sqlite_url
 
 
@@ -46,6 +47,8 @@ def make_policy(**changes: Any) -> Policy:
             ),
             Level.EMERGENCY: Ladder(steps=(step("kenji", wait=5), step("yuko", wait=5))),
         },
+        # Nothing is watched unless a test says what.
+        "rules": Rules(thresholds=(), anomalies=Anomalies(sensitivity=Sensitivity.OFF)),
     }
     return Policy(**(values | changes))
 

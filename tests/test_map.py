@@ -7,6 +7,7 @@ from bot.__main__ import app
 from bot.manifest import COMMANDS, SCOPES, manifest
 from bot.settings import Settings
 from handlers.incidents import VERBS
+from handlers.toban import VERBS as TOBAN_VERBS
 from handlers.webhooks import SENDERS
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,7 @@ def test_every_setting_is_documented_and_every_documented_one_exists():
 
 def test_every_command_is_documented():
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
+    names |= {group.typer_instance.info.name for group in app.registered_groups}
     assert names == set(re.findall(r"^\| `toban ([a-z-]+)`", RUNNING, re.MULTILINE))
 
 
@@ -60,6 +62,20 @@ def test_every_verb_of_incident_is_documented_in_the_readme_and_in_the_help():
         assert f"`{verb}" in README
         for locale in LOCALES:
             assert f"/incident {verb}" in catalogue(locale)["help.incident"]
+
+
+def test_every_verb_of_toban_is_documented_in_the_readme_and_in_the_help():
+    from notify.texts import LOCALES, catalogue
+
+    for verb in TOBAN_VERBS:
+        assert f"`{verb}" in README
+        for locale in LOCALES:
+            assert f"/toban {verb}" in catalogue(locale)["help.toban"]
+
+
+def test_every_recurring_job_is_documented():
+    for name in re.findall(r'Work\("([a-z]+)"', (ROOT / "jobs" / "__init__.py").read_text()):
+        assert f"`{name}`" in RUNNING
 
 
 def test_the_make_targets_of_the_readme_exist():

@@ -41,6 +41,11 @@ def context(*lines: str) -> Block:
     }
 
 
+def image(file_id: str, alt_text: str) -> Block:
+    """A picture that was uploaded to Slack; ``alt_text`` says in words what it shows."""
+    return {"type": "image", "slack_file": {"id": file_id}, "alt_text": plain(alt_text, 2000)}
+
+
 def actions(*buttons: Block) -> Block:
     """A row of buttons."""
     return {"type": "actions", "elements": list(buttons)}

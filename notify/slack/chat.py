@@ -1,14 +1,19 @@
 """Renders what is to be said and speaks it in Slack: the port ``Chat``."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any, assert_never
 
-from domain.effects import Text
+from domain.effects import Picture, Text
 from domain.errors import Undeliverable
+from domain.findings import Finding
 from domain.outbox import Letter, Rendered
+from domain.ports import Painter
 from domain.views import AlertView, IncidentView, PageView, Posted, View
-from notify.slack.blocks import section
+from notify.slack.blocks import image, section
 from notify.slack.cards.alerts import alert_card
+from notify.slack.cards.capacity import in_sections
+from notify.slack.cards.findings import finding_card
 from notify.slack.cards.incidents import incident_card
 from notify.slack.cards.pages import page_card
 from notify.slack.client import Api
@@ -16,6 +21,7 @@ from notify.slack.directory import Directory
 from notify.slack.escape import clamp
 from notify.slack.limits import MESSAGE_TEXT, check_message
 from notify.slack.links import Links
+from notify.slack.uploading import upload
 from notify.texts import Voice, voice
 
 EVENT_TYPE = "toban_message"
@@ -32,13 +38,33 @@ GREET_EVERY = 5.0
 
 SLACK_RESPONSE = "https://hooks.slack.com/"
 
+PICTURE_FOR = 6.0
+"""Real seconds in which a picture must be drawn and uploaded: its conversation waits for it."""
+
+NOT_READY = (1.0, 1.0)
+"""Seconds before a message is posted again whose picture Slack did not know yet; about one a second."""
+
+NOT_READY_FOR = 1.5
+"""Real seconds of refusals after which no more such try is begun."""
+
 
 class SlackChat:
-    """One workspace. ``api_origin`` is where ``response_url`` may point besides Slack's own host."""
+    """One workspace. ``api_origin`` is where ``response_url`` may point besides Slack's own host.
 
-    def __init__(self, api: Api, directory: Directory, api_origin: str | None = None) -> None:
+    Without a ``painter`` notes have no pictures; ``patience`` is how many seconds one may take.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        directory: Directory,
+        api_origin: str | None = None,
+        painter: Painter | None = None,
+    ) -> None:
         self._api = api
         self.directory = directory
+        self.painter = painter
+        self.patience = PICTURE_FOR
         self._greet_at = 0.0
         self._response_hosts = [SLACK_RESPONSE, *([f"{api_origin.rstrip('/')}/"] if api_origin else [])]
 
@@ -72,26 +98,52 @@ class SlackChat:
         """The language of a channel or a person."""
         return await self.directory.locale(place)
 
+    async def words(self, text: Text, place: str) -> str:
+        """A text of ours as plain words, in the language of a place."""
+        return voice(await self.locale(place)).plain(text.key, **text.params)
+
+    async def illustrate(
+        self, message: Rendered, picture: Picture, locale: str, seconds: float
+    ) -> Rendered | None:
+        """The message with its picture below, drawn and uploaded; nobody sees it before it is posted."""
+        if self.painter is None:
+            return None
+        async with asyncio.timeout(min(seconds, self.patience)):
+            drawn = await self.painter.paint(picture, locale)
+            if drawn is None:
+                return None
+            file_id = await upload(self._api, drawn)
+        shown = Rendered(text=message.text, blocks=[*message.blocks, image(file_id, drawn.alt_text)])
+        check_message(shown.text, shown.blocks)
+        return shown
+
     async def post(self, letter: Letter, message: Rendered) -> Posted:
         """Post a message that carries its key, so that it can be found again."""
         channel, thread_ts = await self._where(letter)
         params: dict[str, Any] = {"thread_ts": thread_ts} if thread_ts else {}
-        try:
-            answer = await self._api.call(
-                self._api.web.chat_postMessage,
-                channel=channel,
-                text=message.text,
-                blocks=message.blocks or None,
-                metadata={"event_type": EVENT_TYPE, "event_payload": {"key": letter.key}},
-                unfurl_links=False,
-                unfurl_media=False,
-                **params,
-            )
-        except Undeliverable as refusal:
-            if refusal.homeless:
-                self.directory.forget(letter.place)
-            raise
-        return Posted(channel_id=answer.get("channel", channel), ts=answer["ts"], thread_ts=thread_ts)
+        pauses = list(NOT_READY if any("slack_file" in block for block in message.blocks) else ())
+        began = asyncio.get_running_loop().time()
+        while True:
+            try:
+                answer = await self._api.call(
+                    self._api.web.chat_postMessage,
+                    channel=channel,
+                    text=message.text,
+                    blocks=message.blocks or None,
+                    metadata={"event_type": EVENT_TYPE, "event_payload": {"key": letter.key}},
+                    unfurl_links=False,
+                    unfurl_media=False,
+                    **params,
+                )
+            except Undeliverable as refusal:
+                if refusal.homeless:
+                    self.directory.forget(letter.place)
+                late = asyncio.get_running_loop().time() - began > NOT_READY_FOR
+                if refusal.reason != "invalid_blocks" or not pauses or late:
+                    raise
+                await asyncio.sleep(pauses.pop(0))
+            else:
+                return Posted(channel_id=answer.get("channel", channel), ts=answer["ts"], thread_ts=thread_ts)
 
     async def edit(self, letter: Letter, posted: Posted, message: Rendered) -> Posted:
         """Change a message where it stands; its metadata stays."""
@@ -167,8 +219,10 @@ def render(voice_: Voice, content: View | Text, links: Links) -> Rendered:
             return incident_card(voice_, content, links)
         case PageView():
             return page_card(voice_, content, links)
+        case Finding():
+            return finding_card(voice_, content)
         case Text():
             text = voice_.say(content)
-            return Rendered(text=text, blocks=[section(text)])
+            return Rendered(text=text, blocks=[section(text), *in_sections(voice_, content.lines)])
         case other:
             assert_never(other)

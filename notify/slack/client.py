@@ -57,35 +57,35 @@ class Api:
     async def call(self, method: Callable[..., Awaitable[Any]], **params: Any) -> dict[str, Any]:
         """The answer of a method of ``self.web``. Raises ``Outage`` and ``Undeliverable``."""
         try:
+            found = await self.ask(method, **params)
+        except Outage as outage:
+            self._missed(outage)
+            raise
+        except Undeliverable:
+            self._heard()
+            raise
+        self._heard()
+        return found
+
+    async def ask(self, method: Callable[..., Awaitable[Any]], **params: Any) -> dict[str, Any]:
+        """The same, for what messages do without: a failure is not taken for an outage of Slack."""
+        try:
             async with asyncio.timeout(CALL_TIMEOUT.total_seconds()):
                 answer = await method(**params)
         except SlackApiError as error:
-            raise self._meaning(error) from error
+            raise _meaning(error) from error
         except aiohttp.ClientConnectorError as error:
-            raise self._out(f"no connection to Slack: {error.strerror or error}", unknown=False) from error
+            raise Outage(f"no connection to Slack: {error.strerror or error}") from error
         except (TimeoutError, aiohttp.ClientError, SlackClientError, ConnectionError, ValueError) as error:
-            raise self._out(f"no answer from Slack: {type(error).__name__}", unknown=True) from error
-        self._heard()
-        found: dict[str, Any] = answer.data if isinstance(answer.data, dict) else {}
-        return found
+            raise Outage(f"no answer from Slack: {type(error).__name__}", unknown=True) from error
+        return answer.data if isinstance(answer.data, dict) else {}
 
-    def _meaning(self, error: SlackApiError) -> Exception:
-        response = error.response
-        status = int(getattr(response, "status_code", 200) or 200)
-        data = getattr(response, "data", None)
-        code = str(data.get("error") or "") if isinstance(data, dict) else ""
-        if status == 429 or code in PASSING:
-            headers = getattr(response, "headers", None) or {}
-            raw = headers.get("Retry-After") or headers.get("retry-after") or "30"
-            seconds = float(raw) if str(raw).isdigit() else 30.0
-            self.health = f"rate limited for {seconds:.0f} s"
-            return Outage(f"slack: {code or status}", retry_after=seconds)
-        if status >= 500 or code in UNKNOWN or not code:
-            return self._out(f"slack: {code or status}", unknown=True)
-        if code in OURS:
-            return self._out(f"slack: {code}", unknown=False)
-        self._heard()
-        return Undeliverable(code, gone=code in GONE, homeless=code in HOMELESS)
+    def _missed(self, outage: Outage) -> None:
+        if outage.retry_after is not None:
+            self.health = f"rate limited for {outage.retry_after:.0f} s"
+            return
+        self.health = outage.reason
+        self._was_out = True
 
     def _heard(self) -> None:
         self.health = None
@@ -101,10 +101,23 @@ class Api:
         back, self._is_back = self._is_back, False
         return back
 
-    def _out(self, reason: str, *, unknown: bool) -> Outage:
-        self.health = reason
-        self._was_out = True
-        return Outage(reason, unknown=unknown)
+    async def hand_over(self, url: str, body: bytes) -> None:
+        """Send a file's bytes to the address that Slack gave for them. Raises ``Outage``, ``Undeliverable``.
+
+        The address is a ticket of its own, so the token stays here.
+        """
+        headers = {"Content-Type": "application/octet-stream"}
+        timeout = aiohttp.ClientTimeout(total=CALL_TIMEOUT.total_seconds())
+        sent = self._session.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
+        try:
+            async with sent as answer:
+                status = answer.status
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
+            raise Outage(f"no answer from Slack's upload: {type(error).__name__}") from error
+        if status == 429 or status >= 500:
+            raise Outage(f"slack: upload {status}")
+        if status != 200:
+            raise Undeliverable(f"upload {status}")
 
     async def respond(self, url: str, message: dict[str, Any]) -> None:
         """Use a request's own ``response_url``. Raises ``Outage`` and ``Undeliverable``."""
@@ -121,3 +134,20 @@ class Api:
             raise Outage(f"slack: response_url {status}", retry_after=5.0)
         if status != 200:
             raise Undeliverable(f"response_url {status}")
+
+
+def _meaning(error: SlackApiError) -> Outage | Undeliverable:
+    response = error.response
+    status = int(getattr(response, "status_code", 200) or 200)
+    data = getattr(response, "data", None)
+    code = str(data.get("error") or "") if isinstance(data, dict) else ""
+    if status == 429 or code in PASSING:
+        headers = getattr(response, "headers", None) or {}
+        raw = headers.get("Retry-After") or headers.get("retry-after") or "30"
+        seconds = float(raw) if str(raw).isdigit() else 30.0
+        return Outage(f"slack: {code or status}", retry_after=seconds)
+    if status >= 500 or code in UNKNOWN or not code:
+        return Outage(f"slack: {code or status}", unknown=True)
+    if code in OURS:
+        return Outage(f"slack: {code}")
+    return Undeliverable(code, gone=code in GONE, homeless=code in HOMELESS)

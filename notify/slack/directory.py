@@ -41,23 +41,23 @@ class Directory:
         self.bot_user_id = answer.get("user_id")
 
     async def channel(self, place: str) -> str:
-        """The id of the conversation of a place: ``alerts``, ``@kenji``."""
+        """The id of the conversation of a place: ``alerts``, ``@kenji``, ``#performance``, an id."""
         if place.startswith("@"):
             return await self._direct_channel(place[1:])
-        wanted: str = getattr(self._policy.channels, place)
+        wanted: str = getattr(self._policy.channels, place, place)
         if not wanted.startswith("#"):
             return wanted
         async with self._lock:
             if wanted[1:] not in self._channels:
-                await self._load_channels()
+                await self._load_channels(wanted[1:])
         found = self._channels.get(wanted[1:])
         if found is None:
             raise Undeliverable(f"there is no channel {wanted}", homeless=True)
         return found
 
-    async def _load_channels(self) -> None:
+    async def _load_channels(self, also: str) -> None:
         cursor = ""
-        wanted = {name.removeprefix("#") for name in self._policy.channels.model_dump().values()}
+        wanted = {also, *(name.removeprefix("#") for name in self._policy.channels.model_dump().values())}
         while True:
             params: dict[str, Any] = {"limit": PAGE, "types": "public_channel,private_channel"}
             if cursor:

@@ -1,5 +1,6 @@
 """Refuses a message that Slack would refuse, before it is sent (facts/slack.md §2.1)."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,9 @@ _TEXT = {
     "confirm_text": 300,
     "confirm_button": 30,
     "label": 2000,
+    "alt_text": 2000,
 }
+_FILE_ID = re.compile(r"F[A-Z0-9]{8,}")
 
 
 class BadBlocks(ValueError):
@@ -101,6 +104,10 @@ def _block(block: dict[str, Any], at: str) -> Iterator[str]:
             yield from _length(block["label"], "label", at)
             for option in block["element"].get("options", []):
                 yield from _length(option["text"], "option", at)
+        case "image":
+            yield from _length({"text": block.get("alt_text", "")}, "alt_text", at)
+            if not _FILE_ID.fullmatch(block.get("slack_file", {}).get("id", "")):
+                yield f"{at}: a picture without an uploaded file"
         case "divider":
             pass
         case other:

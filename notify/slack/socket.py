@@ -63,10 +63,10 @@ class _NoConnection(Exception):
 class Socket:
     """Keeps one connection to Slack alive for as long as it runs; two for a moment while it changes over."""
 
-    def __init__(self, app: "AsyncApp", app_token: str, times: Times | None = None) -> None:
+    def __init__(self, app: "AsyncApp", app_token: str, times: Times = TIMES) -> None:
         self._app = app
         self._token = app_token
-        self.times = times or TIMES
+        self.times = times
         self._lines: list[_Line] = []
         self._keeper: asyncio.Task[None] | None = None
         self._work: set[asyncio.Task[None]] = set()

@@ -9,9 +9,13 @@ from typing import Any
 
 from domain.effects import Text
 from notify.slack.escape import line, mrkdwn, plain
+from notify.texts import amounts
 
 LOCALES = ("en", "ja")
 HERE = Path(__file__).parent
+
+WORDS = frozenset(("level", "severity", "status", "means", "place", "metric", "direction", "work"))
+"""Formats of our own closed values: each value is a text, ``level.critical``."""
 
 
 class MissingText(KeyError):
@@ -61,12 +65,18 @@ class _Formatter(string.Formatter):
                 return moment(int(value), "{time}")
             case "when":
                 return moment(int(value), "{date_short_pretty} {time}")
+            case "day":
+                return moment(int(value), "{date_num}")
+            case "metrics":
+                return self._voice.people([self._voice.plain_word("metric", str(key)) for key in value])
             case "people":
                 return self._voice.people(value)
             case "person":
                 return line(str(value), 80)
-            case "level" | "severity" | "status" | "means" | "place":
-                return self._voice.word(format_spec, str(value))
+            case kind if kind in WORDS:
+                return self._voice.word(kind, str(value))
+            case "amount" | "span" | "one_in":
+                return self._voice.quantity(format_spec, value)
             case "long":
                 return mrkdwn(str(value), 2000)
             case "markup":
@@ -77,9 +87,11 @@ class _Formatter(string.Formatter):
                 raise MissingText(f"format {other}")
 
     def _plain(self, value: Any, format_spec: str) -> str:
-        if format_spec in {"level", "severity", "status", "means", "place"}:
+        if format_spec in {"amount", "span", "one_in"}:
+            return self._voice.quantity(format_spec, value)
+        if format_spec in WORDS:
             return self._voice.plain_word(format_spec, str(value))
-        if format_spec == "people":
+        if format_spec in {"people", "metrics"}:
             return ", ".join(str(name) for name in value)
         return plain(str(value), 200)
 
@@ -121,6 +133,14 @@ class Voice:
         """The word for one of our own closed values: ``level.critical``."""
         message = self._messages.get(f"{kind}.{value}")
         return message if message is not None else line(value, 60)
+
+    def quantity(self, form: str, value: Any) -> str:
+        """``amount`` of a pair (value, unit), ``span`` of seconds, ``one_in`` of a score."""
+        if form == "amount":
+            number, unit = value
+            return amounts.amount(number, unit, self.locale)
+        shown = amounts.span if form == "span" else amounts.one_in
+        return shown(float(value), self.locale)
 
     def people(self, names: Sequence[str]) -> str:
         """Several names, as a list in this language."""

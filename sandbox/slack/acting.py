@@ -1,6 +1,7 @@
 """People at work: they type, press, fill in forms, delete, archive and leave, and the bot hears of it."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from sandbox.slack.choosing import chosen_value, clicked, complaint, find_elemen
 from sandbox.slack.delivery import Delivery
 from sandbox.slack.docs import post_doc, view_doc
 from sandbox.slack.outbound import Outbound
-from sandbox.slack.records import Post, Room, User, View
+from sandbox.slack.records import File, Post, Room, User, View
 from sandbox.slack.seeing import Seeing
 from sandbox.slack.triggers import Triggers
 from sandbox.slack.viewing import fields, first_values
@@ -20,7 +21,7 @@ Json = dict[str, Any]
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
-class Acting(Seeing):
+class Acting(Seeing, ABC):
     """The half of a workspace that people move. Whoever left raises LookupError."""
 
     outbound: Outbound
@@ -28,9 +29,9 @@ class Acting(Seeing):
     escape_commands: bool = True
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """The address of the server, without a slash at the end."""
-        raise NotImplementedError
 
     def _actor(self, person: str) -> User:
         user = self.user(person)
@@ -61,6 +62,17 @@ class Acting(Seeing):
         return delivery
 
     # Writing.
+
+    def share_file(self, person: str, name: str, content: bytes, channel: str = "") -> str:
+        """Upload a file as a person, shared in a channel or with nobody; return its id. No event tells it."""
+        user, state = self._actor(person), self.state
+        file = File(state.new_id("F"), user.id, name, len(content), state.seconds(), complete=True)
+        if channel:
+            file.channels = [self.room(channel, person).id]
+        state.keep_content(file, content)
+        for room in file.channels:
+            state.add_post(Post(room, state.stamps.next(), user.id, "", files=[file.id]))
+        return file.id
 
     async def type(self, person: str, channel: str, text: str, thread_ts: str = "") -> Delivery:
         """Type into a conversation: a slash command where it starts with "/", else a message.

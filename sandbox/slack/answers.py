@@ -60,7 +60,7 @@ def respond(state: State, key: str, body: Json) -> None:
 
 
 def _say(state: State, address: ReturnAddress, params: Params, original: Post | None) -> None:
-    blocks = read_blocks(params)
+    blocks = read_blocks(params, state)
     attachments = read_attachments(params)
     text = params.text("text")[:LONGEST_TEXT]
     if not text and not blocks and not attachments:
@@ -133,9 +133,9 @@ def _follow(state: State, user: User, view: View, answer: Json) -> dict[str, str
     elif action == "clear":
         state.drop_views(user.id, list(state.stacks[user.id]))
     elif action == "update":
-        replace(state, view, read_view(answer.get("view"), ("modal",)))
+        replace(state, view, read_view(state, answer.get("view"), ("modal",)))
     elif action == "push":
-        show(state, user.id, read_view(answer.get("view"), ("modal",)), on=view.id)
+        show(state, user.id, read_view(state, answer.get("view"), ("modal",)), on=view.id)
     elif action == "errors":
         return _complain(state, view, answer.get("errors"))
     else:

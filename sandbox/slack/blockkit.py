@@ -5,7 +5,15 @@ from typing import Any, Literal
 
 import orjson
 
-from sandbox.slack.blockkit_elements import ACCESSORY, ACTION, CONTEXT_ACTION, CONTEXT_ELEMENT, INPUT
+from sandbox.slack.blockkit_elements import (
+    ACCESSORY,
+    ACTION,
+    CONTEXT_ACTION,
+    CONTEXT_ELEMENT,
+    INPUT,
+    SLACK_FILE,
+    one_source,
+)
 from sandbox.slack.blockkit_rich import RICH_ELEMENT
 from sandbox.slack.blockkit_shape import (
     Check,
@@ -48,11 +56,6 @@ def _block_id(value: Any, at: str, report: Report) -> None:
 def _section(value: Json, at: str, report: Report) -> None:
     if "text" not in value and "fields" not in value:
         report.fault(at, "missing required field: text or fields", "required", "text")
-
-
-def _picture(value: Json, at: str, report: Report) -> None:
-    if ("image_url" in value) == ("slack_file" in value):
-        report.fault(at, "must provide exactly one of image_url or slack_file", "required", "image_url")
 
 
 def _input(value: Json, at: str, report: Report) -> None:
@@ -120,8 +123,8 @@ _EVERYWHERE: dict[str, Check] = {
     "image": _block(
         "image",
         {"alt_text": string(2000)},
-        {"image_url": web_address(), "slack_file": anything, "title": plain(2000)},
-        _picture,
+        {"image_url": web_address(), "slack_file": SLACK_FILE, "title": plain(2000)},
+        one_source,
     ),
     "input": _block(
         "input",

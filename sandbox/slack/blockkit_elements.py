@@ -11,6 +11,7 @@ from sandbox.slack.blockkit_shape import (
     integer,
     items,
     one_of,
+    pattern,
     plain,
     shape,
     string,
@@ -167,8 +168,24 @@ BUTTON = _element(
 OVERFLOW = _element(
     "overflow", {"options": items(_option("plain_text", url=True), 1, 5)}, {"confirm": CONFIRM}
 )
+
+
+def one_source(value: Json, at: str, report: Report) -> None:
+    """Check that a picture has an address or a file, not both."""
+    if ("image_url" in value) == ("slack_file" in value):
+        report.fault(at, "must provide exactly one of image_url or slack_file", "required", "image_url")
+
+
+def _id_or_url(value: Json, at: str, report: Report) -> None:
+    if ("id" in value) == ("url" in value):
+        report.fault(at, "must provide exactly one of id or url", "required", "id")
+
+
+SLACK_FILE = shape({}, {"id": pattern(r"^[F][A-Z0-9]{8,}$"), "url": web_address()}, _id_or_url)
 IMAGE = shape(
-    {"type": one_of("image"), "alt_text": string(2000)}, {"image_url": web_address(), "slack_file": anything}
+    {"type": one_of("image"), "alt_text": string(2000)},
+    {"image_url": web_address(), "slack_file": SLACK_FILE},
+    one_source,
 )
 _DATE = {"initial_date": string(10, 10)}
 _TIME = {"initial_time": string(5, 5), "timezone": string(255)}

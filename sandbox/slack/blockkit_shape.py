@@ -1,5 +1,6 @@
 """The small language of the Block Kit tables: shapes that check a JSON value and name its faults."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,16 @@ def web_address(longest: int = 3000) -> Check:
         size(value, at, report)
         if isinstance(value, str) and not value.startswith(("http://", "https://", "mailto:", "slack://")):
             report.fault(at, "must be a valid url", "format", "url")
+
+    return check
+
+
+def pattern(regex: str) -> Check:
+    """Return a check for a string of a form."""
+
+    def check(value: Any, at: str, report: Report) -> None:
+        if not isinstance(value, str) or not re.search(regex, value):
+            report.fault(at, f"input must match regex pattern: {regex}", "pattern", regex)
 
     return check
 

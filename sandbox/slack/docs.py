@@ -3,7 +3,8 @@
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sandbox.slack.records import Post, Room, User, View
+from sandbox.slack.files import file_doc
+from sandbox.slack.records import File, Post, Room, User, View
 from sandbox.slack.state import State
 
 Json = dict[str, Any]
@@ -23,6 +24,11 @@ def bot_profile(state: State) -> Json:
     }
 
 
+def _attached(state: State, file: File) -> Json:
+    """Return a file below a message; one that was deleted is only a tombstone."""
+    return {"id": file.id, "mode": "tombstone"} if file.deleted else file_doc(state, file)
+
+
 def post_doc(state: State, post: Post, *, metadata: bool) -> Json:
     """Return a message; ``metadata`` says whether its metadata is shown, as include_all_metadata asks."""
     doc: Json = {
@@ -40,6 +46,9 @@ def post_doc(state: State, post: Post, *, metadata: bool) -> Json:
         doc["blocks"] = post.blocks
     if post.attachments:
         doc["attachments"] = post.attachments
+    if post.files:
+        files = [state.files[key] for key in post.files]
+        doc |= {"files": [_attached(state, file) for file in files], "upload": True}
     if post.edited:
         doc["edited"] = {"user": post.user, "ts": post.edited}
     if metadata and post.metadata:

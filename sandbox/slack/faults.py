@@ -84,7 +84,7 @@ class Faults:
     def add(
         self, method: str, action: Action, nth: int = 1, count: int = 1, channel: str | None = None
     ) -> Fault:
-        """Lay a fault for a method ("*" for any, "response_url" for response addresses).
+        """Lay a fault for a method ("*" for any, "response_url" and "upload_url" for those addresses).
 
         ``channel`` (id, or name with or without #) narrows it. A ``down`` action holds until ``clear``.
         """

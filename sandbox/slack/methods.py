@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from sandbox.slack import methods_chat as chat
 from sandbox.slack import methods_conversations as conversations
+from sandbox.slack import methods_files as files
 from sandbox.slack import methods_people as people
 from sandbox.slack import methods_views as views
 from sandbox.slack.call import Call
@@ -52,6 +53,10 @@ METHODS: Mapping[str, Method] = {
     "conversations.setTopic": Method(
         conversations.set_topic, (*_MANAGE, "channels:write.topic", "groups:write.topic"), _T2
     ),
+    "files.completeUploadExternal": Method(files.complete_upload, ("files:write",), _T4),
+    "files.delete": Method(files.delete, ("files:write",), _T3),
+    "files.getUploadURLExternal": Method(files.get_upload_url, ("files:write",), _T4),
+    "files.info": Method(files.file_info, ("files:read",), _T4),
     "pins.add": Method(chat.add_pin, ("pins:write",), _T2),
     "reactions.add": Method(chat.add_reaction, ("reactions:write",), _T3),
     "team.info": Method(people.team_info, ("team:read",), _T3),

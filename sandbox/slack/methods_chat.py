@@ -32,7 +32,7 @@ def post_message(call: Call) -> Json:
     room = call.target()
     _may_post(call, room)
     params = call.params
-    blocks = read_blocks(params)
+    blocks = read_blocks(params, call.state)
     attachments = read_attachments(params)
     text = read_text(params, blocks)
     if not text and not blocks and not attachments:
@@ -69,7 +69,7 @@ def update(call: Call) -> Json:
     if room.archived:
         raise ApiError("is_inactive")
     params = call.params
-    blocks = read_blocks(params)
+    blocks = read_blocks(params, call.state)
     attachments = read_attachments(params)
     text = read_text(params, blocks)
     if len(text) > 4_000:
@@ -113,7 +113,7 @@ def post_ephemeral(call: Call) -> Json:
     if user not in room.members or call.state.users[user].deleted:
         raise ApiError("user_not_in_channel")
     params = call.params
-    blocks = read_blocks(params)
+    blocks = read_blocks(params, call.state)
     attachments = read_attachments(params)
     text = read_text(params, blocks)
     if not text and not blocks and not attachments:

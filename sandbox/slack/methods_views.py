@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 
 def _given(call: Call, *kinds: str) -> Json:
-    return read_view(call.params.json("view", "invalid_arguments"), kinds)
+    return read_view(call.state, call.params.json("view", "invalid_arguments"), kinds)
 
 
 def _answer(call: Call, view: View) -> Json:

@@ -4,6 +4,7 @@ from typing import Any
 
 from sandbox.slack.blockkit import MOST_LETTERS, judge_blocks, judge_metadata, letters
 from sandbox.slack.errors import ApiError
+from sandbox.slack.files import judge_files
 from sandbox.slack.ids import base36
 from sandbox.slack.params import Params
 from sandbox.slack.records import Post, Room
@@ -43,7 +44,7 @@ def fill_ids(blocks: list[Json]) -> list[Json]:
     return blocks
 
 
-def read_blocks(params: Params) -> list[Json] | None:
+def read_blocks(params: Params, state: State) -> list[Json] | None:
     """Return the judged blocks of a message, None where there are none.
 
     Raise invalid_blocks_format, invalid_blocks or msg_blocks_too_long.
@@ -53,7 +54,7 @@ def read_blocks(params: Params) -> list[Json] | None:
         return None
     if not isinstance(blocks, list):
         raise ApiError("invalid_blocks_format")
-    problems = judge_blocks(blocks, "message", "/blocks")
+    problems = judge_blocks(blocks, "message", "/blocks") or judge_files(state, blocks, "/blocks")
     if problems:
         told = [f"{problem.message} [json-pointer:{problem.pointer}]" for problem in problems]
         raise ApiError(

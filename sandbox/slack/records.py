@@ -1,4 +1,4 @@
-"""What the workspace remembers: users, rooms, posts, views and response addresses, one row each."""
+"""What the workspace remembers: users, rooms, posts, files, views and response addresses, one row each."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,11 +65,32 @@ class Post:
     tombstone: bool = False
     whisper_to: str = ""
     reactions: dict[str, list[str]] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
 
     @property
     def is_reply(self) -> bool:
         """True for a message inside a thread that is not the thread's first."""
         return bool(self.thread_ts) and self.thread_ts != self.ts
+
+
+@dataclass(slots=True)
+class File:
+    """An uploaded file; ``ticket`` is its upload address as long as no bytes came, ``waits`` how many
+    looks it will still be unready for, ``channels`` where it was shared.
+    """
+
+    id: str
+    user: str
+    name: str
+    length: int
+    created: int
+    ticket: str = ""
+    title: str = ""
+    alt_txt: str = ""
+    complete: bool = False
+    deleted: bool = False
+    waits: int = 0
+    channels: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

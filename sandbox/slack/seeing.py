@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sandbox.slack.api import ApiCall
+from sandbox.slack.files import find_file
 from sandbox.slack.ids import Clock, made_id
 from sandbox.slack.ledger import Ledger
 from sandbox.slack.mrkdwn import Mentions, count_mentions
@@ -147,6 +148,14 @@ class Seeing:
     def ephemerals(self, person: str) -> list[Message]:
         """Return the messages that only this person sees, oldest first, of all channels."""
         return [self.message(post) for post in self.state.whispers[self.user_id(person)]]
+
+    def pictures(self, message: Message) -> list[bytes]:
+        """Return the pictures that a message shows, in blocks or as its files; a deleted one is left out."""
+        post = self.state.posts.get((message.channel, message.ts))
+        shown = [block["slack_file"] for block in message.blocks if "slack_file" in block]
+        shown += [{"id": key} for key in (post.files if post is not None else [])]
+        files = [find_file(self.state, one) for one in shown]
+        return [self.state.contents[file.id] for file in files if file is not None]
 
     def mentions(self, text: str) -> Mentions:
         """Count what is live in a raw mrkdwn string."""

@@ -1,5 +1,6 @@
 """The workspace's memory and the only place that changes it: indexes in memory, rows in the ledger."""
 
+from base64 import b64decode, b64encode
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from datetime import UTC
 
 from sandbox.slack.ids import Clock, Stamps, made_id, micros_of
 from sandbox.slack.ledger import Ledger
-from sandbox.slack.records import Post, ReturnAddress, Room, User, View
+from sandbox.slack.records import File, Post, ReturnAddress, Room, User, View
 from sandbox.slack.roster import Roster
 
 MAX_STACK = 3
@@ -47,6 +48,10 @@ class State:
         self.stacks: dict[str, list[str]] = defaultdict(list)
         self.homes: dict[str, View] = {}
         self.addresses: dict[str, ReturnAddress] = {}
+        self.files: dict[str, File] = {}
+        self.contents: dict[str, bytes] = {}
+        self.file_delay = 0
+        self.site = ""
         self.listeners: list[Callable[[Change], None]] = []
         self._counter = 0
         self.team_id = made_id("T", 1)
@@ -148,12 +153,33 @@ class State:
             None,
             None,
         )
-        post.metadata, post.reactions = None, {}
+        post.metadata, post.reactions, post.files = None, {}, []
         self.save_post(post)
 
     def replies(self, post: Post) -> list[str]:
         """Return the ts of a message's replies, oldest first."""
         return self.threads.get((post.channel, post.ts), [])
+
+    # Files.
+
+    def save_file(self, file: File) -> None:
+        """Store what is known of a file."""
+        self.files[file.id] = file
+        self.ledger.put("file", file.id, file)
+
+    def keep_content(self, file: File, content: bytes) -> None:
+        """Store a file's bytes; its upload address is used up."""
+        self.contents[file.id] = content
+        self.ledger.put("content", file.id, b64encode(content).decode())
+        file.ticket = ""
+        self.save_file(file)
+
+    def drop_file(self, file: File) -> None:
+        """Forget a file's bytes; that it was there is remembered."""
+        file.deleted = True
+        self.contents.pop(file.id, None)
+        self.ledger.drop("content", file.id)
+        self.save_file(file)
 
     # Views and return addresses.
 
@@ -224,6 +250,10 @@ class State:
             post = Post(**doc)
             self._index_post(post)
             self.stamps.last = max(self.stamps.last, micros_of(post.ts), micros_of(post.changed or "0"))
+        for key, doc in self.ledger.load("file"):
+            self.files[key] = File(**doc)
+        for key, doc in self.ledger.load("content"):
+            self.contents[key] = b64decode(doc)
         for key, doc in self.ledger.load("view"):
             self.views[key] = View(**doc)
             if self.views[key].doc["type"] == "home":

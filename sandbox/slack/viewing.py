@@ -6,6 +6,7 @@ import orjson
 
 from sandbox.slack.blockkit import MOST_VIEW_BYTES, judge_view
 from sandbox.slack.errors import ApiError, invalid_arguments
+from sandbox.slack.files import judge_files
 from sandbox.slack.ids import base36
 from sandbox.slack.posting import fill_ids
 from sandbox.slack.records import View
@@ -14,11 +15,11 @@ from sandbox.slack.state import MAX_STACK, State
 Json = dict[str, Any]
 
 
-def read_view(view: Any, kinds: tuple[str, ...]) -> Json:
+def read_view(state: State, view: Any, kinds: tuple[str, ...]) -> Json:
     """Return a judged view with ids filled in; raise invalid_arguments or view_too_large."""
     if not isinstance(view, dict):
         raise invalid_arguments("missing required field: view")
-    problems = judge_view(view, kinds, "/view")
+    problems = judge_view(view, kinds, "/view") or judge_files(state, view["blocks"], "/view/blocks")
     if problems:
         raise invalid_arguments(*(f"{one.message} [json-pointer:{one.pointer}]" for one in problems))
     if len(orjson.dumps(view)) > MOST_VIEW_BYTES:

@@ -8,7 +8,6 @@ from typing import Any
 
 from aiohttp import web
 
-from sandbox.slack.acting import Acting
 from sandbox.slack.answers import read_answer, respond
 from sandbox.slack.api import ApiCall, WebApi, hang_up, json_response
 from sandbox.slack.delivery import Delivery, HttpCourier
@@ -21,17 +20,15 @@ from sandbox.slack.roster import BONDPOINT, Roster
 from sandbox.slack.sockets import Reason, SocketDesk
 from sandbox.slack.throttle import Throttle
 from sandbox.slack.triggers import Triggers
-from sandbox.slack.world import WorldButton, add_world
+from sandbox.slack.uploads import Uploads
+from sandbox.slack.world import Advance, Browsable, Status, WorldButton, WorldSlider, add_world
 
 BOT_TOKEN = "xoxb-sandbox-000000000001-bot"  # noqa: S105 - the sandbox's own, opens nothing else.
 APP_TOKEN = "xapp-1-sandbox-000000000001-app"  # noqa: S105 - the sandbox's own, opens nothing else.
 SIGNING_SECRET = "5a6e1b0c9d8e7f6a5b4c3d2e1f0a9b8c"  # noqa: S105 - the sandbox's own, opens nothing else.
 
-Advance = Callable[[float], Awaitable[None]]
-Status = Callable[[], dict[str, Any]]
 
-
-class Workspace(Acting):
+class Workspace(Browsable):
     """A whole workspace. Must be made inside a running event loop or before one, and started once.
 
     ``scopes`` None grants every scope. ``wall`` gives the time for signatures (by default the clock's).
@@ -52,6 +49,7 @@ class Workspace(Acting):
         wall: Callable[[], datetime] | None = None,
         subscriptions: Iterable[str] | None = None,
         buttons: Iterable[WorldButton] = (),
+        sliders: Iterable[WorldSlider] = (),
     ) -> None:
         self._ledger = Ledger(journal)
         super().__init__(clock, roster, self._ledger)
@@ -66,6 +64,7 @@ class Workspace(Acting):
         if subscriptions is not None:
             self.outbound.subscriptions = frozenset(subscriptions)
         self.buttons: list[WorldButton] = list(buttons)
+        self.sliders: list[WorldSlider] = list(sliders)
         self.on_advance: Advance | None = None
         self.status: Status | None = None
         self._address = ""
@@ -84,6 +83,10 @@ class Workspace(Acting):
         )
         self.app = web.Application(middlewares=[_local_only], client_max_size=4 * 1024**2)
         self.app.router.add_route("*", "/api/{method}", self.api.handle)
+        self.uploads = Uploads(self.state, self.faults, self._told)
+        self.app.router.add_post("/upload/v1/{ticket}", self.uploads.receive)
+        self.app.router.add_get(r"/files-pri/{team:\w+}-{file:\w+}/{name}", self.uploads.show)
+        self.app.router.add_get("/world/files/{file}", self.uploads.show)
         self.app.router.add_get("/socket", self.sockets.handle)
         self.app.router.add_post("/response/{team}/{key}", self._respond)
         add_world(self)
@@ -110,7 +113,7 @@ class Workspace(Acting):
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
-        self._address = f"http://{host}:{self._runner.addresses[0][1]}"
+        self._address = self.state.site = f"http://{host}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Stop listening, close sockets and the journal."""
@@ -177,6 +180,15 @@ class Workspace(Acting):
     @rate_limit_methods.setter
     def rate_limit_methods(self, on: bool) -> None:
         self.throttle.tiers = on
+
+    @property
+    def file_delay(self) -> int:
+        """How many calls see a new file still being worked on, the one that completes it among them."""
+        return self.state.file_delay
+
+    @file_delay.setter
+    def file_delay(self, calls: int) -> None:
+        self.state.file_delay = calls
 
     async def _respond(self, request: web.Request) -> web.StreamResponse:
         fault = self.faults.take("response_url", "", "")

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 from aiohttp import web
 
+from sandbox.slack.acting import Acting
 from sandbox.slack.api import json_response
 from sandbox.slack.delivery import Delivery
 from sandbox.slack.docs import view_doc
@@ -17,11 +18,10 @@ from sandbox.slack.ids import made_id
 from sandbox.slack.records import Post, Room, View
 from sandbox.slack.state import Change
 
-if TYPE_CHECKING:
-    from sandbox.slack.workspace import Workspace
-
 Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Advance = Callable[[float], Awaitable[None]]
+Status = Callable[[], dict[str, Any]]
 
 _PAGE = Path(__file__).parent / "page"
 _NEWEST = 200
@@ -46,7 +46,34 @@ class WorldButton:
     confirm: str = ""
 
 
-def add_world(ws: "Workspace") -> None:
+@dataclass(slots=True)
+class WorldSlider:
+    """A dial in the page's top bar: it POSTs ``{"value": …}`` to ``path``, and shows what it is set to."""
+
+    label: str
+    path: str
+    low: float
+    high: float
+    step: float
+    unit: str
+    value: float
+
+
+class Browsable(Acting):
+    """A workspace that has a page: where the page is served, and what its top bar holds.
+
+    ``on_advance`` lets so many seconds pass, where the world's clock may be moved; ``status`` says what
+    stands beside the time.
+    """
+
+    app: web.Application
+    buttons: list[WorldButton]
+    sliders: list[WorldSlider]
+    on_advance: Advance | None
+    status: Status | None
+
+
+def add_world(ws: Browsable) -> None:
     """Add the page and its routes to a workspace's application."""
     world = World(ws)
     router = ws.app.router
@@ -103,7 +130,7 @@ async def _own_page_only(request: web.Request, handler: Handler) -> web.StreamRe
 class World:
     """Answers the page. ``person`` in every request says who is looking."""
 
-    def __init__(self, ws: "Workspace") -> None:
+    def __init__(self, ws: Browsable) -> None:
         self.ws = ws
 
     # Seeing.
@@ -136,6 +163,7 @@ class World:
             "dm": self._room(im),
             "commands": list(state.roster.commands),
             "buttons": [{"label": one.label, "path": one.path, "confirm": one.confirm} for one in ws.buttons],
+            "sliders": [asdict(one) for one in ws.sliders],
             "advance": ws.on_advance is not None,
             "views": self._views(viewer.id),
             **self._status(),
@@ -182,6 +210,7 @@ class World:
             "user": post.user,
             "text": post.text,
             "blocks": post.blocks,
+            "files": [{"id": key, "name": state.files[key].title} for key in post.files],
             "thread_ts": post.thread_ts,
             "broadcast": post.broadcast,
             "edited": post.edited,

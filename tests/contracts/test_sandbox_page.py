@@ -14,6 +14,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from sandbox.slack import Workspace, WorldButton
 from sandbox.slack.clocks import ManualClock
+from tests.drawing import png
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -274,3 +275,29 @@ async def test_a_permalink_opens_the_page_at_its_message(ws, bot, page):
     await page.open(link["permalink"])
     assert await page.until("document.getElementById('title').innerText") == "# ops"
     assert "in the thread" in await page.until("document.getElementById('replies').innerText")
+
+
+async def test_pictures_are_shown_in_the_thread_and_keep_their_words_when_the_file_is_gone(ws, bot, page):
+    parent = await bot.chat_postMessage(channel="alerts", text="p95 is high")
+    uploaded = await bot.files_upload_v2(file=png(640, 240), filename="p95.png")
+    file = {"id": uploaded["file"]["id"]}
+    blocks = [
+        {"type": "section", "text": plain("980 ms, expected 410-520 ms")},
+        {"type": "image", "slack_file": file, "alt_text": "p95 since noon, far above its band"},
+    ]
+    where = {"channel": parent["channel"], "thread_ts": parent["ts"]}
+    await bot.chat_postMessage(**where, text="p95", blocks=blocks)
+    await bot.files_upload_v2(
+        file=png(64, 32), filename="shared.png", channel=where["channel"], thread_ts=where["thread_ts"]
+    )
+    await page.open(f"{ws.url}/#kenji/alerts/{parent['ts']}")
+    sizes = "[...document.querySelectorAll('#replies img')].map((img) => img.naturalWidth).join()"
+    await page.until(f"{sizes} === '640,64'")
+    shown = await page.until("document.querySelector('#replies img').getBoundingClientRect().width")
+    assert 200 < shown <= 640
+    assert await page.until("document.querySelector('#replies img').alt") == blocks[1]["alt_text"]
+
+    await bot.files_delete(file=file["id"])
+    await page.do(lambda d: d.refresh())
+    await page.until("document.querySelector('#replies .noimage')?.innerText.includes('far above its band')")
+    assert await page.until("document.querySelectorAll('#replies img').length") == 1

@@ -71,6 +71,10 @@ async def successes(client: Client) -> dict[str, dict[str, Any]]:
     opened = await client("views.open", trigger_id=ws.triggers.issue(kenji), view=MODAL)
     pushed = ws.triggers.issue(kenji, opened["view"]["id"])
     group = (await client("usergroups.list"))["usergroups"][0]["id"]
+    ticket = await client("files.getUploadURLExternal", filename="words.txt", length=5, alt_txt="words")
+    async with client.session.post(ticket["upload_url"], data=b"words") as taken:
+        assert taken.status == 200
+    file = ticket["file_id"]
     return {
         "api.test": await client("api.test", foo="bar"),
         "apps.connections.open": await client("apps.connections.open", token=ws.app_token),
@@ -97,6 +101,10 @@ async def successes(client: Client) -> dict[str, dict[str, Any]]:
             "conversations.invite", channel=room["channel"]["id"], users=kenji
         ),
         "conversations.archive": await client("conversations.archive", channel=room["channel"]["id"]),
+        "files.getUploadURLExternal": ticket,
+        "files.completeUploadExternal": await client("files.completeUploadExternal", files=[{"id": file}]),
+        "files.info": await client("files.info", file=file),
+        "files.delete": await client("files.delete", file=file),
         "team.info": await client("team.info"),
         "usergroups.list": await client("usergroups.list", include_users=True, include_count=True),
         "usergroups.users.list": await client("usergroups.users.list", usergroup=group),
@@ -157,6 +165,7 @@ async def test_every_success_answer_has_slacks_required_keys_no_invented_ones_an
         ("bots.info", "bot"),
         ("views.open", "view"),
         ("chat.postMessage", "message"),
+        ("files.info", "file"),
     ],
 )
 async def test_the_documents_inside_answers_carry_only_keys_that_slack_was_seen_to_send(client, method, key):
@@ -201,6 +210,29 @@ REFUSALS: list[tuple[str, dict[str, Any], str]] = [
     ("conversations.open", {"users": "U1"}, "user_not_found"),
     ("conversations.replies", {"channel": "ALERTS", "ts": "1.000001"}, "thread_not_found"),
     ("conversations.setTopic", {"channel": "ALERTS", "topic": "x" * 251}, "too_long"),
+    ("files.completeUploadExternal", {}, "invalid_arguments"),
+    ("files.completeUploadExternal", {"files": [{"id": "F00000001"}]}, "file_not_found"),
+    ("files.delete", {"file": "F00000001"}, "file_not_found"),
+    ("files.getUploadURLExternal", {"filename": "a.png"}, "invalid_arguments"),
+    ("files.getUploadURLExternal", {"length": 5}, "invalid_arguments"),
+    ("files.getUploadURLExternal", {"filename": "a.png", "length": 0}, "missing_argument"),
+    (
+        "files.getUploadURLExternal",
+        {"filename": "a", "length": 5, "alt_txt": "x" * 1001},
+        "alt_txt_too_large",
+    ),
+    (
+        "files.getUploadURLExternal",
+        {"filename": "a", "length": 5, "snippet_type": "klingon"},
+        "unknown_snippet_type",
+    ),
+    (
+        "files.getUploadURLExternal",
+        {"filename": "a", "length": 2**20 + 1, "snippet_type": "text"},
+        "snippet_too_large",
+    ),
+    ("files.getUploadURLExternal", {"filename": "a", "length": 2**30}, "file_upload_size_restricted"),
+    ("files.info", {"file": "F00000001"}, "file_not_found"),
     ("pins.add", {"channel": "ALERTS"}, "no_item_specified"),
     ("reactions.add", {"channel": "ALERTS", "timestamp": "1.000001", "name": "eyes"}, "message_not_found"),
     ("team.info", {"team": "T9"}, "team_not_found"),

@@ -7,14 +7,12 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import structlog
 
 from domain.policy import Policy
 from notify.slack import actions
-from notify.slack import socket as socket_mode
 from notify.slack.socket import Times
 from sandbox.slack import faults
 from sandbox.slack.workspace import APP_TOKEN
@@ -26,12 +24,6 @@ SOCKET = {"SLACK_APP_TOKEN": APP_TOKEN, "SLACK_SIGNING_SECRET": ""}
 FAST = Times(ping=0.2, connect=0.5, retry=0.05, retry_most=0.2, linger=0.5, finish=2.0)
 
 
-@pytest.fixture
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same waits, in tenths of seconds."""
-    monkeypatch.setattr(socket_mode, "TIMES", FAST)
-
-
 @pytest.fixture(autouse=True)
 def terse() -> Iterator[None]:
     """Draw no coloured tracebacks: they would take half a second of Slack's three."""
@@ -40,10 +32,18 @@ def terse() -> Iterator[None]:
 
 
 @pytest.fixture
-async def stage(sqlite_only: str, policy: Policy, fast: None) -> AsyncIterator[Stage]:
-    async with open_stage(sqlite_only, policy, **SOCKET) as opened:
-        await connected(opened)
+async def off(sqlite_only: str, policy: Policy) -> AsyncIterator[Stage]:
+    """The world before the bot has started; its socket will wait for tenths of seconds."""
+    async with open_stage(sqlite_only, policy, start=False, **SOCKET) as opened:
+        opened.socket_times = FAST
         yield opened
+
+
+@pytest.fixture
+async def stage(off: Stage) -> Stage:
+    await off.start()
+    await connected(off)
+    return off
 
 
 async def connected(stage: Stage) -> None:
@@ -55,6 +55,16 @@ async def problems(stage: Stage) -> dict[str, str]:
     _, body = await stage.get("/readyz")
     found: dict[str, str] = json.loads(body)["problems"]
     return found
+
+
+async def waits_for_its_commit(stage: Stage, before: int) -> None:
+    """One more request than ``before`` has come as far as the database's door."""
+    await until(lambda: stage.bot.store.inbox.arrivals == before + 1)
+
+
+def tasks(name: str) -> list[str]:
+    """The names of running tasks that begin so."""
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith(name)]
 
 
 @contextmanager
@@ -119,10 +129,13 @@ async def test_a_command_over_a_locked_database_says_so_instead_of_nothing(
 
 
 async def test_an_acknowledgement_is_sent_only_after_the_commit(stage: Stage, sqlite_only: str) -> None:
+    before = stage.bot.store.inbox.arrivals
     with locked(sqlite_only):
         typing = asyncio.create_task(stage.slack.type("mika", "incidents", "/incident declare P2 Slow shop"))
-        await asyncio.sleep(0.5)
-        assert (typing.done(), stage.slack.sockets.acks) == (False, [])
+        await waits_for_its_commit(stage, before)
+        # What needs no commit overtakes it on the same socket: an early answer would stand before this one.
+        assert (await stage.slack.type("dan", "incidents", "/incident list")).ok
+        assert (typing.done(), len(stage.slack.sockets.acks)) == (False, 1)
     assert (await typing).ok
     await stage.settle()
     assert "Slow shop" in stage.card("incidents").plain
@@ -138,11 +151,13 @@ async def test_a_socket_that_is_told_to_go_is_replaced(stage: Stage, reason: str
 
 
 async def test_after_a_warning_the_old_socket_is_heard_until_the_new_one_says_hello(stage: Stage) -> None:
-    stage.slack.faults.add("apps.connections.open", faults.delay(0.3))
+    refused = stage.slack.faults.add("apps.connections.open", faults.error("internal_error"), count=1000)
     await stage.slack.disconnect_sockets("warning")
-    await asyncio.sleep(0.1)
+    await until(lambda: refused.hits > 0)
     assert (stage.slack.sockets.opened, await problems(stage)) == (1, {})
     assert (await stage.type("dan", "incidents", "/incident list")).ok
+    assert stage.slack.sockets.opened == 1
+    stage.slack.faults.clear()
     await stage.slack.wait_for(lambda: stage.slack.sockets.opened == 2 and stage.slack.sockets.count == 1)
 
 
@@ -166,9 +181,10 @@ async def test_a_silent_socket_is_noticed_shown_and_replaced(stage: Stage) -> No
 async def test_a_socket_that_breaks_while_a_request_is_under_way_loses_nothing(
     stage: Stage, sqlite_only: str
 ) -> None:
+    before = stage.bot.store.inbox.arrivals
     with locked(sqlite_only):
         typing = asyncio.create_task(stage.slack.type("mika", "incidents", "/incident declare P2 Slow shop"))
-        await asyncio.sleep(0.2)
+        await waits_for_its_commit(stage, before)
         await stage.slack.sockets.close()
         await stage.slack.wait_for(lambda: stage.slack.sockets.opened == 2)
     assert (await typing).ok
@@ -176,21 +192,18 @@ async def test_a_socket_that_breaks_while_a_request_is_under_way_loses_nothing(
     assert len(stage.channel("incidents")) == 1
 
 
-async def test_slack_that_is_down_at_the_start_is_found_when_it_comes_back(
-    sqlite_only: str, policy: Policy, fast: None
-) -> None:
-    async with open_stage(sqlite_only, policy, start=False, **SOCKET) as stage:
-        stage.slack.faults.down()
-        await stage.start()
-        status, body = await stage.get("/readyz")
-        assert status == 503
-        assert {"slack", "socket"} <= set(json.loads(body)["problems"])
-        assert await stage.webhook("cloud-monitoring", monitoring()) == 200
-        stage.slack.faults.clear()
-        await connected(stage)
-        await stage.advance(seconds=30)
-        assert len(stage.channel("alerts")) == 1
-        assert (await stage.type("dan", "incidents", "/incident list")).ok
+async def test_slack_that_is_down_at_the_start_is_found_when_it_comes_back(off: Stage) -> None:
+    off.slack.faults.down()
+    await off.start()
+    status, body = await off.get("/readyz")
+    assert status == 503
+    assert {"slack", "socket"} <= set(json.loads(body)["problems"])
+    assert await off.webhook("cloud-monitoring", monitoring()) == 200
+    off.slack.faults.clear()
+    await connected(off)
+    await off.advance(seconds=30)
+    assert len(off.channel("alerts")) == 1
+    assert (await off.type("dan", "incidents", "/incident list")).ok
 
 
 @pytest.mark.parametrize("trouble", ["rate_limit", "error", "garbage", "status", "drop_after"])
@@ -228,38 +241,45 @@ async def test_frames_that_nobody_understands_do_no_harm(stage: Stage) -> None:
 
 
 async def test_a_shutdown_acknowledges_what_is_under_way_and_leaves_nothing_behind(
-    sqlite_only: str, policy: Policy, fast: None
+    off: Stage, sqlite_only: str
 ) -> None:
-    async with open_stage(sqlite_only, policy, start=False, **SOCKET) as stage:
-        before = {task.get_name() for task in asyncio.all_tasks()}
-        await stage.start()
-        await connected(stage)
-        with locked(sqlite_only):
-            typing = asyncio.create_task(
-                stage.slack.type("mika", "incidents", "/incident declare P2 Slow shop"), name="typing"
-            )
-            await asyncio.sleep(0.2)
-            stopping = asyncio.create_task(stage.stop(), name="stopping")
-            await asyncio.sleep(0.2)
-        assert (await typing).ok
-        await stopping
-        await stage.slack.wait_for(lambda: stage.slack.sockets.count == 0)
-        left = {task.get_name() for task in asyncio.all_tasks()} - before
-        assert {name for name in left if name.startswith("socket")} == set()
-        gc.collect()  # An unclosed session or a forgotten exception is a warning, and that an error.
+    assert tasks("socket") == []
+    await off.start()
+    await connected(off)
+    before = off.bot.store.inbox.arrivals
+    with locked(sqlite_only):
+        typing = asyncio.create_task(
+            off.slack.type("mika", "incidents", "/incident declare P2 Slow shop"), name="typing"
+        )
+        await waits_for_its_commit(off, before)
+        stopping = asyncio.create_task(off.stop(), name="stopping")
+        await until(lambda: tasks("socket-reader") == [])
+        assert not typing.done()
+    assert (await typing).ok
+    await stopping
+    await off.slack.wait_for(lambda: off.slack.sockets.count == 0)
+    assert tasks("socket") == []
+    gc.collect()  # An unclosed session or a forgotten exception is a warning, and that an error.
 
 
-async def test_a_shutdown_in_the_middle_of_connecting_leaves_nothing_behind(
-    sqlite_only: str, policy: Policy, fast: None, tmp_path: Path
-) -> None:
-    async with open_stage(sqlite_only, policy, start=False, **SOCKET) as stage:
-        for moment in (0.0, 0.01, 0.03, 0.1, 0.3):
-            stage.slack.silence_sockets(moment > 0.05)
-            await stage.start()
-            await asyncio.sleep(moment)
-            await stage.stop()
-            assert [task for task in asyncio.all_tasks() if task.get_name().startswith("socket")] == []
-        gc.collect()
+@pytest.mark.parametrize("moment", ["nothing done", "address asked for", "no hello yet", "connected"])
+async def test_a_shutdown_in_the_middle_of_connecting_leaves_nothing_behind(off: Stage, moment: str) -> None:
+    if moment == "address asked for":
+        asked = off.slack.faults.add("apps.connections.open", faults.delay(1.0))
+    off.slack.silence_sockets(moment == "no hello yet")
+    await off.start()
+    match moment:
+        case "address asked for":
+            await until(lambda: asked.hits == 1)
+            assert off.slack.sockets.opened == 0
+        case "no hello yet":
+            await off.slack.wait_for(lambda: off.slack.sockets.count == 1)
+            assert off.bot.socket is not None and off.bot.socket.problem is not None
+        case "connected":
+            await connected(off)
+    await off.stop()
+    assert tasks("socket") == []
+    gc.collect()
 
 
 async def test_a_request_that_was_refused_for_a_locked_database_does_not_happen_later(

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from domain.alerts import AlertStatus
+from domain.findings import Verdict
 from domain.incidents import IncidentStatus
+from domain.indicators import INDICATORS
 from domain.policy import Channels, Level, Means, Severity
 from notify.texts import LOCALES, MissingText, catalogue, language, voice
 
@@ -18,6 +20,13 @@ WORDS = {
     "severity": Severity,
     "means": Means,
 }
+WATCHED = (
+    *("above", "below", "week_ago", "inactive", "silent", "recovered", "retired", "burning", "burned"),
+)
+"""What ``domain.thresholds``, ``objectives`` and ``standing`` put together into keys."""
+
+GROWING = ("users", "storage", "connections", "instances")
+JOBS = ("health", "probes", "anomalies", "capacity")
 NOT_TEXTS = {"list.separator"}
 
 
@@ -38,6 +47,14 @@ def literals() -> set[str]:
 def words() -> set[str]:
     made = {f"{kind}.{member.value}" for kind, enum in WORDS.items() for member in enum}
     made |= {f"status.{member.value}" for enum in (AlertStatus, IncidentStatus) for member in enum}
+    made |= {f"watch.{what}.{part}" for what in WATCHED for part in ("title", "summary")}
+    made |= {f"probe.{what}.{part}" for what in ("failing", "answering") for part in ("title", "summary")}
+    odd = ("odd", "rare", "stuck", "over")
+    made |= {f"anomaly.{what}.{part}" for what in odd for part in ("title", "summary")} | {"direction.stuck"}
+    made |= {"probe.failing_with.summary", "capacity.flat", "capacity.grows", "capacity.falls"}
+    made |= {f"{kind}.{verdict.value}" for kind in ("anomaly", "button") for verdict in Verdict}
+    made |= {f"metric.{key}" for key in (*INDICATORS, *GROWING)}
+    made |= {f"direction.{way}" for way in ("up", "down")} | {f"work.{name}" for name in JOBS}
     return made | {f"place.{place}" for place in Channels.model_fields}
 
 
@@ -57,11 +74,14 @@ def test_every_text_in_the_code_exists_and_every_text_is_used():
         text
         for text in literals()
         if text.count(".") == 1
+        and not text.endswith(".")  # The beginning of a key that is put together.
         and text.partition(".")[0] in prefixes
         and text.replace(".", "").replace("_", "").isalnum()
     }
     timeline_and_ids = {
-        text for text in spoken - known if text.partition(".")[0] in {"incident", "alert", "page", "outbox"}
+        text
+        for text in spoken - known
+        if text.partition(".")[0] in {"incident", "alert", "page", "outbox", "finding", "watch"}
     }
     missing = spoken - known - timeline_and_ids
     assert missing == set()
@@ -79,7 +99,11 @@ def test_japanese_is_japanese():
         for key in catalogue("ja")
         if catalogue("ja")[key] == catalogue("en")[key] and catalogue("ja")[key].isascii()
     }
-    assert same <= {"means.slack", "means.sms", "show.when", "alert.fallback"}
+    assert same <= {
+        "anomalies.said",
+        "picture.anomaly",
+        *("means.slack", "means.sms", "show.when", "alert.fallback", "health.gauge", "capacity.service"),
+    }
 
 
 @pytest.mark.parametrize("locale", LOCALES)
@@ -88,9 +112,16 @@ def test_every_text_can_be_said_with_hostile_parameters(locale):
     for key, message in catalogue(locale).items():
         params = {}
         for name, spec in fields_of(message):
-            params[name] = {"time": 1_795_309_200, "when": 1_795_309_200, "people": [evil, evil]}.get(
-                spec, evil
-            )
+            params[name] = {
+                "time": 1_795_309_200,
+                "when": 1_795_309_200,
+                "day": 1_795_309_200,
+                "people": [evil, evil],
+                "metrics": [evil, "latency"],
+                "amount": [1234.5, "seconds"],
+                "span": 98_765,
+                "one_in": 4.6,
+            }.get(spec, evil)
             if spec == "markup":
                 params[name] = "safe"
         said = voice(locale)(key, **params)

@@ -23,9 +23,11 @@ MARK = {
 def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
     """What happened first, then what it is, then who is on it, then what can be done."""
     group = view.group
-    blocks: list[Block] = [header(f"{_mark(group)} {_state(voice, group)} · {group.title}")]
-    if group.summary.strip():
-        blocks.append(said(group.summary))
+    title = title_of(voice, group)
+    blocks: list[Block] = [
+        header(f"{_mark(group)} {_state(voice, group)} · {title}"),
+        *summary_of(voice, group),
+    ]
     blocks.append(fields(_facts(voice, view, links)))
     more = _more(voice, view)
     if more:
@@ -40,10 +42,25 @@ def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
     buttons = _buttons(voice, view)
     if buttons:
         blocks.append(row(*buttons))
-    text = voice("alert.fallback", state=_state(voice, group), title=group.title)
+    text = voice("alert.fallback", state=_state(voice, group), title=title)
     if group.status is AlertStatus.FIRING:
-        text = voice("alert.fallback_firing", state=_state(voice, group), title=group.title)
+        text = voice("alert.fallback_firing", state=_state(voice, group), title=title)
     return Rendered(text=text, blocks=blocks)
+
+
+def title_of(voice: Voice, group: AlertGroup) -> str:
+    """The title, in the reader's language where the alert is our own."""
+    if group.wording is None:
+        return group.title
+    return voice.plain(group.wording.title.key, **group.wording.title.params)
+
+
+def summary_of(voice: Voice, group: AlertGroup, limit: int = 1500) -> list[Block]:
+    """The summary as a block, if there is one: as the sender wrote it, or as we say it ourselves."""
+    if group.wording is not None:
+        summary = group.wording.summary
+        return [section("\n".join(voice.say(text) for text in (summary, *summary.lines)))]
+    return [said(group.summary, limit)] if group.summary.strip() else []
 
 
 def _mark(group: AlertGroup) -> str:
@@ -143,7 +160,7 @@ def _buttons(voice: Voice, view: AlertView) -> list[Block]:
     value = group.subject.key
     made: list[Block] = []
     if group.status is AlertStatus.FIRING:
-        label = voice.plain("button.acknowledge_label", what=group.title)
+        label = voice.plain("button.acknowledge_label", what=title_of(voice, group))
         made.append(
             button(
                 voice.plain("button.acknowledge"),

@@ -3,9 +3,9 @@
 from domain.outbox import Rendered
 from domain.views import PageView
 from notify.slack import actions
-from notify.slack.blocks import Block, button, context, fields, header, said
+from notify.slack.blocks import Block, button, context, fields, header
 from notify.slack.blocks import actions as row
-from notify.slack.cards.alerts import MARK
+from notify.slack.cards.alerts import MARK, summary_of, title_of
 from notify.slack.escape import line
 from notify.slack.links import Links
 from notify.texts import Voice
@@ -13,14 +13,14 @@ from notify.texts import Voice
 
 def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
     """While the ladder runs it asks; after that it says how it ended."""
-    title, what = _what(view)
+    title, what = _what(voice, view)
     level = view.escalation.level
     running = view.escalation.is_running
     first = voice.plain("page.title", level=level.value, what=title) if running else title
     mark = MARK[level] if running else ":white_check_mark:"
     blocks: list[Block] = [header(f"{mark} {first}")]
-    if view.group is not None and view.group.summary.strip():
-        blocks.append(said(view.group.summary, 600))
+    if view.group is not None:
+        blocks += summary_of(voice, view.group, 600)
     blocks.append(fields(_facts(voice, view, links, what)))
     blocks.append(context(_outcome(voice, view)))
     if running:
@@ -32,13 +32,13 @@ def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
     return Rendered(text=f"{line(title, 300)} · {_outcome(voice, view)}", blocks=blocks)
 
 
-def _what(view: PageView) -> tuple[str, str]:
+def _what(voice: Voice, view: PageView) -> tuple[str, str]:
     """The title to show, and the name of the thing."""
     if view.incident is not None:
         incident = view.incident
         return f"{incident.severity} {incident.number} · {incident.title}", incident.number
     if view.group is not None:
-        return view.group.title, f"#{view.group.id}"
+        return title_of(voice, view.group), f"#{view.group.id}"
     return view.escalation.subject, view.escalation.subject
 
 

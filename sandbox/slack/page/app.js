@@ -89,7 +89,20 @@ function drawTop() {
   const steps = [["+1 min", 60], ["+5 min", 300], ["+15 min", 900], ["+1 h", 3600]];
   refill($("advance"), steps.map(([label, seconds]) => el("button", { type: "button", class: "btn small", onclick: () => advance(seconds) }, label)));
   refill($("buttons"), state.buttons.map((one) => el("button", { type: "button", class: "btn small", onclick: () => worldButton(one) }, one.label)));
+  refill($("sliders"), state.sliders.map(dial));
   drawStatus(state);
+}
+
+// A dial of the world: what it is set to is said while it moves, and sent when it is let go.
+function dial(one) {
+  const said = el("output", {}, `${one.value} ${one.unit}`);
+  const input = el("input", { type: "range", min: one.low, max: one.high, step: one.step, value: one.value, "aria-label": one.label });
+  input.addEventListener("input", () => { said.textContent = `${input.value} ${one.unit}`; });
+  input.addEventListener("change", async () => {
+    const answer = await post(one.path, { value: Number(input.value) });
+    toast(answer.ok ? `${one.label}: ${input.value} ${one.unit}` : `${one.label}: ${answer.error ?? "failed"}`);
+  });
+  return el("label", { class: "dial" }, el("span", {}, one.label), input, said);
 }
 
 function drawStatus(told) {

@@ -1,6 +1,6 @@
 // Draws Block Kit: every block type has one function; an unknown one is shown as a grey box, never dropped.
 
-import { el, safeUrl } from "./dom.js";
+import { el, imageUrl } from "./dom.js";
 import { element } from "./elements.js";
 import { chip, emoji, link, mrkdwn, plainText, textObject } from "./mrkdwn.js";
 
@@ -50,8 +50,18 @@ const DRAW = {
 };
 
 function picture(image) {
-  const url = safeUrl(image.image_url ?? "");
-  return url ? el("img", { src: url, alt: image.alt_text, loading: "lazy" }) : el("span", { class: "noimage" }, image.alt_text);
+  const url = imageUrl(image);
+  const words = el("span", { class: "noimage" }, image.alt_text);
+  if (!url) return words;
+  const shown = el("img", { src: url, alt: image.alt_text, title: image.alt_text, onerror: () => frame.replaceWith(words) });
+  const frame = el("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, shown);
+  return frame;
+}
+
+// Files that were shared with a message: pictures are shown, others are named.
+export function drawFiles(files) {
+  return el("div", { class: "blocks" }, files.map((file) =>
+    el("div", { class: "block b-image" }, el("figure", {}, el("figcaption", {}, file.name), /\.(png|jpe?g|gif)$/i.test(file.name) && picture({ slack_file: { id: file.id }, alt_text: file.name })))));
 }
 
 const LISTS = { bullet: "ul", ordered: "ol" };

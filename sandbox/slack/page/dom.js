@@ -31,6 +31,12 @@ export function safeUrl(url) {
   return /^(https?:\/\/|mailto:)/i.test(url) ? url : null;
 }
 
+// Where a picture's bytes are: on the web, or a file of this workspace.
+export function imageUrl(image) {
+  const file = image.slack_file?.id ?? /[-/](F[A-Z0-9]{8,})\//.exec(image.slack_file?.url ?? "")?.[1];
+  return file ? `/world/files/${encodeURIComponent(file)}` : safeUrl(image.image_url ?? "");
+}
+
 export async function post(path, body) {
   const answer = await fetch(path, {
     method: "POST",

@@ -1,6 +1,6 @@
 // Draws what can be operated: buttons, menus and inputs, in messages (they act at once) and in modals (they keep a value).
 
-import { el, refill, safeUrl } from "./dom.js";
+import { el, imageUrl, refill, safeUrl } from "./dom.js";
 import { plainText } from "./mrkdwn.js";
 
 const TYPED = {
@@ -13,7 +13,7 @@ export function element(block, one, use) {
     case "button": case "workflow_button": return button(block, one, use);
     case "icon_button": return button(block, one, use);
     case "overflow": return overflow(block, one, use);
-    case "image": return safeUrl(one.image_url ?? "") ? el("img", { class: "small", src: one.image_url, alt: one.alt_text }) : el("span", {}, one.alt_text);
+    case "image": return imageUrl(one) ? el("img", { class: "small", src: imageUrl(one), alt: one.alt_text }) : el("span", {}, one.alt_text);
     case "radio_buttons": case "checkboxes": return ticks(block, one, use);
     case "external_select": case "multi_external_select": return external(block, one, use);
     default:

@@ -1,7 +1,7 @@
 // One list of messages on screen: drawn once, then changed in place, so that focus and open menus survive.
 
 import { el, post, refill } from "./dom.js";
-import { drawBlocks } from "./blocks.js";
+import { drawBlocks, drawFiles } from "./blocks.js";
 import { confirmDialog } from "./modals.js";
 import { emoji, mrkdwn } from "./mrkdwn.js";
 
@@ -33,6 +33,7 @@ export class MessageList {
   fill(docs, note) {
     this.clear(docs.length ? "" : note);
     docs.forEach((doc) => this.put(doc, false));
+    this.stay(this.box);
     this.group();
     this.bottom();
   }
@@ -43,6 +44,11 @@ export class MessageList {
 
   bottom() {
     this.box.scrollTop = this.box.scrollHeight;
+  }
+
+  // A picture that comes after its message must not push the end out of sight.
+  stay(node) {
+    node.querySelectorAll("img").forEach((image) => image.addEventListener("load", () => this.bottom(), { once: true }));
   }
 
   // Adds a message or redraws it where it stands.
@@ -64,7 +70,10 @@ export class MessageList {
     }
     if (alive) {
       this.group();
-      if (stick) this.bottom();
+      if (stick) {
+        this.bottom();
+        this.stay(node);
+      }
     }
   }
 
@@ -115,6 +124,7 @@ export class MessageList {
         el("div", { class: "by" }, el("strong", {}, name), doc.app && el("span", { class: "tag" }, "APP"),
           el("time", { datetime: moment.toISOString(), title: world.fullTime(moment) }, world.time(moment))),
         body,
+        doc.files.length > 0 && drawFiles(doc.files),
         doc.edited && el("small", { class: "edited" }, "(edited)"),
         Object.keys(doc.reactions).length > 0 && el("div", { class: "reactions" }, Object.entries(doc.reactions).map(([key, count]) => el("span", { class: "reaction" }, `${emoji(`:${key}:`)} ${count}`))),
         this.open && this.footer(doc)),

@@ -1,0 +1,28 @@
+"""Where a watched thing stands between two looks: a rule on a service, a probe, a detector."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from domain.policy import Value
+
+
+class WatchKind(StrEnum):
+    """What is watched."""
+
+    RULE = "rule"
+    PROBE = "probe"
+    DETECTOR = "detector"
+
+
+class Watch(Value):
+    """The stored state of one watched thing; ``state`` is the dumped value of its rule's own type."""
+
+    id: int | None = None
+    kind: WatchKind
+    key: str
+    state: dict[str, Any] = Field(default_factory=dict)
+    changed_at: datetime
+    version: int = 1

@@ -1,0 +1,78 @@
+"""``/toban``: what Toban sees by itself, and the answers of people below an anomaly."""
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from domain.errors import Refused
+from handlers.slack import Body, Desk, subject_of, typed
+from handlers.watching import Watching
+from notify.slack import actions
+from notify.slack.cards.jobs import jobs_card
+
+if TYPE_CHECKING:
+    from slack_bolt.async_app import AsyncAck, AsyncApp
+
+VERBS = ("health", "anomalies", "capacity", "jobs", "help")
+
+FEEDBACK = (
+    actions.FINDING_USEFUL,
+    actions.FINDING_NOT_USEFUL,
+    actions.FINDING_EXPECTED,
+    actions.FINDING_MUTE,
+)
+
+
+def register(app: "AsyncApp", desk: Desk) -> None:
+    """The command, and the buttons below an anomaly."""
+    taken = _Toban(desk)
+    app.command("/toban")(desk.command(taken.command))
+    for act in FEEDBACK:
+        app.action(act)(desk.button(taken.press(act)))
+
+
+class _Toban:
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.watching = Watching(desk)
+
+    async def command(self, ack: "AsyncAck", body: Body) -> None:
+        """``/toban VERB …``."""
+        verb, _, rest = typed(str(body.get("text") or "")).strip().partition(" ")
+        rest = rest.strip()
+        match verb.casefold():
+            case "" | "help":
+                await ack(text=self.desk.voice(body)("help.toban"))
+            case "jobs":
+                await self._jobs(ack, body)
+            case "health":
+                await self.watching.health(ack, body)
+            case "anomalies":
+                await self.watching.anomalies(ack, body, rest)
+            case "capacity":
+                await self.watching.capacity(ack, body, rest)
+            case other:
+                meant = next(iter(difflib.get_close_matches(other, VERBS, 1, 0.3)), "help")
+                raise Refused("refused.unknown_command", given=f"/toban {other}", meant=f"/toban {meant}")
+
+    async def _jobs(self, ack: "AsyncAck", body: Body) -> None:
+        now = self.desk.world.clock.now()
+        found = []
+        async with self.desk.world.store.read() as tx:
+            for work in self.desk.works:
+                newest = await tx.latest_runs(work.name)
+                run = newest[0] if newest else None
+                found.append((work.name, run, work.schedule.following(now)))
+        if not found:
+            raise Refused("refused.nothing_watched")
+        shown = jobs_card(self.desk.voice(body), found)
+        await ack(text=shown.text, blocks=shown.blocks)
+
+    def press(self, act: str) -> Any:
+        """A button below an anomaly."""
+
+        async def handle(ack: "AsyncAck", body: Body) -> None:
+            value = subject_of(body).key
+            await self.desk.keep(body, self.desk.request(body, act, value=value, silent=True))
+            await ack()
+
+        return handle

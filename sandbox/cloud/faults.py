@@ -1,0 +1,102 @@
+"""Trouble on demand at the pretend Google Cloud: which of the next calls fails, and how."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Trouble = Literal["quota", "unavailable", "slow", "empty", "late", "permission"]
+FOREVER = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What goes wrong; ``value`` is in seconds where the trouble has a length."""
+
+    trouble: Trouble
+    value: float = 0
+
+
+def quota() -> Action:
+    """Answer RESOURCE_EXHAUSTED."""
+    return Action("quota")
+
+
+def unavailable() -> Action:
+    """Answer UNAVAILABLE."""
+    return Action("unavailable")
+
+
+def slow(seconds: float) -> Action:
+    """Answer correctly, but only after real ``seconds``."""
+    return Action("slow", seconds)
+
+
+def empty() -> Action:
+    """Answer with no series at all."""
+    return Action("empty")
+
+
+def late(seconds: float) -> Action:
+    """Show points only so many seconds after their ingest delay is over."""
+    return Action("late", seconds)
+
+
+def permission() -> Action:
+    """Answer PERMISSION_DENIED."""
+    return Action("permission")
+
+
+@dataclass(slots=True)
+class Fault:
+    """A fault that waits for the ``nth`` matching call and then hits ``count`` of them."""
+
+    method: str
+    action: Action
+    metric: str
+    nth: int
+    count: int
+    seen: int = 0
+    hits: int = 0
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults laid out for coming calls, the first match counting."""
+
+    laid: list[Fault] = field(default_factory=list)
+
+    def add(
+        self,
+        action: Action,
+        *,
+        method: str = "ListTimeSeries",
+        metric: str = "",
+        nth: int = 1,
+        count: int = 1,
+    ) -> Fault:
+        """Lay a fault for a method ("*" for any); ``metric`` (a metric type) narrows it.
+
+        ``count=FOREVER`` holds until ``clear`` or ``lift``.
+        """
+        fault = Fault(method, action, metric, nth, count)
+        self.laid.append(fault)
+        return fault
+
+    def lift(self, fault: Fault) -> None:
+        """Take one fault away; one that is gone already is fine."""
+        if fault in self.laid:
+            self.laid.remove(fault)
+
+    def clear(self) -> None:
+        """Take all faults away."""
+        self.laid.clear()
+
+    def take(self, method: str, metric: str) -> Action | None:
+        """Return what goes wrong with this call, counting it."""
+        for fault in self.laid:
+            if fault.method not in {"*", method} or fault.metric not in {"", metric}:
+                continue
+            fault.seen += 1
+            if fault.seen >= fault.nth and fault.hits < fault.count:
+                fault.hits += 1
+                return fault.action
+        return None
