@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SHELL := /bin/bash
 
-.PHONY: setup demo test check bench kill-test format browser
+.PHONY: setup demo test check bench bench-anomaly kill-test format browser
 
 setup: $(STAMP) ## Only the set-up; afterwards .venv/bin/toban runs.
 
@@ -35,6 +35,9 @@ check: $(STAMP) ## Format, lint, types, import contracts.
 
 bench: $(STAMP) ## Prints what it measures and writes it to bench/results/.
 	@PYTHONPATH=. $(BIN)/python -m bench $(BENCH)
+
+bench-anomaly: $(STAMP) ## The detector on labelled series, servers and generated services, beside simpler ones.
+	@PYTHONPATH=. $(BIN)/python -m bench.anomaly $(BENCH)
 
 kill-test: $(STAMP) ## 200 kills with -9 on each database: nothing lost, nothing doubled.
 	@PYTHONPATH=. $(BIN)/python -m bench.kill $(KILL)

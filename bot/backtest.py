@@ -17,7 +17,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from domain.anomalies import BASE, OFFSETS, Track, threshold
+from domain.anomalies import OFFSETS
 from domain.rules import Sensitivity
 
 TOGETHER = 3600
@@ -43,13 +43,20 @@ class BadFile(Exception):
 class Scored(Protocol):
     """What a detector says about rows: ``score`` float64[n], NaN where it says nothing, and why.
 
-    ``expected_low`` and ``expected_high`` are float64[n] or float64[n, m], NaN where unknown.
+    ``expected_low`` and ``expected_high`` are float64[n] or float64[n, m], NaN where unknown. ``threshold``:
+    the score that makes a row abnormal at the normal sensitivity.
     """
 
-    score: Any
-    reason: Any
-    expected_low: Any
-    expected_high: Any
+    @property
+    def score(self) -> Any: ...
+    @property
+    def reason(self) -> Any: ...
+    @property
+    def expected_low(self) -> Any: ...
+    @property
+    def expected_high(self) -> Any: ...
+    @property
+    def threshold(self) -> float: ...
 
 
 Scorer = Callable[[Any, Any], Scored]
@@ -60,7 +67,7 @@ Scorer = Callable[[Any, Any], Scored]
 class Summary:
     """What was found. ``microseconds`` is the cost of a sample (one value of a column), ``days`` the span.
 
-    ``threshold`` is the score from which a row is abnormal once there is a fortnight of history.
+    ``threshold`` is the score from which a row is abnormal.
     """
 
     rows: int
@@ -79,13 +86,12 @@ class Summary:
     def lines(self) -> tuple[str, ...]:
         """For a person at a terminal."""
         often = "the data spans no time" if self.alarms_a_week is None else f"{self.alarms_a_week:.2f} a week"
-        rare = f"1 in {round(10**self.threshold, -2):,.0f}"
         what = f"{_many(self.rows, 'row')} of {', '.join(self.columns)} over {self.days:.1f} days"
         found = f"{_many(self.alarms, 'alarm')}, {often}, of {_many(self.abnormal, 'abnormal row')}"
         wrote = [f"wrote {path}" for path in (self.out, self.plot) if path is not None]
         return (
             f"{what}, {_many(self.missing, 'value')} missing",
-            f"{found} (sensitivity {self.sensitivity}: {rare})",
+            f"{found} (sensitivity {self.sensitivity}: from a score of {self.threshold:g})",
             f"{self.microseconds:.1f} µs per sample",
             *wrote,
         )
@@ -117,8 +123,8 @@ def anomalies(
     """Score a file of ``timestamp`` and one or more values, row for row, and write it with what was found.
 
     No row's score depends on a later row. Times are ISO 8601 (without an offset: UTC) or epoch seconds; an
-    empty cell is a missing value. What is abnormal is judged as for a service that nobody has said anything
-    about yet, against a threshold that is higher in its first fortnight.
+    empty cell is a missing value. A row is abnormal from the detector's own threshold on, which a low or a
+    high sensitivity moves.
 
     ``progress`` shows a bar on stderr; left out, where that is a terminal. ``scorer`` is the detector to ask
     instead of Toban's own. Raises ``BadFile``; then nothing was written.
@@ -140,7 +146,7 @@ def anomalies(
         began = perf_counter()
         scored = scorer(times, values)
         spent = perf_counter() - began
-        least = [threshold(Track(), sensitivity, int(times[0]), int(at)) for at in times]
+        least = scored.threshold + OFFSETS[sensitivity]
         abnormal = np.asarray(scored.score) >= least  # NaN is not.
         _write(rows_file, samples, scored, abnormal.tolist(), tell)
         if plot_file is not None:
@@ -154,7 +160,7 @@ def anomalies(
         missing=int(np.isnan(values).sum()),
         days=days,
         sensitivity=sensitivity,
-        threshold=BASE + OFFSETS[sensitivity],
+        threshold=least,
         abnormal=int(abnormal.sum()),
         alarms=alarms,
         alarms_a_week=alarms * 7 / days if days > 0 else None,
