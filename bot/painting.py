@@ -13,6 +13,7 @@ from domain.units import Unit
 from notify.pictures import AnomalyPicture, CapacityPicture, anomaly_picture, capacity_picture
 from notify.texts import voice
 from operations import anomalies, capacity
+from operations.columns import STEP
 from operations.world import World
 
 STEPS = 144
@@ -46,7 +47,7 @@ class Pictures:
         if found is None or not found.times:
             return None
         unit = INDICATORS[column].unit
-        per = anomalies.STEP if unit is Unit.PER_SECOND else 1
+        per = STEP if unit is Unit.PER_SECOND else 1
         async with self._world.store.read() as tx:
             detector = (await anomalies.known_detectors(tx)).get(service.name)
         track = detector.track if detector else rules.Track()
@@ -65,7 +66,7 @@ class Pictures:
                 at >= began and abs(score) >= loud
                 for at, score in zip(found.times, found.scores, strict=True)
             ],
-            episode=(began - anomalies.STEP, episode.ended_at if episode else None),
+            episode=(began - STEP, episode.ended_at if episode else None),
             unit=unit,
             zone=self._world.policy.rules.zone,
             locale=locale,

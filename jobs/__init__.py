@@ -28,7 +28,7 @@ def recurring(world: World) -> list[Work]:
     if rules.probes:
         found.append(Work("probes", Every(seconds=60, after=40), lambda due: watching.probe(world, due)))
     if anomalies.judged(world.policy):
-        found.append(Work("anomalies", Every(seconds=300, after=190), lambda due: anomalies.look(world, due)))
+        found.append(Work("anomalies", Every(seconds=300, after=190), anomalies.Detecting(world).look))
     if capacity.reported(world.policy):
         weekly = Cron(line=rules.capacity.report, zone=rules.zone)
         found.append(Work("capacity", weekly, lambda due: capacity.report(world, due)))

@@ -1,7 +1,6 @@
 """Looking for what is unusual: the detector over each service's metrics, and what becomes of it."""
 
 import math
-from array import array
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -12,7 +11,7 @@ from domain.effects import Card, Effect, Note, Picture, Priority, Refresh, Text
 from domain.errors import Outage, Refused
 from domain.findings import Detector, Explained, ExplainedColumn, Finding, Known, KnownService
 from domain.incidents import Incident
-from domain.indicators import DETECTED, INDICATORS, Measured, shown
+from domain.indicators import DETECTED, INDICATORS, shown
 from domain.policy import Policy, Service
 from domain.ports import Tx
 from domain.rules import Kind, Sensitivity
@@ -21,23 +20,16 @@ from domain.units import Unit
 from domain.voice import SOURCE, Said, signal
 from domain.watches import Watch, WatchKind
 from operations import counters, signals
+from operations.columns import DAY, DAYS, STEP, Columns, Measuring
 from operations.judging import Answered, Asked, judge_many
 from operations.places import home
 from operations.world import World
-
-STEP = 300
-"""Seconds of a step of the detector."""
-
-DAYS = 35
-"""Days of history that it learns from; capacity reads the same series."""
 
 CATCH_UP = 24 * 3600
 """Seconds of looks that were missed and are made up for."""
 
 FIRST_LOOK = 3600
 """Seconds before the first look in which something may have begun already."""
-
-DAY = 86400
 
 AT_ONCE = 5
 """Services judged in one go: a picture that somebody waits for is drawn between two of them."""
@@ -63,85 +55,71 @@ def judged(policy: Policy) -> tuple[Service, ...]:
     )
 
 
-async def look(world: World, due: datetime) -> int:
-    """Judge every service on its newest complete steps. Returns how many were judged.
+class Detecting:
+    """The recurring look. What it keeps between two of them only spares work."""
 
-    The arithmetic happens before the transaction, what follows from it inside: a look that was cut off
-    is repeated without a trace. Raises ``Outage`` after that where some could not be read.
-    """
-    services = judged(world.policy)
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._measuring = Measuring(world)
+
+    async def look(self, due: datetime) -> int:
+        """Judge every service on its newest complete steps. Returns how many were judged.
+
+        The arithmetic happens before the transaction, what follows from it inside: a look that was cut
+        off is repeated without a trace. Raises ``Outage`` after that where some could not be read.
+        """
+        world = self._world
+        services = judged(world.policy)
+        detectors, incidents = await _remembered(world)
+        columns = await self._measuring.columns(services)
+        problems = {name: one.problem for name, one in columns.items() if one.problem is not None}
+        seen = [service for service in services if service.name not in problems]
+        answered: list[Answered] = []
+        for first in range(0, len(seen), AT_ONCE):
+            asked = tuple(
+                _asked(world.policy, service, columns[service.name], detectors, incidents)
+                for service in seen[first : first + AT_ONCE]
+            )
+            answered += await world.compute.run(judge_many, asked)
+        at = world.clock.now()
+        async with world.store() as tx:
+            await _take_in(tx, world.policy, answered, at)
+        counters.judged.labels(kind="service", outcome="judged").inc(len(answered))
+        counters.judged.labels(kind="service", outcome="blind").inc(len(problems))
+        if problems:
+            name, why = next(iter(problems.items()))
+            many = f"{len(problems)} of {len(services)} services"
+            raise Outage(f"{many} could not be judged, {name}: {why}")
+        return len(answered)
+
+
+async def _remembered(world: World) -> tuple[dict[str, Detector], list[Incident]]:
+    """What is stored of the detectors, and the incidents of the time that they learn from."""
     async with world.store.read() as tx:
         detectors = await known_detectors(tx)
-        incidents = await tx.incidents_since(world.clock.now() - timedelta(days=DAYS))
-    asked, problems = await gather(world, services, detectors, incidents)
-    answered: list[Answered] = []
-    for first in range(0, len(asked), AT_ONCE):
-        answered += await world.compute.run(judge_many, tuple(asked[first : first + AT_ONCE]))
-    at = world.clock.now()
-    async with world.store() as tx:
-        await _take_in(tx, world.policy, answered, at)
-    counters.judged.labels(kind="service", outcome="judged").inc(len(answered))
-    counters.judged.labels(kind="service", outcome="blind").inc(len(problems))
-    if problems:
-        name, why = next(iter(problems.items()))
-        raise Outage(f"{len(problems)} of {len(services)} services could not be judged, {name}: {why}")
-    return len(answered)
-
-
-async def gather(
-    world: World,
-    services: Sequence[Service],
-    detectors: Mapping[str, Detector],
-    incidents: Sequence[Incident],
-    steps_shown: int = 0,
-) -> tuple[list[Asked], dict[str, str]]:
-    """What the detector is to be asked, and why some services cannot be judged."""
-    end = epoch(world.clock.now()) // STEP * STEP
-    start = end // DAY * DAY - DAYS * DAY
-    queries = {
-        query for service in services for key in DETECTED for query in INDICATORS[key].queries(service, STEP)
-    }
-    readings = await world.history.read(sorted(queries, key=repr), start, end) if queries else {}
-    asked, problems = [], {}
-    for service in services:
-        found = [INDICATORS[key].measure(readings, service, STEP) for key in DETECTED]
-        why = next((one.problem for one in found if one.problem), None)
-        if why is not None:
-            problems[service.name] = why
-            continue
-        track = detectors.get(service.name, Detector()).track
-        asked.append(_asked(world.policy, service, found, start, track, incidents, steps_shown))
-    return asked, problems
+        return detectors, await tx.incidents_since(world.clock.now() - timedelta(days=DAYS))
 
 
 def _asked(
     policy: Policy,
     service: Service,
-    found: Sequence[Measured],
-    start: int,
-    track: Track,
+    columns: Columns,
+    detectors: Mapping[str, Detector],
     incidents: Sequence[Incident],
-    steps_shown: int,
+    steps_shown: int = 0,
 ) -> Asked:
-    until = min(one.complete_until for one in found) // STEP * STEP
-    ends = range(start + STEP, until + 1, STEP)
-    counted = [STEP if key == "requests" else 1 for key in DETECTED]
+    track = detectors.get(service.name, Detector()).track
+    until = columns.until
     first_look = until - FIRST_LOOK if track.judged_until is None else track.judged_until
+    days = [moment(columns.start + day * DAY) for day in range(DAYS + 3)]
     return Asked(
         service=service.name,
-        start=start + STEP,
+        start=columns.start,
         step=STEP,
         columns=tuple((key, ROLES[key]) for key in DETECTED),
-        values=tuple(
-            array("d", [one.value(end) * times for end in ends])
-            for one, times in zip(found, counted, strict=True)
-        ),
+        values=columns.values,
         zone=policy.rules.zone,
-        holidays=frozenset(
-            moment(day).date()
-            for day in range(start, start + (DAYS + 3) * DAY, DAY)
-            if policy.rules.is_holiday(moment(day))
-        ),
+        holidays=frozenset(day.date() for day in days if policy.rules.is_holiday(day)),
         excluded=_excluded(service, track, incidents),
         after=max(first_look, until - CATCH_UP),
         shown=steps_shown,
@@ -430,14 +408,12 @@ async def explain(world: World, service: Service) -> Explained:
 
 async def shown_steps(world: World, service: Service, steps: int) -> Answered:
     """The last steps of a service with what was expected of them. Raises ``Outage``."""
-    async with world.store.read() as tx:
-        detectors = await known_detectors(tx)
-        incidents = await tx.incidents_since(world.clock.now() - timedelta(days=DAYS))
-    asked, problems = await gather(world, (service,), detectors, incidents, steps)
-    if problems:
-        raise Outage(problems[service.name])
-    answered = await world.compute.run(judge_many, tuple(asked))
-    return answered[0]
+    detectors, incidents = await _remembered(world)
+    columns = (await Measuring(world).columns((service,)))[service.name]
+    if columns.problem is not None:
+        raise Outage(columns.problem)
+    asked = _asked(world.policy, service, columns, detectors, incidents, steps)
+    return (await world.compute.run(judge_many, (asked,)))[0]
 
 
 def _known(value: float) -> float | None:

@@ -27,10 +27,10 @@ LEARN = 288
 LEVELS = (1, 3, 12)
 """Rows over which the distance from the usual is averaged."""
 
-BEFORE = 36
-"""Rows before a row from which its sudden change is told."""
+BEFORE, SHORT = 36, 3
+"""Rows whose mean a change is told from: of the next row, and of the mean of the next three."""
 
-ODDEST, ODDEST_STEPS = 4, 3
+ODDEST, ODDEST_STEPS = 5, 3
 """How many columns are averaged: of what they are at, and of their last step."""
 
 STEP_WEIGHT, STEP_HOLD = 0.3, 6.0
@@ -59,11 +59,15 @@ def score_columns(times: Floats, values: Floats) -> ColumnScores:
     day = np.floor_divide(times, DAY).astype(np.int64)
     away = _away(day, np.floor_divide(np.mod(times, DAY) * SLOTS, DAY).astype(np.int64), values)
     refits = _refits(day)
-    change = np.abs(away - _earlier(away, BEFORE, BEFORE // 3))
+    before = _earlier(away, BEFORE, BEFORE // 3)
+    late = np.concatenate([np.full((SHORT, values.shape[1]), np.nan), before])[: len(before)]
+    change = np.abs(away - before)
+    turn = np.abs(_mean(away, SHORT) - late)
     step = np.abs(away - np.concatenate([np.full((1, values.shape[1]), np.nan), away[:-1]]))
     levels = [_scored(np.abs(_mean(away, width)), refits) for width in LEVELS]
     level = _pressed((levels[0] + levels[1] + levels[2]) / len(LEVELS))
-    standing = 0.5 * level + 0.5 * _pressed(_scored(change, refits))
+    changing = _pressed(_scored(change, refits)) + _pressed(_scored(turn, refits))
+    standing = 0.5 * level + 0.25 * changing
     stepping = _pressed(_scored(step, refits))
     held = _held(_oddest(stepping, ODDEST_STEPS))
     score = (1 - STEP_WEIGHT) * _oddest(standing, ODDEST) + STEP_WEIGHT * held

@@ -14,7 +14,7 @@ PAST_DAYS = 28
 """Days of maxima, error counts and runs that a day's model is fitted to."""
 
 EXPLAINED_DAYS = 15
-"""Newest local days on which, by every other slot, traffic is made to explain a column."""
+"""Newest local days on which, by every third slot, traffic is made to explain a column."""
 
 SUPPOSED = 1000.0
 """Requests in a step where a service has a share of errors, but no count of requests."""
@@ -203,7 +203,7 @@ def fit(shape: Shape, past: Past) -> Model:
     for signal in shape.signals:
         if signal.given:
             mine = past.slots.means[:, :, part : part + 3]
-            explained.append(signals.explain(mine[-EXPLAINED_DAYS:, ::2].reshape(-1, 3), signal.role))
+            explained.append(signals.explain(mine[-EXPLAINED_DAYS:, ::3].reshape(-1, 3), signal.role))
             columns.append(explained[-1].remainder(mine, signal.role))
             part += 3
         else:

@@ -47,22 +47,24 @@ class Profile:
 
 def median(values: Floats) -> Floats:
     """The median along the first axis over what is not NaN; NaN where there is nothing. No warnings."""
-    ordered = np.sort(values, axis=0)
-    count = np.sum(~np.isnan(ordered), axis=0)
-    low = np.maximum((count - 1) // 2, 0)[None]
-    high = np.maximum(count // 2, 0)[None]
-    high = np.minimum(high, len(values) - 1)
-    found = (np.take_along_axis(ordered, low, 0)[0] + np.take_along_axis(ordered, high, 0)[0]) / 2
-    return np.where(count > 0, found, np.nan)
+    ordered, count, place = _ordered(values)
+    low, high = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, len(values) - 1)
+    found = np.where(count > 0, (ordered[low, place] + ordered[high, place]) / 2, np.nan)
+    return found.reshape(values.shape[1:])
 
 
 def ranked(values: Floats, rank: float) -> Floats:
     """The value at a rank 0..1 along the first axis over what is not NaN; NaN where there is nothing."""
-    ordered = np.sort(values, axis=0)
-    count = np.sum(~np.isnan(ordered), axis=0)
-    place = np.maximum(np.ceil(rank * count).astype(np.int64) - 1, 0)[None]
-    found: Floats = np.where(count > 0, np.take_along_axis(ordered, place, 0)[0], np.nan)
-    return found
+    ordered, count, place = _ordered(values)
+    at = np.maximum(np.ceil(rank * count).astype(np.int64) - 1, 0)
+    found: Floats = np.where(count > 0, ordered[at, place], np.nan)
+    return found.reshape(values.shape[1:])
+
+
+def _ordered(values: Floats) -> tuple[Floats, Ints, Ints]:
+    """Sorted along the first axis and flat beside it, with the count of what is not NaN, and the places."""
+    ordered = np.sort(values.reshape(len(values), -1), axis=0)
+    return ordered, np.sum(~np.isnan(ordered), axis=0), np.arange(ordered.shape[1])
 
 
 def learn(days: Days, doubt: Floats, floor: Floats) -> Profile:

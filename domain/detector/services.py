@@ -108,7 +108,8 @@ def judge(
     ``excluded``: periods [start, end) in epoch seconds that nothing is learned from (confirmed incidents,
     rollouts); their steps are judged nevertheless. A state that does not belong to this frame's beginning
     (other start, columns, calendar; values that changed since; other periods excluded in days already
-    learned from) is not used, and all rows are judged.
+    learned from) is not used, and all rows are judged. So hand over complete rows only, and keep the
+    frame's start for as long as its length allows (drop whole weeks at once).
     """
     shape = learning.shape_of(frame, calendar)
     where = _fitting(frame, shape, excluded, state)

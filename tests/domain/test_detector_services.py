@@ -383,6 +383,13 @@ def test_the_fused_score_over_arrays_is_the_one_of_light_values():
         assert judged.score[row] == pytest.approx(expected)
 
 
+def test_a_frame_without_rows_is_judged_too():
+    judged = judge(usual().cut(0), TOKYO)
+    assert (judged.first, len(judged.score), judged.since) == (0, 0, None)
+    assert scored(judged) == []
+    assert same(judge(usual().cut(700), TOKYO, (), judged.state), judge(usual().cut(700), TOKYO))
+
+
 def test_a_frame_has_to_be_a_table_on_a_grid_that_divides_the_day():
     with pytest.raises(ValueError, match="columns"):
         Frame(START, STEP, COLUMNS, np.zeros((4, 3)))
