@@ -13,7 +13,7 @@ from domain.rules import Sensitivity
 
 HOUR, DAY = 3600, 86_400
 
-BASE = 3.9
+BASE = 4.0
 """The score at which a service with a fortnight of history and no alarms lately is alerted about.
 
 Set with the generator's seeds 100-119, whose quiet weeks then have fewer than one false alarm.
@@ -199,7 +199,8 @@ def one_in(score: float) -> int:
     """How rare a score is, for people: once in so many steps, to two digits, a million at most."""
     times = 10.0 ** min(max(score, 0.0), 6.0)
     digits = max(int(math.log10(times)) - 1, 0)
-    return round(times / 10**digits) * int(10**digits)
+    unit = int(10**digits)
+    return int(round(times / unit) * unit)
 
 
 def ready_at(since: int | None) -> int | None:
@@ -309,6 +310,9 @@ def _gone_on(
     track: Track, episode: Episode, at: int, heard: tuple[Deviation, ...], score: float
 ) -> tuple[Track, list[Event]]:
     """An open episode takes a step: it stays, says that it got worse, or is over."""
+    if any(map(_is_back, heard)):
+        heard = tuple(each for each in heard if not _is_back(each))
+        score = fuse(each.score for each in heard)
     own = episode.columns
     loudest = max((each.score for each in heard if each.column in own), default=0.0)
     known = {episode.driver.column, *(other.column for other in episode.others)}
@@ -328,6 +332,14 @@ def _gone_on(
     )
     events = [Event(turn=Turn.CONTINUED, at=at, episode=moved)] if is_louder or fresh else []
     return _stored(track, moved, is_open=True), events
+
+
+def _is_back(deviation: Deviation) -> bool:
+    """True in the inner half of its band: only the mean of the last hour still remembers the trouble."""
+    if deviation.observed is None or deviation.low is None or deviation.high is None:
+        return False
+    middle, half = (deviation.low + deviation.high) / 2, (deviation.high - deviation.low) / 2
+    return deviation.direction is not Direction.STUCK and abs(deviation.observed - middle) <= INNER * half
 
 
 def _closed(track: Track, episode: Episode, at: int) -> tuple[Track, Event]:

@@ -3,6 +3,7 @@
 import math
 from array import array
 from dataclasses import dataclass
+from datetime import date
 
 from domain.capacity import Advice, Forecast, NotEnough
 from domain.indicators import INDICATORS, RUN, SQL, Grid, Indicator, Part, Rows, joined, measured_by
@@ -22,12 +23,14 @@ DAYS = 35
 class Growing:
     """One quantity. ``limit`` names the field of ``domain.rules.Limits`` that bounds it.
 
-    ``grain`` is what a new setting is rounded to.
+    ``grain`` is what a new setting is rounded to; ``shrinks`` False where it is no
+    setting, or cannot be made smaller.
     """
 
     indicator: Indicator
     limit: str
     grain: float = 1.0
+    shrinks: bool = True
 
 
 def _count(key: str, metric: str, kind: Kind, unit: Unit = Unit.COUNT) -> Indicator:
@@ -47,7 +50,7 @@ _SQL = "cloudsql.googleapis.com/database"
 _GIB = 1024.0**3
 
 GROWING: tuple[Growing, ...] = (
-    Growing(INDICATORS["requests"], "requests", 10),
+    Growing(INDICATORS["requests"], "requests", 10, shrinks=False),
     Growing(
         _count("instances", "run.googleapis.com/container/instance_count", Kind.CLOUD_RUN), "instances", 10
     ),
@@ -56,7 +59,12 @@ GROWING: tuple[Growing, ...] = (
         "connections",
         50,
     ),
-    Growing(_count("storage", f"{_SQL}/disk/bytes_used", Kind.CLOUD_SQL, Unit.BYTES), "storage", 10 * _GIB),
+    Growing(
+        _count("storage", f"{_SQL}/disk/bytes_used", Kind.CLOUD_SQL, Unit.BYTES),
+        "storage",
+        10 * _GIB,
+        shrinks=False,
+    ),
 )
 """The built-in quantities; users are a metric of the team's own."""
 
@@ -67,7 +75,7 @@ def growing(policy: Policy, service: Service) -> tuple[Growing, ...]:
     found = [one for one in GROWING if one.indicator.kind is service.kind]
     capacity = policy.rules.capacity
     if capacity.users is not None and capacity.users_of == service.name:
-        found.append(Growing(measured_by(capacity.users, "users"), "users", 100))
+        found.append(Growing(measured_by(capacity.users, "users"), "users", 100, shrinks=False))
     return tuple(one for one in found if one.indicator.lacking(service, limits) is None)
 
 
@@ -93,8 +101,10 @@ class Outlook:
     @property
     def is_urgent(self) -> bool:
         """True where something should be done."""
-        return any(
-            advice.wanted is not None or advice.before is not None
-            for one in self.growths
-            for advice in one.advice
-        )
+        return self.needed_by is not None
+
+    @property
+    def needed_by(self) -> date | None:
+        """The first day before which something has to be changed."""
+        days = [one.before for growth in self.growths for one in growth.advice if one.before is not None]
+        return min(days, default=None)

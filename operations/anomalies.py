@@ -97,7 +97,7 @@ async def _remembered(world: World) -> tuple[dict[str, Detector], list[Incident]
     """What is stored of the detectors, and the incidents of the time that they learn from."""
     async with world.store.read() as tx:
         detectors = await known_detectors(tx)
-        return detectors, await tx.incidents_since(world.clock.now() - timedelta(days=DAYS))
+        return detectors, await tx.incidents_since(world.clock.now() - timedelta(days=DAYS + 7))
 
 
 def _asked(
@@ -111,7 +111,7 @@ def _asked(
     track = detectors.get(service.name, Detector()).track
     until = columns.until
     first_look = until - FIRST_LOOK if track.judged_until is None else track.judged_until
-    days = [moment(columns.start + day * DAY) for day in range(DAYS + 3)]
+    days = [moment(columns.start + day * DAY) for day in range(DAYS + 10)]
     return Asked(
         service=service.name,
         start=columns.start,

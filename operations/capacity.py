@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from domain.capacity import Advice, Forecast, Limit, NotEnough, advise, forecast
+from domain.capacity import Advice, Forecast, Limit, Move, NotEnough, advise, forecast
 from domain.effects import Note, Picture, Text
 from domain.errors import Outage
 from domain.growth import DAYS, STEP, Growing, Growth, Outlook, growing
@@ -108,7 +108,7 @@ def _growth(
     if isinstance(found, Forecast) and limit:
         lead = policy.rules.capacity.lead // timedelta(days=1)
         bound = Limit(one.indicator.key, limit, one.indicator.unit, grain=one.grain, lead=lead)
-        advice = tuple(advise(found, bound))
+        advice = tuple(said for said in advise(found, bound) if one.shrinks or said.move is not Move.LOWER)
     return Growth(
         metric=one.indicator.key,
         unit=one.indicator.unit,
@@ -126,8 +126,9 @@ async def report(world: World, due: datetime) -> int:
     unread = [growth.problem for one in shown for growth in one.growths if growth.problem]
     if unread and len(unread) == sum(len(one.growths) for one in shown):
         raise Outage(f"nothing could be read: {unread[0]}")
+    shown.sort(key=lambda one: one.needed_by or date.max)
     urgent = [one for one in shown if one.is_urgent]
-    lines = [line for one in [*urgent, *(one for one in shown if one not in urgent)] for line in said(one)]
+    lines = [line for one in shown for line in said(one)]
     key = "capacity.report" if urgent else "capacity.report_well"
     params = {"count": len(urgent), "total": len(shown), "at": epoch(due)}
     text = Text(key=key, params=params, lines=tuple(lines), picture=_picture(urgent or shown))
@@ -166,14 +167,18 @@ def _expected(growth: Growth) -> Text:
 
 
 def _picture(outlooks: Sequence[Outlook]) -> Picture | None:
-    """The first quantity with an advice, else the first with a forecast."""
+    """The quantity that has to be changed first, else the first with a forecast."""
     growths = [
         (one.service, growth)
         for one in outlooks
         for growth in one.growths
         if isinstance(growth.forecast, Forecast)
     ]
-    chosen = next((pair for pair in growths if pair[1].advice), next(iter(growths), None))
-    if chosen is None:
+    if not growths:
         return None
-    return Picture(kind="capacity", params={"service": chosen[0], "metric": chosen[1].metric})
+
+    def needed(pair: tuple[str, Growth]) -> date:
+        return min((one.before for one in pair[1].advice if one.before is not None), default=date.max)
+
+    service, growth = min(growths, key=needed)
+    return Picture(kind="capacity", params={"service": service, "metric": growth.metric})

@@ -15,9 +15,9 @@ STEP = 300
 """Seconds of a step of the detector."""
 
 DAYS = 35
-"""Days of history that it learns from; capacity reads the same series."""
+"""Days of history that it learns from, and up to a week more; capacity reads the same series."""
 
-DAY = 86400
+DAY, WEEK = 86400, 7 * 86400
 
 SETTLED = 3
 """Steps before the newest complete one that are measured again: points may come later than promised."""
@@ -46,7 +46,9 @@ class Measuring:
     async def columns(self, services: Sequence[Service]) -> dict[str, Columns]:
         """The columns of each service up to now. Lets the event loop breathe between two services."""
         end = epoch(self._world.clock.now()) // STEP * STEP
-        start = end // DAY * DAY - DAYS * DAY + STEP
+        start = (
+            end // WEEK * WEEK - DAYS * DAY + STEP
+        )  # The window moves once a week: then all is learned anew.
         known = {service.name: self._settled(service.name, start) for service in services}
         old = [service for service in services if known[service.name] is not None]
         new = [service for service in services if known[service.name] is None]

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -177,7 +178,14 @@ class _Wanted:
         self._queries.update(dict.fromkeys(queries))
 
     async def read(self, metrics: Metrics) -> Mapping[Query, Reading]:
-        return await metrics.read(list(self._queries), self._start, self._end) if self._queries else {}
+        """What was asked for; nothing is complete beyond it, however long the answer took."""
+        if not self._queries:
+            return {}
+        found = await metrics.read(list(self._queries), self._start, self._end)
+        return {
+            query: replace(reading, complete_until=min(reading.complete_until, self._end))
+            for query, reading in found.items()
+        }
 
 
 def _retired(policy: Policy, shelf: Shelf[Standing], gone: Iterable[str], at: datetime) -> list[Signal]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from domain.detector.frame import Floats
-from domain.detector.seasonal import ranked
+from domain.detector.seasonal import ordered_flat
 
 STRETCH = 3 * 3600
 """Seconds of which only the largest value counts, so that one long trouble is one extreme."""
@@ -51,17 +51,14 @@ def fit(maxima: Floats, begin: Floats, mean: Floats) -> Tail:
 
     The excess's median is used, not its mean: troubles nobody marked are a few of the excesses.
     """
-    seen = np.sum(~np.isnan(maxima), axis=0).astype(np.float64)
-    own = ranked(maxima, RANK) if len(maxima) else np.full(len(begin), np.nan)
-    own = np.where(np.isnan(own), begin, own)
+    if not len(maxima):
+        return Tail(begin, mean, np.full(len(begin), PRIOR))
+    ordered, seen, place = ordered_flat(maxima)
+    own = ordered[np.maximum(np.ceil(RANK * seen).astype(np.int64) - 1, 0), place]
+    own = np.where(seen > 0, own, begin)
     start = np.maximum((seen * own + STRETCHES * begin) / (seen + STRETCHES), 0.3 * begin)
     with np.errstate(invalid="ignore"):
-        excess = (
-            np.where(maxima > start, maxima - start, np.nan)
-            if len(maxima)
-            else np.full((1, len(begin)), np.nan)
-        )
-    count = np.sum(~np.isnan(excess), axis=0).astype(np.float64)
-    typical = ranked(excess, 0.5) / np.log(2)
-    typical = np.where(np.isnan(typical), mean, typical)
+        count = np.sum(ordered > start, axis=0)
+    middle = ordered[np.maximum(seen - count + (count + 1) // 2 - 1, 0), place]
+    typical = np.where(count > 0, (middle - start) / np.log(2), mean)
     return Tail(start, (count * typical + PRIOR * mean) / (count + PRIOR), count + PRIOR)

@@ -21,7 +21,7 @@ SUPPOSED = 1000.0
 
 BEGIN = {"now": 2.6, "quarter": 2.0, "hour": 1.2, "change": 1.9, "turn": 1.15}
 MEAN = {"now": 0.65, "quarter": 0.55, "hour": 0.47, "change": 0.43, "turn": 0.35}
-"""Where the tails of services begin and their mean excess, in spreads: medians over seeds 100-119."""
+"""Where the tails of services begin and their mean excess, in spreads: medians over seeds 100-111."""
 
 ERROR_BEGIN, ERROR_MEAN = 2.0, 0.5
 """The same for counted errors, in -log10 of their chance."""
@@ -29,7 +29,11 @@ ERROR_BEGIN, ERROR_MEAN = 2.0, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What follows from the columns, the step and the calendar alone."""
+    """What follows from the columns, the step and the calendar alone.
+
+    ``traffic``, ``errors``: places of these columns. ``steady``: of those that can be stuck; counts repeat.
+    ``begin``, ``mean`` [channels]: the tail that all services have in common.
+    """
 
     columns: tuple[Column, ...]
     step: int
@@ -38,6 +42,7 @@ class Shape:
     channels: tuple[channels.Channel, ...]
     traffic: int | None
     errors: int | None
+    steady: tuple[int, ...]
     begin: Floats
     mean: Floats
 
@@ -67,6 +72,9 @@ def shape_of(frame: Frame, calendar: Calendar) -> Shape:
         channels=ways,
         traffic=traffic[0] if traffic else None,
         errors=errors[0] if errors else None,
+        steady=tuple(
+            place for place, each in enumerate(frame.columns) if each.role not in {Role.ERRORS, Role.REQUESTS}
+        ),
         begin=np.array(begin),
         mean=np.array(mean),
     )
@@ -154,16 +162,14 @@ def remembered(shape: Shape, past: Past, rows: Rows, begins: Ints, counts: Float
     """
     kept, away, ways = (np.where(out[:, None], np.nan, each) for each in (rows.kept, rows.away, rows.ways))
     longest = np.where(out[:, None], 0, rows.run).max(axis=0, keepdims=True).astype(np.float64)
-    stretch = begins // extremes.STRETCH - begins[0] // extremes.STRETCH
-    maxima = np.full((int(stretch[-1]) + 1, ways.shape[1]), -np.inf)
-    np.maximum.at(maxima, stretch, np.where(np.isnan(ways), -np.inf, ways))
+    first = np.flatnonzero(np.diff(begins // extremes.STRETCH, prepend=-1))
     there = ~np.isnan(counts).any(axis=1) & ~out
-    errors = [np.bincount(stretch[there], counts[there, side], len(maxima)) for side in (0, 1)]
+    errors = np.add.reduceat(np.where(there[:, None], counts, 0.0), first, axis=0)
     keep = PAST_DAYS * DAY // extremes.STRETCH
     return Past(
         slots=_extended(shape, past.slots, rows.number, rows.slot, kept, np.abs(away)),
-        maxima=np.concatenate([past.maxima, np.where(np.isinf(maxima), np.nan, maxima)])[-keep:],
-        errors=np.concatenate([past.errors, np.stack(errors, axis=1)])[-keep:],
+        maxima=np.concatenate([past.maxima, np.fmax.reduceat(ways, first, axis=0)])[-keep:],
+        errors=np.concatenate([past.errors, errors])[-keep:],
         longest=np.concatenate([past.longest, longest])[-PAST_DAYS:],
     )
 
@@ -172,14 +178,13 @@ def _extended(
     shape: Shape, past: seasonal.Days, number: Ints, slot: Ints, kept: Floats, away: Floats
 ) -> seasonal.Days:
     """The local days with the rows of a day (UTC), which end one of them and begin the next."""
-    numbers = np.arange(number[0], number[-1] + 1)
-    numbers = np.union1d(past.numbers, numbers)
+    numbers = np.union1d(past.numbers, np.arange(number.min(), number.max() + 1))
     fresh = len(numbers) - len(past.numbers)
     many = slots(shape.step)
     means, peaks = (
         np.concatenate([each, np.full((fresh, *each.shape[1:]), np.nan)]) for each in (past.means, past.peaks)
     )
-    base = int(np.searchsorted(numbers, number[0]))
+    base = int(np.searchsorted(numbers, number.min()))
     days = len(numbers) - base
     place = (np.searchsorted(numbers, number) - base) * many + slot
     for column in range(kept.shape[1]):
@@ -189,7 +194,8 @@ def _extended(
         found = (total / np.maximum(count, 1)).reshape(days, many)
         means[base:, :, column] = np.where(count.reshape(days, many) > 0, found, means[base:, :, column])
     highest = np.full((days * many, away.shape[1]), -1.0)
-    np.maximum.at(highest, place, np.where(np.isnan(away), -1.0, away))
+    first = np.flatnonzero(np.diff(place, prepend=-1))
+    np.fmax.at(highest, place[first], np.fmax.reduceat(away, first, axis=0))
     furthest = highest.reshape(days, many, -1)
     peaks[base:] = np.where(furthest >= 0, furthest, peaks[base:])
     last = slice(-(seasonal.WINDOW + 1), None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from domain.detector.frame import Floats
 
-ALARM_OF_MANY = 2.75
+ALARM_OF_MANY = 2.45
 """The score of many columns from which a row is worth an alarm: about one false alarm a week on six labelled
 servers (half of the Application Server Dataset).
 """

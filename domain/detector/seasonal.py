@@ -47,7 +47,7 @@ class Profile:
 
 def median(values: Floats) -> Floats:
     """The median along the first axis over what is not NaN; NaN where there is nothing. No warnings."""
-    ordered, count, place = _ordered(values)
+    ordered, count, place = ordered_flat(values)
     low, high = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, len(values) - 1)
     found = np.where(count > 0, (ordered[low, place] + ordered[high, place]) / 2, np.nan)
     return found.reshape(values.shape[1:])
@@ -55,13 +55,13 @@ def median(values: Floats) -> Floats:
 
 def ranked(values: Floats, rank: float) -> Floats:
     """The value at a rank 0..1 along the first axis over what is not NaN; NaN where there is nothing."""
-    ordered, count, place = _ordered(values)
+    ordered, count, place = ordered_flat(values)
     at = np.maximum(np.ceil(rank * count).astype(np.int64) - 1, 0)
     found: Floats = np.where(count > 0, ordered[at, place], np.nan)
     return found.reshape(values.shape[1:])
 
 
-def _ordered(values: Floats) -> tuple[Floats, Ints, Ints]:
+def ordered_flat(values: Floats) -> tuple[Floats, Ints, Ints]:
     """Sorted along the first axis and flat beside it, with the count of what is not NaN, and the places."""
     ordered = np.sort(values.reshape(len(values), -1), axis=0)
     return ordered, np.sum(~np.isnan(ordered), axis=0), np.arange(ordered.shape[1])

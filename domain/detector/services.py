@@ -194,7 +194,7 @@ def _advance(frame: Frame, shape: learning.Shape, where: State, until: int) -> t
         errors = channels.counted(counts[:, 0], counts[:, 1], max(where.model.rate, 1e-6))
     ceiling = _ceiling(where.model.rate, counts[channels.REACH :, 1:])
     ways = channels.valued(shape.channels, channels.averaged(distances, shape.signals), errors)
-    run = stillness.runs(raw, where.last, where.length)
+    run = stillness.runs(raw, where.last, where.length, shape.steady)
     missing = _missing(raw, where.missing)
     last = np.array([_last(raw[:, place], where.last[place]) for place in range(raw.shape[1])])
     piece = _Piece(
@@ -256,7 +256,7 @@ def _distances(
     if model.profile is None:
         empty = np.full(shaped, np.nan)
         return empty, empty, empty, empty
-    rests = {int(day): shape.calendar.rests(int(day)) for day in (number[0], number[-1])}
+    rests = {day: shape.calendar.rests(day) for day in set(number.tolist())}
     kind = np.array([rests[day] for day in number.tolist()], dtype=np.int64)
     usual, spread = model.profile.usual[kind, slot], model.profile.spread[kind, slot]
     away, low, high = np.empty(shaped), np.empty(shaped), np.empty(shaped)
@@ -312,10 +312,10 @@ def _verdict(
     shaped = (len(frame) - first, many)
     signed, low, high = np.zeros(shaped), np.full(shaped, np.nan), np.full(shaped, np.nan)
     stuck = np.zeros(shaped, dtype=np.bool_)
-    for place, column in enumerate(shape.columns):
+    for place in range(many):
         signed[:, place] = _signed(shape, rows.scores, place)
         low[:, place], high[:, place] = _band(shape, place, rows)
-        if column.role not in {Role.ERRORS, Role.REQUESTS}:
+        if place in shape.steady:
             still = rows.still[:, place]
             stuck[:, place] = (still >= 1) & (rows.missing[:, place] == 0) & rows.ripe[:, place]
             value = np.where(stuck[:, place], STUCK * (1 + still) / 2, 0.0)

@@ -148,16 +148,21 @@ class Explained:
             return np.log(np.maximum(values[..., 1] / max(self.most, 1e-9), 1.0))
 
 
+def _middle(values: Floats) -> float:
+    """The upper median."""
+    return float(np.partition(values, len(values) // 2)[len(values) // 2])
+
+
 def explain(past: Floats, role: Role) -> Explained:
     """Fit a column to traffic over past slots float64[k, 3], robustly, with a slight pull towards flat."""
     there = past[~np.isnan(past).any(axis=1)]
     if len(there) < 12:
-        return Explained(float(np.median(there[:, 0])) if len(there) else 0.0, 0.0, 0.0, (0.0, 0.0), np.inf)
+        return Explained(_middle(there[:, 0]) if len(there) else 0.0, 0.0, 0.0, (0.0, 0.0), np.inf)
     value, scale = there[:, 0], np.maximum(there[:, 1:].max(axis=0), 1e-9)
     design = np.column_stack([np.ones(len(there)), there[:, 1:] / scale])
     weight = 1 / (np.maximum(value, 0.0) + 2 * CPU_LEAST) if role == Role.CPU else np.ones(len(there))
     pull = np.array([1e-6, 1e-3, 1e-3]) * len(there)
-    centre = float(np.median(value))
+    centre = _middle(value)
     square, robust = weight * weight, np.ones(len(there))
     found = np.zeros(3)
     for _ in range(TRIMS):
@@ -166,7 +171,7 @@ def explain(past: Floats, role: Role) -> Explained:
         right = np.einsum("ki,k->i", use, value - centre)
         found = np.linalg.solve(left, right)
         away = np.abs((value - centre - np.einsum("ki,i->k", design, found)) * weight)
-        robust = 1 / np.maximum(away / (2.5 * max(float(np.median(away)), 1e-9)), 1.0)
+        robust = 1 / np.maximum(away / (2.5 * max(_middle(away), 1e-9)), 1.0)
     ordered = np.sort(there[:, 1:], axis=0)
     low, high = ordered[len(there) // 100], ordered[int(0.995 * (len(there) - 1))]
     return Explained(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from domain.detector.frame import Floats, Ints
@@ -11,14 +13,14 @@ LEAST = 6
 """Equal samples in a row that are strange at least."""
 
 
-def runs(values: Floats, last: Floats, length: Ints) -> Ints:
+def runs(values: Floats, last: Floats, length: Ints, columns: Sequence[int]) -> Ints:
     """How often each value was there in a row up to now, int64[n, m].
 
     ``last`` [m] is the last value before these rows (NaN: none) and ``length`` [m] its run. A missing
-    sample neither counts nor ends a run.
+    sample neither counts nor ends a run. Only ``columns`` are looked at; the others' runs are 0.
     """
     out = np.zeros(values.shape, dtype=np.int64)
-    for place in range(values.shape[1]):
+    for place in columns:
         column = values[:, place]
         there = np.flatnonzero(~np.isnan(column))
         if not len(there):

@@ -10,7 +10,7 @@ import numpy as np
 from sandbox.cloud.cloud import Cloud
 from sandbox.cloud.descriptors import Descriptor, Kind, ValueType
 from sandbox.cloud.distributions import Buckets, Floats
-from sandbox.cloud.services import MINUTE, RunDials, SteadyRun, SteadySql, SteadyValue, ValueDials
+from sandbox.cloud.services import MINUTE, RunDials, SqlDials, SteadyRun, SteadySql, SteadyValue, ValueDials
 from sandbox.cloud.store import Times
 from sandbox.cloud.traffic import DAY, Made, Scenario, make
 
@@ -96,6 +96,26 @@ class Living(SteadyRun):
                 return hand(times, name)
 
 
+class Growing(SteadySql):
+    """A database that fills up, and that is busier by day; disk and the rest stand on their dials."""
+
+    def __init__(self, name: str, began: datetime) -> None:
+        super().__init__(name, PROJECT, dials=SqlDials(connections=190, disk_bytes=88e9))
+        self._began = int(began.timestamp())
+
+    def _read(self, times: Times, name: str) -> Floats:
+        values = super()._read(times, name)
+        days = (times - self._began) / DAY
+        match name:
+            case "connections":
+                day = 1 + 0.25 * np.sin((times / DAY - 0.125) * 2 * math.pi)
+                return np.asarray(np.round((values + 2.4 * days) * day), dtype=np.float64)
+            case "disk_bytes":
+                return np.asarray(values + 0.7e9 * days, dtype=np.float64)
+            case _:
+                return values
+
+
 def _coarse(values: Floats, share: float) -> Floats:
     """Rounded to steps of a share of themselves: minutes that are alike share one distribution."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -148,7 +168,7 @@ class BondPoint:
 
     def __init__(self, cloud: Cloud, began: datetime) -> None:
         self.services = {name: Living(name, began, seed) for name, seed in SEEDS.items()}
-        self.database = SteadySql("bondpoint-db", PROJECT)
+        self.database = Growing("bondpoint-db", began)
         self.own = {one.descriptor.type: one for one in _own_metrics()}
         for one in self.own.values():
             cloud.monitoring.declare(one.descriptor)

@@ -309,7 +309,8 @@ def test_errors_without_a_count_of_requests_are_judged_too():
 
 
 @pytest.mark.parametrize(
-    ("zone", "day"), [("Europe/Berlin", (2026, 10, 25)), ("America/New_York", (2026, 11, 1))]
+    ("zone", "day"),
+    [("Europe/Berlin", (2026, 10, 25)), ("America/New_York", (2026, 11, 1)), ("Asia/Beirut", (2026, 10, 24))],
 )
 def test_the_day_on_which_the_clocks_change_is_as_quiet_as_any(zone, day):
     frame = usual(40, seed=8, zone=zone)

@@ -17,6 +17,9 @@ IN_FULL = 12
 LINES = 20
 """Lines in one block: a block takes 3,000 characters."""
 
+WIDTH = 9
+"""Blocks of a metric's line: three hours, twenty minutes each."""
+
 ALERTS = 3
 """Open alerts that are named for one service."""
 
@@ -68,4 +71,4 @@ def _gauge(voice: Voice, gauge: Gauge) -> str:
     said = voice(key, metric=gauge.metric, value=value)
     if gauge.strain >= 1:
         said = f"*{said}*"
-    return f"{said} `{sparkline(gauge.recent)}`" if any(one is not None for one in gauge.recent) else said
+    return f"{said} {sparkline(gauge.recent, WIDTH)}" if gauge.strain or gauge.value is not None else said
