@@ -39,8 +39,13 @@ READY = 2 * DAY
 QUIET = HOUR // 2
 """An episode is over once the score has been below half of its threshold for so long."""
 
+AFTERMATH = 4 * HOUR
+"""So long after an alarm the detector's means and comparisons still hold steps of it."""
+
 INNER = 0.5
-"""The part of the expected band in which a value counts as back, whatever longer means still say."""
+"""The part of the expected band in which a value counts as back, whatever longer means still say. Before a
+new alert in the aftermath it is the whole band.
+"""
 
 REST = HOUR
 """No new episode begins so soon after the last was over."""
@@ -255,6 +260,11 @@ def _step(
         return track, []
     track = _heard(track, step, sensitivity, since)
     heard, score = _audible(track, step)
+    ended = track.alarms[-1].ended_at if track.alarms else None
+    if episode is not None:
+        heard, score = _now(heard, score, INNER)
+    elif ended is not None and step.at < ended + AFTERMATH:
+        heard, score = _now(heard, score, 1.0)
     limit = threshold(track, sensitivity, since, step.at)
     is_over = not heard or score < limit
     if episode is not None:
@@ -265,7 +275,6 @@ def _step(
             track, opened = _opened(track, step.at, heard, score, limit)
             return track, [closed, opened]
         return _gone_on(track, episode, step.at, heard, score)
-    ended = track.alarms[-1].ended_at if track.alarms else None
     if is_over or (ended is not None and step.at < ended + REST):
         return track, []
     track, opened = _opened(track, step.at, heard, score, limit)
@@ -310,9 +319,6 @@ def _gone_on(
     track: Track, episode: Episode, at: int, heard: tuple[Deviation, ...], score: float
 ) -> tuple[Track, list[Event]]:
     """An open episode takes a step: it stays, says that it got worse, or is over."""
-    if any(map(_is_back, heard)):
-        heard = tuple(each for each in heard if not _is_back(each))
-        score = fuse(each.score for each in heard)
     own = episode.columns
     loudest = max((each.score for each in heard if each.column in own), default=0.0)
     known = {episode.driver.column, *(other.column for other in episode.others)}
@@ -334,12 +340,18 @@ def _gone_on(
     return _stored(track, moved, is_open=True), events
 
 
-def _is_back(deviation: Deviation) -> bool:
-    """True in the inner half of its band: only the mean of the last hour still remembers the trouble."""
+def _now(heard: tuple[Deviation, ...], score: float, part: float) -> tuple[tuple[Deviation, ...], float]:
+    """Without the metrics that are back: in the wake of trouble long means still tell of it."""
+    left = tuple(each for each in heard if not _is_back(each, part))
+    return (heard, score) if len(left) == len(heard) else (left, fuse(each.score for each in left))
+
+
+def _is_back(deviation: Deviation, part: float) -> bool:
+    """True inside this part of its band: only the mean of the last hour still remembers the trouble."""
     if deviation.observed is None or deviation.low is None or deviation.high is None:
         return False
     middle, half = (deviation.low + deviation.high) / 2, (deviation.high - deviation.low) / 2
-    return deviation.direction is not Direction.STUCK and abs(deviation.observed - middle) <= INNER * half
+    return deviation.direction is not Direction.STUCK and abs(deviation.observed - middle) <= part * half
 
 
 def _closed(track: Track, episode: Episode, at: int) -> tuple[Track, Event]:
