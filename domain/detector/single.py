@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from domain.detector.frame import Flags, Floats
-from domain.detector.novelty import distances
+from domain.detector.novelty import distances, surprise
 from domain.detector.tail import refit_rows, tail_scores
 
 DAY, SLOT = 86_400, 1800
@@ -26,20 +26,31 @@ MOST = 6.0
 ALARM = 2.0
 """The score from which a row is taken for an alarm, and the rest begins."""
 
-REST, SHORTEST, LONGEST = 1 / 16, 20, 187
+REST, SHORTEST, LONGEST = 1 / 16, 20, 120
 """After an alarm the score rests for this part of the rows seen, within these bounds."""
+
+LARGEST = 1e100
+"""Values are cut off here: their squares must stay finite."""
 
 BACK_OFF, FADES = 0.5, 4.0
 """Each tenfold of recent alarms costs so much score; they fade over so many rests."""
 
-PARTS = ("novel level", "drift", "off its days", "novel course", "off its days for hours", "novel value")
+PARTS = (
+    "novel level",
+    "drift",
+    "off its days",
+    "novel course",
+    "off its days for hours",
+    "novel value",
+    "novel order",
+)
 """What each part finds odd, in the order in which they are fused."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SingleScores:
     """``score`` [n], 0 while learning; ``part`` [n] the oddest part's place in ``PARTS``, -1 where none is;
-    ``low`` and ``high`` [n] the band that the daily profile expects.
+    ``low`` and ``high`` [n] the band that the daily profile expects, NaN while learning.
     """
 
     score: Floats
@@ -53,7 +64,7 @@ def score_single(times: Floats, values: Floats) -> SingleScores:
 
     A row's score depends on it and earlier rows only, bit for bit.
     """
-    values = np.where(np.isfinite(values), values, np.nan)
+    values = np.clip(np.where(np.isfinite(values), values, np.nan), -LARGEST, LARGEST)
     shaped = _shaped(values)
     usual, _ = _profile(times, shaped)
     raw_usual, spread = _profile(times, values)
@@ -66,6 +77,7 @@ def score_single(times: Floats, values: Floats) -> SingleScores:
             distances(np.stack([_lag(values, back) for back in range(12)], axis=1)),
             np.abs(_mean(away, 36)),
             distances(values[:, None]),
+            _mean(surprise(values), 36),
         ],
         axis=1,
     )
@@ -74,8 +86,9 @@ def score_single(times: Floats, values: Floats) -> SingleScores:
     fused = 0.5 * parts.max(axis=1, initial=0.0) + 0.5 * _sum(parts) / len(PARTS)
     loud = parts.max(axis=1, initial=0.0) >= 1
     oddest = np.where(loud, parts.argmax(axis=1), -1) if len(parts) else np.empty(0)
+    usual_known = np.where(np.arange(len(values)) >= LEARN, raw_usual, np.nan)
     return SingleScores(
-        _rested(fused), oddest.astype(np.float64), raw_usual - 3 * spread, raw_usual + 3 * spread
+        _rested(fused), oddest.astype(np.float64), usual_known - 3 * spread, usual_known + 3 * spread
     )
 
 

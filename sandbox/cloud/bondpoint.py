@@ -126,7 +126,7 @@ def _coarse(values: Floats, share: float) -> Floats:
 PROMETHEUS = "prometheus.googleapis.com"
 
 
-def _own_metrics() -> list[SteadyValue]:
+def own_metrics() -> list[SteadyValue]:
     """What BondPoint's program counts itself, as Managed Prometheus keeps it."""
     target = {
         "project_id": PROJECT,
@@ -169,7 +169,7 @@ class BondPoint:
     def __init__(self, cloud: Cloud, began: datetime) -> None:
         self.services = {name: Living(name, began, seed) for name, seed in SEEDS.items()}
         self.database = Growing("bondpoint-db", began)
-        self.own = {one.descriptor.type: one for one in _own_metrics()}
+        self.own = {one.descriptor.type: one for one in own_metrics()}
         for one in self.own.values():
             cloud.monitoring.declare(one.descriptor)
         for source in (*self.services.values(), self.database, *self.own.values()):
