@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from domain.detector.frame import Floats
+from domain.detector.frame import Flags, Floats
 
 NEIGHBOURS = 10
 """The distance to the tenth nearest: a shape that came nine times before is still new."""
@@ -30,7 +30,7 @@ def distances(features: Floats) -> Floats:
     row, again, ended = START, START, 0
     tree = None
     scaled = features
-    there = np.isfinite(features).all(axis=1)
+    there: Flags = np.asarray(np.isfinite(features).all(axis=1))
     while row < n:
         end = min(n, row + BLOCK)
         if row >= again:
@@ -72,7 +72,7 @@ def _scale(past: Floats) -> tuple[Floats, Floats]:
 
 
 LETTERS = 8
-"""Steps of equal width into which the middle 99 % of the past is cut; three more follow far above it, two below."""
+"""Steps of equal width into which the middle 99 % of the past is cut; a few wider ones lie beyond it."""
 
 ORDERS = (1, 2, 3, 4)
 """How many letters back the contexts reach."""

@@ -37,6 +37,8 @@ def score_rows(times: Floats, values: Floats) -> RowScores:
     """
     if values.ndim != 2 or len(values) != len(times):
         raise ValueError(f"{len(times)} times, but values are {values.shape}")
+    if not len(times):
+        return RowScores(np.empty(0), [], np.empty(values.shape), np.empty(values.shape), ALARM_OF_MANY)
     if values.shape[1] == 1:
         return _single(times, values)
     return _several(times, values)
@@ -53,8 +55,16 @@ def _single(times: Floats, values: Floats) -> RowScores:
         elif row < single.LEARN:
             reasons.append("learning")
         else:
-            reasons.append(single.PARTS[int(part)] if part >= 0 and score >= 1 else "")
+            side = _side(values[row, 0], found.low[row], found.high[row])
+            reasons.append(single.PARTS[int(part)] + side if part >= 0 and score >= 1 else "")
     return RowScores(found.score, reasons, found.low[:, None], found.high[:, None], single.ALARM)
+
+
+def _side(value: float, low: float, high: float) -> str:
+    """On which side of the expected band a value is; nothing inside it."""
+    if value > high:
+        return ", high"
+    return ", low" if value < low else ""
 
 
 def _several(times: Floats, values: Floats) -> RowScores:

@@ -1,6 +1,7 @@
-"""Scores the rows of one series of unknown shape: what is new in it, and what its days did not lead to expect.
+"""Scores the rows of one series of unknown shape: what is new, and what its days did not lead to expect.
 
-The parts and their weights were chosen on 31 labelled series (half of the Numenta Anomaly Benchmark).
+The parts and the rest after an alarm were chosen on 31 labelled series (half of the Numenta Anomaly
+Benchmark), labels included; nothing is chosen per series.
 """
 
 from __future__ import annotations
@@ -43,8 +44,15 @@ PARTS = (
     "off its days for hours",
     "novel value",
     "novel order",
+    "stuck",
 )
 """What each part finds odd, in the order in which they are fused."""
+
+AVERAGED = 7
+"""Of the parts, the first so many are averaged too: being stuck is plain by itself, and mostly absent."""
+
+STUCK, LONGER = 12, 2
+"""Equal values from which a series may be stuck, and how many times its longest run before they must be."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,12 +86,13 @@ def score_single(times: Floats, values: Floats) -> SingleScores:
             np.abs(_mean(away, 36)),
             distances(values[:, None]),
             _mean(surprise(values), 36),
+            _stuck(values),
         ],
         axis=1,
     )
     rows = refit_rows(len(values), learn=LEARN, block=REFIT)
     parts = np.minimum(np.nan_to_num(tail_scores(statistics, rows, learn=100)), MOST)
-    fused = 0.5 * parts.max(axis=1, initial=0.0) + 0.5 * _sum(parts) / len(PARTS)
+    fused = 0.5 * parts.max(axis=1, initial=0.0) + 0.5 * _sum(parts[:, :AVERAGED]) / AVERAGED
     loud = parts.max(axis=1, initial=0.0) >= 1
     oddest = np.where(loud, parts.argmax(axis=1), -1) if len(parts) else np.empty(0)
     usual_known = np.where(np.arange(len(values)) >= LEARN, raw_usual, np.nan)
@@ -141,6 +150,22 @@ def _spread(values: Floats, rows: int) -> Floats:
     centred = values - near  # Squares of large numbers would lose what is to be told.
     mean = _mean(centred, rows)
     return np.sqrt(np.maximum(_mean(centred**2, rows) - mean**2, 0.0))
+
+
+def _stuck(values: Floats) -> Floats:
+    """By how much a run of equal values is longer than usual, as a logarithm; 0 before the first change.
+
+    A missing value ends a run.
+    """
+    rows = np.arange(len(values))
+    changed = np.ones(len(values), dtype=np.bool_)
+    changed[1:] = values[1:] != values[:-1]
+    run = rows - np.maximum.accumulate(np.where(changed, rows, 0)) + 1.0
+    ended = np.zeros(len(values))
+    ended[1:] = np.where(changed[1:], run[:-1], 0.0)
+    longest = np.maximum.accumulate(ended)
+    usual = np.where(longest > 0, np.maximum(STUCK, LONGER * longest), np.inf)
+    return np.asarray(np.log(np.maximum(run / usual, 1.0)), dtype=np.float64)
 
 
 def _profile(times: Floats, values: Floats) -> tuple[Floats, Floats]:

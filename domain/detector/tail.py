@@ -58,7 +58,7 @@ def tail_scores(
     A mean of zero (a constant past) is read as 1e-9 of the threshold, so any step off it is far in
     the tail. Infinite values are read as the largest finite float.
     """
-    columns = np.nan_to_num(statistic.reshape(len(statistic), -1), nan=np.nan)
+    columns = np.nan_to_num(statistic.reshape(len(statistic), math.prod(statistic.shape[1:])), nan=np.nan)
     out = np.full(columns.shape, np.nan)
     past = columns if keep is None else np.where(keep[:, None], columns, np.nan)
     ends = [*refits[1:].tolist(), len(columns)]

@@ -68,8 +68,9 @@ rules:
   limits: {{ full: {{ connections: 400 }} }}
   thresholds:
     status-update-latency:
-      {{ services: run-cpu, metric: prometheus.googleapis.com/bondpoint_status_update_duration_seconds/histogram,
-        statistic: p95, above: 2s, for: 3m, level: warning, channel: "#performance" }}
+      {{ services: run-cpu, statistic: p95,
+        metric: prometheus.googleapis.com/bondpoint_status_update_duration_seconds/histogram,
+        above: 2s, for: 3m, level: warning, channel: "#performance" }}
     sync-errors:
       {{ services: run-cpu, metric: prometheus.googleapis.com/bondpoint_firestore_sync_errors_total/counter,
         statistic: rate, above: 10/min, for: 2m, level: critical }}
@@ -84,9 +85,9 @@ rules:
 
 async def test_every_row_fires_holds_and_resolves(sqlite_only: str, tmp_path: Any) -> None:
     async with Stage.open(sqlite_only, policy(tmp_path), cloud=Cloud) as stage:
-        sources: list[tuple[Steady[Any], Row]] = []
-        for row in RUN:
-            sources.append((SteadyRun(f"run-{row.service}", PROJECT), row))
+        sources: list[tuple[Steady[Any], Row]] = [
+            (SteadyRun(f"run-{row.service}", PROJECT), row) for row in RUN
+        ]
         for row in SQL:
             engine = "mysql" if "mysql" in row.service else "postgresql"
             sources.append((SteadySql(row.service, PROJECT, engine=engine), row))
