@@ -23,10 +23,11 @@ def recurring(world: World) -> list[Work]:
     """
     rules = world.policy.rules
     found = []
-    if watching.rules_of(world.policy):
-        found.append(Work("health", Every(seconds=60, after=10), lambda due: watching.watch(world, due)))
-    if rules.probes:
-        found.append(Work("probes", Every(seconds=60, after=40), lambda due: watching.probe(world, due)))
+    if world.policy.services:  # Without rules too: what they left open has to be closed.
+        often = 60 if watching.rules_of(world.policy) else 300
+        found.append(Work("health", Every(seconds=often, after=10), lambda due: watching.watch(world, due)))
+        often = 60 if rules.probes else 300
+        found.append(Work("probes", Every(seconds=often, after=40), lambda due: watching.probe(world, due)))
     if anomalies.judged(world.policy):
         found.append(Work("anomalies", Every(seconds=300, after=190), anomalies.Detecting(world).look))
     if capacity.reported(world.policy):

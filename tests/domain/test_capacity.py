@@ -56,7 +56,7 @@ def noisy(days: int, seed: int, shape: Callable[[np.ndarray], np.ndarray], noise
 # From today.
 
 
-def test_defect_84_the_forecast_is_for_days_from_today_and_not_from_the_launch() -> None:
+def test_seed_defect_84_the_forecast_is_for_days_from_today_and_not_from_the_launch() -> None:
     # On day 499 there are 1,990 users, ten more each day: in ninety days 2,890, where the seed said -2,103.
     found = look(line(10 * 400 - 3000, 10, 99))
     assert found.today == TODAY
@@ -66,7 +66,7 @@ def test_defect_84_the_forecast_is_for_days_from_today_and_not_from_the_launch()
     assert found.growth == pytest.approx(10)
 
 
-def test_defect_84_missing_last_days_do_not_move_the_forecast() -> None:
+def test_seed_defect_84_missing_last_days_do_not_move_the_forecast() -> None:
     found = forecast(daily(line(940, 10, 96), ago=3), AT, 90)
     assert isinstance(found, Forecast)
     assert found.expected[90] == pytest.approx(940 + 10 * (95 + 4 + 90))
@@ -108,7 +108,9 @@ def test_a_day_with_too_few_hours_is_a_missing_day_and_a_sum_is_scaled_for_missi
     [([], 0), ([5.0], 1), ([5.0] * 13, 13), ([math.nan] * 50, 0), ([math.inf, *[1.0] * 13], 13)],
     ids=["empty", "one row", "thirteen days", "nothing but NaN", "infinity"],
 )
-def test_defect_85_too_little_history_is_said_and_gives_no_number(values: list[float], days: int) -> None:
+def test_seed_defect_85_too_little_history_is_said_and_gives_no_number(
+    values: list[float], days: int
+) -> None:
     newest = TODAY - timedelta(days=1) if days else None
     assert forecast(daily(values), AT, 90) == NotEnough(Lack.TOO_FEW, days, 14, newest)
 
@@ -130,7 +132,7 @@ def test_what_cannot_be_asked_is_refused() -> None:
 # Flat, growing, breaking.
 
 
-def test_defect_85_a_constant_series_is_flat_and_has_no_confidence_score() -> None:
+def test_seed_defect_85_a_constant_series_is_flat_and_has_no_confidence_score() -> None:
     found = look([250.0] * 60)
     assert found.growth == 0.0
     for path in (found.expected, found.low, found.high):
@@ -140,7 +142,7 @@ def test_defect_85_a_constant_series_is_flat_and_has_no_confidence_score() -> No
 
 
 @pytest.mark.parametrize("days", [21, 60, 180])
-def test_defect_85_a_noisy_flat_series_is_flat_and_its_interval_is_its_noise(days: int) -> None:
+def test_seed_defect_85_a_noisy_flat_series_is_flat_and_its_interval_is_its_noise(days: int) -> None:
     flat = 0
     for seed in range(10):
         found = look(noisy(days, seed, lambda day: 100 + 0 * day).tolist())
@@ -403,7 +405,7 @@ def test_only_sizes_that_exist_are_advised() -> None:
     assert (none.move, none.text.key, none.wanted) == (Move.RAISE, "capacity.no_larger", None)
 
 
-def test_defect_85_much_too_large_a_setting_is_made_smaller_with_room_to_spare() -> None:
+def test_seed_defect_85_much_too_large_a_setting_is_made_smaller_with_room_to_spare() -> None:
     limit = Limit("max_instances", 100, Unit.COUNT, grain=5, least=10)
     (advice,) = advise(made([20.0] * 91, doubt=0.05), limit)
     assert (advice.move, advice.text.key, advice.wanted) == (Move.LOWER, "capacity.lower", 45)
