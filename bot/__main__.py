@@ -1,6 +1,7 @@
 """The ``toban`` command. Each subcommand imports what it needs when it runs, so that ``--help`` is quick."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -165,6 +166,45 @@ def anomalies(
     except backtests.BadFile as bad:
         _fail(str(bad))
     for said in summary.lines():
+        typer.echo(said)
+
+
+@app.command("simulate-rollout")
+def simulate_rollout(
+    rollouts: Annotated[int, typer.Option(help="Pretend rollouts in each cell.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="The same seed, the same figures.")] = 1,
+    percent: Annotated[int, typer.Option(help="The canary's share of the requests.")] = 10,
+    bake: Annotated[int, typer.Option(help="Minutes that it bakes; once more where they do not tell.")] = 5,
+    traffic: Annotated[list[float] | None, typer.Option(help="Requests a minute; may be repeated.")] = None,
+    minimum: Annotated[int | None, typer.Option(help="Requests without which nothing is promoted.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="A PNG of the same.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For a machine.")] = False,
+) -> None:
+    """Roll out thousands of pretend canaries: how often Toban's verdict is wrong, and others are."""
+    import json
+
+    from rich.console import Console
+
+    from bot import simulate_rollout as simulations
+    from domain.verdict import DEFAULT_RULE
+
+    try:
+        report = simulations.simulate_rollout(
+            rollouts=rollouts,
+            seed=seed,
+            percent=percent,
+            bake=bake,
+            traffic=traffic or simulations.TRAFFIC,
+            minimum=minimum if minimum is not None else DEFAULT_RULE.minimum,
+            plot=plot,
+        )
+    except simulations.BadOption as bad:
+        _fail(str(bad))
+    if as_json:
+        typer.echo(json.dumps(report.as_json(), indent=1))
+        return
+    Console(width=None if sys.stdout.isatty() else 120).print(report.table())
+    for said in report.lines():
         typer.echo(said)
 
 

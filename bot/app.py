@@ -23,8 +23,12 @@ from domain.policy import Policy
 from domain.ports import Clock
 from gcp.clients import GcpClients
 from gcp.history import History
+from gcp.identity import Identity
+from gcp.images import Registry
 from gcp.monitoring import CloudMonitoring
 from gcp.probing import HttpProber
+from gcp.run import CloudRun
+from gcp.smoke import Smoke
 from handlers import Desk, interpreters, register
 from jobs import Job, recurring, timetable
 from jobs.loops import Loops
@@ -110,6 +114,7 @@ async def build(
         clients = GcpClients(settings.gcp_endpoint)
         stack.push_async_callback(clients.close)
         metrics = CloudMonitoring(clients, clock)
+        identity = Identity(settings.gcp_http_endpoint, session, clock)
         workers = Workers()
         stack.push_async_callback(workers.stop)
         world = World(
@@ -122,6 +127,9 @@ async def build(
             history=History(metrics, clock),
             prober=HttpProber(policy.rules.origins),
             compute=workers,
+            run=CloudRun(clients),
+            images=Registry(identity, settings.gcp_http_endpoint, session),
+            smoke=Smoke(identity, policy.rules.origins, http_endpoint=settings.gcp_http_endpoint),
             wake=wake,
         )
         chat.painter = Pictures(world)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from bot.deploys import doubts, why_not_deployed
 from bot.policy import BadPolicy, read_policy
 from bot.settings import BadSettings, Settings
+from domain.deploys import DeployRule, Freeze
 from domain.escalation import REPEAT_AFTER
 from domain.indicators import SPOKEN as METRICS
 from domain.indicators import shown
@@ -80,6 +82,7 @@ def describe(
             Section("Ladders (times count from the delivery of the first page)", _ladders(policy)),
             Section("Services (the first that fits an alert's labels)", _services(policy)),
             Section("Rules (what Toban watches by itself)", _rules(policy)),
+            Section("Deploys (what /deploy may do)", _deploys(policy)),
             Section("Levels (a sender's word, and what it means here)", _levels(policy)),
             Section("Channels", _table([(key, name) for key, name in policy.channels.model_dump().items()])),
         ]
@@ -101,7 +104,7 @@ def warnings(policy: Policy | None, settings: Settings | None) -> list[str]:
                 "no webhook secret is set: every webhook would be answered with 503. Set"
                 " TOBAN_WEBHOOK_TOKENS, or TOBAN_WEBHOOK_USER and TOBAN_WEBHOOK_PASSWORD."
             )
-    found += _unjudged(policy) if policy is not None else []
+    found += [*_unjudged(policy), *doubts(policy)] if policy is not None else []
     for level, ladder in _in_order(policy):
         if not ladder.steps and level is not Level.INFO:
             found.append(f"ladders.{level} is empty: nobody would be paged.")
@@ -275,6 +278,50 @@ def _limit(rule: Threshold) -> tuple[str, str, str, str]:
         silence = f"alerts after {_long(rule.silent_for)}"
     level = rule.level.value + (f" in {rule.channel}" if rule.channel else "")
     return limit, lasting, level, silence
+
+
+def _deploys(policy: Policy) -> tuple[str, ...]:
+    """Service by service who approves and how traffic moves; then what stands in the way, and who passes."""
+    deploys = policy.deploys
+    services = [service for service in policy.services if service.kind is Kind.CLOUD_RUN]
+    if not any(deploys.rule(service.name).approvers for service in services):
+        return ("/deploy is off: deploys.approvers is nobody",)
+    lines: list[str] = []
+    for service in services:
+        why = why_not_deployed(service)
+        rows = [("off", why)] if why is not None else _deploy_rule(deploys.rule(service.name))
+        lines += [service.name, *_indented(_table(rows))]
+    urgent = deploys.emergency
+    rows = [(f"frozen: {freeze.name}", _freeze(policy, freeze)) for freeze in deploys.freezes]
+    passed = f"{', '.join(urgent.people)}, past {', '.join(urgent.skips)}" if urgent.people else "nobody"
+    return (*lines, *_table([*rows, ("emergency", passed)]))
+
+
+def _deploy_rule(rule: DeployRule) -> list[tuple[str, str]]:
+    if not rule.approvers:
+        return [("off", "its approvers are nobody")]
+    own = "their own too" if rule.self_approval else "not their own"
+    who = f"{rule.approvals} of {', '.join(rule.approvers)} ({own}), within {_long(rule.expires)}"
+    bakes = [rule.bake] * (len(rule.steps) - 1) + [rule.watch]
+    limit = f"where more than {shown(rule.threshold, Unit.SHARE)} fail"
+    return [
+        ("approved by", who),
+        ("where risky", f"{rule.risky_approvals} of them"),
+        ("asked first", ", ".join(check.path for check in rule.checks) or "nothing"),
+        (
+            "traffic",
+            ", ".join(f"{step} % for {_long(bake)}" for step, bake in zip(rule.steps, bakes, strict=True)),
+        ),
+        ("promoted", f"from {rule.minimum} requests on"),
+        ("taken back", f"{limit} ({rule.level}), or nobody answers for {_long(rule.patience)}"),
+    ]
+
+
+def _freeze(policy: Policy, freeze: Freeze) -> str:
+    services = ", ".join(freeze.services) or "all services"
+    if freeze.cron is None:
+        return f"the holidays of {policy.rules.holidays}, {services}"
+    return f"crontab {freeze.cron} for {_long(freeze.lasting)}, {services}"
 
 
 def _levels(policy: Policy) -> tuple[str, ...]:

@@ -27,6 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "What is open; declare, take and resolve incidents",
         "declare P1 TITLE | list | ack | resolve",
     ),
+    "/deploy": (
+        "Deploy on Cloud Run: approved, judged, taken back if worse",
+        "SERVICE IMAGE | status | rollback SERVICE | help",
+    ),
     "/toban": (
         "How services are, what is unusual, how they grow",
         "health | anomalies | capacity SERVICE | jobs",

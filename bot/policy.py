@@ -6,6 +6,7 @@ from pathlib import Path
 
 from yaml import MappingNode, Node
 
+from bot.deploys import read_deploys
 from bot.rules import read_rules
 from bot.shapes import channel, link, zone
 from bot.sheet import Entry, Problem, Sheet, compose, hint, is_null, merged, own
@@ -22,8 +23,8 @@ from domain.policy import (
     Step,
 )
 
-SECTIONS = ("people", "channels", "services", "levels", "ladders", "rules")
-LATER = ("rotations", "routes", "deploys", "backups", "retention")
+SECTIONS = ("people", "channels", "services", "levels", "ladders", "rules", "deploys")
+LATER = ("rotations", "routes", "backups", "retention")
 """Sections whose names are fixed already, but which this version does not read."""
 
 LOCALES = ("en", "ja")
@@ -79,13 +80,15 @@ def _policy(parts: Mapping[str, Entry], root: Node | None, sheet: Sheet) -> Poli
     people, reach = _people(found.get("people"), sheet)
     ladders_at = parts["ladders"].key if "ladders" in parts else root
     services = _services(found.get("services"), tuple(reach), sheet)
+    rules = read_rules(found.get("rules"), services, people.values(), sheet)
     return Policy(
         people=people,
         channels=_channels(found.get("channels"), sheet),
         services=services,
         levels=_levels(found.get("levels"), sheet),
         ladders=_ladders(found.get("ladders"), ladders_at, reach, sheet),
-        rules=read_rules(found.get("rules"), services, people.values(), sheet),
+        rules=rules,
+        deploys=read_deploys(found.get("deploys"), services, people, reach, rules, sheet),
     )
 
 

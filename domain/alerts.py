@@ -1,6 +1,7 @@
 """What an incoming signal does to its alert group, and the reason to speak about it."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -364,6 +365,19 @@ def _alert(signal: Signal, at: datetime) -> Alert:
         ended_at=None if signal.firing else (signal.ended_at or at),
         changed_at=at,
     )
+
+
+def headed(group: AlertGroup, firing: Sequence[Alert]) -> AlertGroup:
+    """The group under the name of one that still fires, where the alert that it was named after does not.
+
+    ``firing`` are its firing alerts; where these are only some of them, its name stays.
+    """
+    named = any(alert.title == group.title for alert in firing)
+    if named or not firing or not group.is_open or group.wording is not None or group.firing > len(firing):
+        return group
+    first = firing[0]
+    shown = {"title": first.title, "summary": first.summary, "value": first.value}
+    return group.model_copy(update=shown | {"threshold": first.threshold})
 
 
 def acknowledge(group: AlertGroup, by: By, at: datetime) -> AlertGroup:

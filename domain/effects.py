@@ -75,10 +75,11 @@ class SubjectKind(StrEnum):
     PAGE = "page"
     DELIVERY = "delivery"
     FINDING = "finding"
+    ROLLOUT = "rollout"
 
 
 class Subject(Value):
-    """One alert group, incident, page, delivery or finding."""
+    """One alert group, incident, page, delivery, finding or rollout."""
 
     kind: SubjectKind
     id: int

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from domain.deploys import Deploys
 from domain.levels import Level, Severity, Value
 from domain.rules import Kind, Rules
 
@@ -116,6 +117,7 @@ class Policy(Value):
     levels: dict[str, Level] = Field(default_factory=lambda: dict(DEFAULT_LEVELS))
     ladders: dict[Level, Ladder] = Field(default_factory=dict)
     rules: Rules = Rules()
+    deploys: Deploys = Deploys()
 
     def level(self, raw: str | None) -> Level | None:
         """The level that a sender's own word means here; ``None`` where it said nothing.

@@ -6,13 +6,17 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from domain.alerts import Alert, AlertGroup
+from domain.cloudrun import OperationSeen, RevisionSeen, Row, ServiceSeen, Target
+from domain.deploys import Check
 from domain.effects import Drawn, Effect, Event, Picture, Subject, Text
 from domain.escalation import Escalation, Page
 from domain.findings import Finding
+from domain.images import Reference, Tag
 from domain.inbox import Delivery, NewDelivery
 from domain.incidents import Incident
 from domain.outbox import Letter, Rendered, Settled
 from domain.probes import Seen
+from domain.rollouts import Lock, Rollout
 from domain.runs import JobRun
 from domain.series import Query, Reading
 from domain.views import OpenNow, Posted, View
@@ -104,6 +108,22 @@ class Tx(Protocol):
     async def save_finding(self, finding: Finding) -> None: ...
     async def open_findings(self) -> list[Finding]: ...
     async def findings_since(self, since: datetime, service: str | None = None) -> list[Finding]: ...
+
+    # Deploys.
+    async def add_rollout(self, rollout: Rollout) -> Rollout: ...
+    async def rollout(self, rollout_id: int) -> Rollout | None: ...
+    async def save_rollout(self, rollout: Rollout) -> Rollout: ...
+    async def live_rollout(self, service: str) -> Rollout | None: ...
+    async def queued_rollouts(self, service: str) -> list[Rollout]: ...
+    async def open_rollouts(self) -> list[Rollout]: ...
+    async def rollouts_of(self, service: str, limit: int) -> list[Rollout]: ...
+    async def rollouts_since(self, since: datetime) -> list[Rollout]: ...
+    async def due_rollouts(self, at: datetime, limit: int) -> list[int]: ...
+    async def next_rollout_due(self) -> datetime | None: ...
+    async def lock_of(self, service: str) -> Lock | None: ...
+    async def locks(self) -> list[Lock]: ...
+    async def add_lock(self, lock: Lock) -> bool: ...
+    async def remove_lock(self, service: str) -> bool: ...
 
     # What is shown.
     async def view(self, subject: Subject) -> View | None: ...
@@ -215,6 +235,65 @@ class Prober(Protocol):
         """One bounded request. What went wrong is part of what was seen; never raises for it.
 
         ``private`` allows an address inside the team's own network.
+        """
+        ...
+
+
+class Run(Protocol):
+    """Cloud Run: what serves, and the two updates that we make.
+
+    Every call raises ``Outage`` (``unknown=True`` where an update may have been taken all the same) and
+    ``RunRefused``. No call waits for an operation: its name is returned, kept, and asked for.
+    """
+
+    async def service(self, target: Target) -> ServiceSeen | None:
+        """The service as it is now; ``None`` where there is none."""
+        ...
+
+    async def revision(self, target: Target, name: str) -> RevisionSeen | None:
+        """One revision by its short name; ``None`` where there is none (any more)."""
+        ...
+
+    async def revisions(self, target: Target, limit: int = 20) -> list[RevisionSeen]:
+        """The newest revisions, newest first."""
+        ...
+
+    async def preview(self, target: Target, image: str, revision: str, rows: Sequence[Row]) -> ServiceSeen:
+        """What the service would be after ``create``; nothing is changed. Finds missing permissions."""
+        ...
+
+    async def create(self, target: Target, image: str, revision: str, rows: Sequence[Row], etag: str) -> str:
+        """One update: a revision of that name with that image, and that split. The operation's name."""
+        ...
+
+    async def shift(self, target: Target, rows: Sequence[Row], etag: str) -> str:
+        """One update of the split alone. The operation's name."""
+        ...
+
+    async def operation(self, name: str) -> OperationSeen | None:
+        """An operation as it stands; ``None`` where it is not known any more."""
+        ...
+
+
+class Images(Protocol):
+    """The registry in which images lie."""
+
+    async def digest(self, reference: Reference) -> str:
+        """What a tag points to now: ``sha256:…``. Raises ``Outage`` and ``ImageProblem``."""
+        ...
+
+    async def tags(self, repository: str) -> list[Tag]:
+        """The tags of ``host/repository``, newest first. Raises ``Outage`` and ``ImageProblem``."""
+        ...
+
+
+class Smoke(Protocol):
+    """Asks a new revision at its own address whether it works, before it has any traffic."""
+
+    async def check(self, uri: str, path: str, *, audience: str | None, expect: Check) -> Seen:
+        """One question. What was wrong is part of what was seen; raises ``Outage`` without a token.
+
+        ``audience``: for whom the identity token is, the service's own address; ``None`` sends none.
         """
         ...
 

@@ -7,6 +7,7 @@ from domain.escalation import Escalation, Page
 from domain.findings import Finding
 from domain.incidents import Incident
 from domain.policy import Value
+from domain.rollouts import Lock, Rollout
 
 
 class Posted(Value):
@@ -55,4 +56,16 @@ class OpenNow(Value):
     at: datetime
 
 
-View = AlertView | IncidentView | PageView | Finding
+class RolloutView(Value):
+    """The card of a deploy. ``behind``: the live one that a queued one waits for; ``ahead``: how many are
+    queued before it. ``incident``: the one that its failure opened or joined.
+    """
+
+    rollout: Rollout
+    lock: Lock | None = None
+    behind: Rollout | None = None
+    ahead: int = 0
+    incident: Incident | None = None
+
+
+View = AlertView | IncidentView | PageView | Finding | RolloutView

@@ -1,10 +1,12 @@
 """One factory for Google's async clients: the real ones, or all of them on one local server."""
 
 import asyncio
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from google.cloud.monitoring_v3 import MetricServiceAsyncClient
+    from google.cloud.run_v2 import RevisionsAsyncClient, ServicesAsyncClient
 
 _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 """As Google's own channels have them: a page of points may be larger than gRPC's 4 MB."""
@@ -14,39 +16,46 @@ class GcpClients:
     """Clients that are made when they are first asked for, since importing them takes 0.3 to 0.4 s.
 
     ``endpoint`` is host:port of a plaintext local stand-in; ``None`` means Google, with the
-    environment's default credentials.
+    environment's default credentials. Every client's method raises
+    ``google.auth.exceptions.GoogleAuthError`` where there are no credentials.
     """
 
     def __init__(self, endpoint: str | None = None) -> None:
         self._endpoint = endpoint
         self._making = asyncio.Lock()
         self._channel: Any = None
-        self._metrics: MetricServiceAsyncClient | None = None
+        self._made: dict[str, Any] = {}
 
     async def metrics(self) -> "MetricServiceAsyncClient":
-        """The client of Cloud Monitoring.
+        """The client of Cloud Monitoring."""
+        made: MetricServiceAsyncClient = await self._client(
+            "google.cloud.monitoring_v3", "MetricServiceAsyncClient"
+        )
+        return made
 
-        Raises ``google.auth.exceptions.GoogleAuthError`` where there are no credentials.
-        """
+    async def services(self) -> "ServicesAsyncClient":
+        """The client of Cloud Run's services, and of the operations on them."""
+        made: ServicesAsyncClient = await self._client("google.cloud.run_v2", "ServicesAsyncClient")
+        return made
+
+    async def revisions(self) -> "RevisionsAsyncClient":
+        """The client of Cloud Run's revisions."""
+        made: RevisionsAsyncClient = await self._client("google.cloud.run_v2", "RevisionsAsyncClient")
+        return made
+
+    async def _client(self, module: str, name: str) -> Any:
         async with self._making:
-            if self._metrics is None:
+            if name not in self._made:
                 # Imports and the search for credentials block for long; other tasks go on meanwhile.
-                await asyncio.to_thread(_load_metrics)
-                self._metrics = await self._make_metrics()
-        return self._metrics
+                kind = getattr(await asyncio.to_thread(importlib.import_module, module), name)
+                self._made[name] = await self._make(kind)
+            return self._made[name]
 
-    async def _make_metrics(self) -> "MetricServiceAsyncClient":
-        from google.cloud.monitoring_v3 import MetricServiceAsyncClient
-        from google.cloud.monitoring_v3.services.metric_service.transports import (
-            MetricServiceGrpcAsyncIOTransport,
-        )
-
+    async def _make(self, kind: Any) -> Any:
+        transport = kind.get_transport_class("grpc_asyncio")
         if self._endpoint is None:
-            credentials = await asyncio.to_thread(_credentials, MetricServiceGrpcAsyncIOTransport.AUTH_SCOPES)
-            return MetricServiceAsyncClient(credentials=credentials)
-        return MetricServiceAsyncClient(
-            transport=MetricServiceGrpcAsyncIOTransport(channel=self._local(self._endpoint))
-        )
+            return kind(credentials=await asyncio.to_thread(_credentials, transport.AUTH_SCOPES))
+        return kind(transport=transport(channel=self._local(self._endpoint)))
 
     def _local(self, endpoint: str) -> Any:
         """The one channel to the stand-in, shared by all clients."""
@@ -59,16 +68,12 @@ class GcpClients:
     async def close(self) -> None:
         """Close what was opened; what is asked for after it opens anew."""
         async with self._making:
-            if self._metrics is not None:
-                await self._metrics.transport.close()  # type: ignore[no-untyped-call]
-                self._metrics = None
+            while self._made:
+                _, client = self._made.popitem()
+                await client.transport.close()
             if self._channel is not None:
                 await self._channel.close()
                 self._channel = None
-
-
-def _load_metrics() -> None:
-    import google.cloud.monitoring_v3  # noqa: F401
 
 
 def _credentials(scopes: tuple[str, ...]) -> Any:

@@ -2,18 +2,20 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 
-from domain.effects import Answer, Note, Subject, SubjectKind, Text
+from domain.approvals import Account
+from domain.effects import Answer, By, Note, Subject, SubjectKind, Text
 from domain.errors import Refused
 from domain.findings import Verdict
 from domain.inbox import Delivery
 from domain.outbox import OPS
-from domain.policy import Severity
+from domain.policy import Service, Severity
 from domain.ports import Tx
-from handlers.requests import KIND, Request
+from handlers.requests import KIND, DeployRequest, Request
 from handlers.webhooks import SENDERS, Sender
 from notify.slack import actions
-from operations import findings, incidents, signals
+from operations import deploys, findings, incidents, signals
 from operations.inbox import Interpreter, Interpreters
 from operations.world import World
 
@@ -111,6 +113,61 @@ async def _silence(tx: Tx, world: World, request: Request, at: datetime) -> Text
     return await findings.silence(tx, service, int(hours), request.by, at)
 
 
+def _account(request: Request) -> Account:
+    return request.account or Account(id=request.user_id, known=False)
+
+
+def _service(world: World, request: Request) -> tuple[Service, DeployRequest]:
+    if request.deploy is None:
+        raise Refused("refused.unknown_action")
+    return deploys.service_named(world.policy, request.deploy.service), request.deploy
+
+
+async def _ask_deploy(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    service, asked = _service(world, request)
+    rule = world.policy.deploys.rule(service.name)
+    return await deploys.request(
+        tx,
+        world,
+        service,
+        _account(request),
+        request.by,
+        at,
+        image=asked.image,
+        to_revision=asked.revision,
+        course=deploys.course_of(rule, asked.steps, asked.bake),
+        emergency=asked.emergency,
+    )
+
+
+async def _approve(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    """The text of the click is the fingerprint of what its card showed."""
+    act = partial(deploys.approve, shown=request.text)
+    return await _rollout(act)(tx, world, request, at)
+
+
+async def _lock(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    service, _ = _service(world, request)
+    return await deploys.lock(tx, world, service, request.text, _account(request), request.by, at)
+
+
+async def _unlock(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    service, _ = _service(world, request)
+    return await deploys.unlock(tx, world, service, _account(request), request.by, at)
+
+
+def _rollout(act: Callable[[Tx, World, int, Account, By, datetime], Awaitable[Text]]) -> Act:
+    """What is done to a deploy that there is already."""
+
+    async def done(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+        subject = await _subject(tx, request)
+        if subject.kind is not SubjectKind.ROLLOUT:
+            raise Refused("refused.unknown_action")
+        return await act(tx, world, subject.id, _account(request), request.by, at)
+
+    return done
+
+
 ACTS: dict[str, Act] = {
     actions.ALERT_ACKNOWLEDGE: _acknowledge,
     actions.INCIDENT_ACKNOWLEDGE: _acknowledge,
@@ -123,4 +180,15 @@ ACTS: dict[str, Act] = {
     actions.FINDING_EXPECTED: _verdict(Verdict.EXPECTED),
     actions.FINDING_MUTE: _mute,
     actions.DETECTOR_MUTE: _silence,
+    actions.DEPLOY_REQUEST: _ask_deploy,
+    actions.DEPLOY_ROLLBACK: _ask_deploy,
+    actions.DEPLOY_LOCK: _lock,
+    actions.DEPLOY_UNLOCK: _unlock,
+    actions.ROLLOUT_APPROVE: _approve,
+    actions.ROLLOUT_REJECT: _rollout(deploys.reject),
+    actions.ROLLOUT_PAUSE: _rollout(deploys.pause),
+    actions.ROLLOUT_RESUME: _rollout(deploys.resume),
+    actions.ROLLOUT_PROMOTE: _rollout(deploys.promote),
+    actions.ROLLOUT_WAIT: _rollout(deploys.wait),
+    actions.ROLLOUT_ABORT: _rollout(deploys.abort),
 }

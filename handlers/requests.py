@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+from domain.approvals import Account
 from domain.effects import By
 from domain.policy import Value
 
@@ -10,8 +11,22 @@ KIND = "slack"
 """The inbox kind of every interaction."""
 
 
+class DeployRequest(Value):
+    """What ``/deploy`` asks for. ``bake`` in seconds; without an image it is a rollback to ``revision``."""
+
+    service: str
+    image: str = ""
+    revision: str | None = None
+    steps: tuple[int, ...] | None = None
+    bake: int | None = None
+    emergency: str | None = None
+
+
 class Request(Value):
-    """One interaction that may change state. ``act`` is an id of ``notify.slack.actions``."""
+    """One interaction that may change state. ``act`` is an id of ``notify.slack.actions``.
+
+    ``account``: the Slack account as it was at the moment of the click, where the act needs authority.
+    """
 
     act: str
     user_id: str
@@ -23,6 +38,8 @@ class Request(Value):
     severity: str = ""
     response_url: str | None = None
     silent: bool = False
+    deploy: DeployRequest | None = None
+    account: Account | None = None
 
     @property
     def by(self) -> By:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from domain.approvals import Account
 from domain.effects import Subject, Text
 from domain.errors import Outage, Refused, Undeliverable
 from domain.inbox import NewDelivery
@@ -32,6 +33,9 @@ COMMIT_WITHIN = 2.5
 
 MEET_WITHIN = 0.5
 """Seconds that Slack may take to say which language somebody reads; only asked once."""
+
+KNOW_WITHIN = 1.5
+"""Seconds that Slack may take to say who somebody is, where the answer decides."""
 
 OPEN_WITHIN = 2.0
 """Seconds for opening a form: its trigger lives for three."""
@@ -82,6 +86,27 @@ class Desk:
             channel_id=channel,
             response_url=body.get("response_url"),
             **fields,
+        )
+
+    async def account(self, body: Body) -> Account:
+        """Who asks, as Slack knows them at this very moment; never from memory. What fails is not known."""
+        user_id, team = _user_id(body), _team_id(body)
+        ours = self.chat.directory.team_id
+        try:
+            async with asyncio.timeout(KNOW_WITHIN):
+                found = await self.chat.directory.look_up(user_id)
+        except (TimeoutError, Outage, Undeliverable) as error:
+            log.warning("slack.account_unknown", error=repr(error))
+            return Account(id=user_id, known=False)
+        person = self.chat.directory.person_of(user_id)
+        return Account(
+            id=user_id,
+            person=person.name if person else None,
+            known=ours is not None,
+            ours=ours is None or ((not team or team == ours) and not found.get("is_stranger")),
+            deleted=bool(found.get("deleted")),
+            guest=bool(found.get("is_restricted") or found.get("is_ultra_restricted")),
+            bot=bool(found.get("is_bot")),
         )
 
     async def keep(self, body: Body, request: Request) -> None:

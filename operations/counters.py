@@ -30,3 +30,10 @@ verdicts = Counter("toban_finding_verdicts_total", "What people said about anoma
 judged = Counter(
     "toban_judged_total", "Rules and probes judged, and those that could not be.", ["kind", "outcome"]
 )
+rollouts = Counter("toban_rollout_stages_total", "Deploys by the stages that they came to.", ["stage"])
+updates = Counter(
+    "toban_cloud_run_updates_total", "Updates of services that we made.", ["purpose", "outcome"]
+)
+approvals = Counter(
+    "toban_approvals_total", "Clicks on Approve and Reject by what came of them.", ["outcome"]
+)

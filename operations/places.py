@@ -5,9 +5,11 @@ from domain.effects import Card, Note, Priority, Subject, Text
 from domain.escalation import Page
 from domain.incidents import Incident
 from domain.policy import Policy
+from domain.rollouts import Rollout
 
 ALERTS = "alerts"
 INCIDENTS = "incidents"
+DEPLOYS = "deploys"
 
 
 def alert_card(group: AlertGroup) -> Card:
@@ -29,6 +31,16 @@ def incident_card(policy: Policy, incident: Incident, group: AlertGroup | None) 
         priority=Priority.thread(incident.severity.level),
         thread_of=group.subject.key if same and group is not None and group.channel is None else None,
     )
+
+
+def rollout_card(rollout: Rollout) -> Card:
+    """The one message of a deploy, in the deploy channel."""
+    return Card(subject=rollout.subject, place=DEPLOYS, priority=Priority.THREAD)
+
+
+def rollout_note(name: str, rollout: Rollout, text: Text) -> Note:
+    """A line in the thread of a deploy's card, said once for its name."""
+    return thread_note(name, rollout.subject, DEPLOYS, text)
 
 
 def page_card(page: Page) -> Card:

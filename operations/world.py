@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from domain.policy import Policy
-from domain.ports import Chat, Clock, Compute, Inbox, Metrics, Prober, Store
+from domain.ports import Chat, Clock, Compute, Images, Inbox, Metrics, Prober, Run, Smoke, Store
 
 
 class Wake:
@@ -44,6 +44,9 @@ class World:
     history: Metrics
     prober: Prober
     compute: Compute
+    run: Run
+    images: Images
+    smoke: Smoke
     wake: Wake = field(default_factory=Wake)
     recording: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an attempt is recorded: records of one process touch each other's cards."""

@@ -184,6 +184,7 @@ class Demo:
             "TOBAN_DATABASE_URL": f"sqlite:///{(self.home / 'toban.db').resolve()}",
             "TOBAN_POLICY": str((self.home / "toban.yaml").resolve()),
             "TOBAN_GCP_ENDPOINT": self.cloud.endpoint,
+            "TOBAN_GCP_HTTP_ENDPOINT": self.cloud.http_endpoint,
             "TOBAN_PORT": str(self.bot_port),
             "TOBAN_LOCALE": self.locale,
             "TOBAN_LOG_FORMAT": "console",
@@ -222,7 +223,12 @@ class Demo:
             if written.count(old) != 1:
                 raise ValueError(f"the example policy should say once: {old}")
             written = written.replace(old, new)
-        return written
+        # The story is told on any day.
+        head, _, rest = written.partition("\n  freezes:\n")
+        kept = rest.splitlines(keepends=True)
+        while kept and (kept[0].startswith("    ") or not kept[0].strip()):
+            kept.pop(0)
+        return f"{head}\n{''.join(kept)}" if rest else head
 
     async def _dial(self, request: web.Request) -> web.Response:
         what, value = request.match_info["what"], (await request.json()).get("value")

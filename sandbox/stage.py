@@ -76,6 +76,7 @@ class Stage:
         if pretended is not None:
             await pretended.start()
             environ["TOBAN_GCP_ENDPOINT"] = pretended.endpoint
+            environ["TOBAN_GCP_HTTP_ENDPOINT"] = pretended.http_endpoint
         settings = Settings.read(
             {
                 "TOBAN_DATABASE_URL": database_url,
@@ -186,7 +187,7 @@ class Stage:
             letter = await tx.next_letter_due(self.clock.now())
             if letter is not None and self.bot.world.chat.is_out():
                 letter = max(letter, self.clock.now() + ASKS_AGAIN)
-            moments = [letter, await tx.next_escalation_due()]
+            moments = [letter, await tx.next_escalation_due(), await tx.next_rollout_due()]
         now = self.clock.now()
         moments += [job.next_due(now) for job in self.bot.jobs if job.next_due is not None]
         return min((moment for moment in moments if moment is not None), default=None)

@@ -9,14 +9,21 @@ from sqlmodel._compat import SQLModelConfig
 from sqlmodel.sql.sqltypes import UTCDateTime
 
 from domain.alerts import Alert, AlertGroup, AlertStatus
+from domain.approvals import Approval
+from domain.cloudrun import Target
 from domain.effects import By, Subject, Text, Wording
 from domain.escalation import Escalation, Page, PageStatus, Phase
 from domain.findings import Finding, Verdict
 from domain.inbox import DeliveryStatus
 from domain.incidents import Incident, IncidentStatus
 from domain.outbox import Kind, Status
+from domain.plans import Plan
 from domain.policy import Level, Means, Severity, Step
+from domain.rollouts import Course, Intent, Lock, Rollout, Stage
+from domain.rollouts import Kind as RolloutKind
 from domain.runs import JobRun, RunOutcome
+from domain.verdict import Counts, Feasibility
+from domain.verdict import Verdict as Judgement
 from domain.watches import Watch, WatchKind
 from storage.types import BIG, EpochMillis, Json, stored_enum
 
@@ -324,4 +331,82 @@ class FindingRow(Finding, SQLModel, table=True):
     verdict_by: By | None = Field(default=None, sa_type=Json(By))
     verdict_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     muted_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    version: int = Field(default=1)
+
+
+class RolloutRow(Rollout, SQLModel, table=True):
+    """One deploy; at most one that touches a service at a time."""
+
+    model_config = STORED
+    __tablename__ = "rollout"
+    __table_args__ = (
+        sa.Index("ix_rollout_service", "service", "id"),
+        sa.Index(
+            "ix_rollout_due",
+            "due_at",
+            sqlite_where=sa.text("due_at IS NOT NULL"),
+            postgresql_where=sa.text("due_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "uq_rollout_live",
+            "service",
+            unique=True,
+            sqlite_where=sa.text("ended_at IS NULL AND stage <> 'queued'"),
+            postgresql_where=sa.text("ended_at IS NULL AND stage <> 'queued'"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: RolloutKind = Field(sa_type=stored_enum(RolloutKind))
+    service: str = Field(max_length=128)
+    target: Target = Field(sa_type=Json(Target))
+    image: str = Field(sa_type=sa.Text)
+    digest: str | None = Field(default=None, max_length=80)
+    to_revision: str | None = Field(default=None, max_length=80)
+    requested_by: By = Field(sa_type=Json(By))
+    requester: str = Field(max_length=128)
+    requested_at: datetime = Field(sa_type=EpochMillis)
+    emergency: str | None = Field(default=None, sa_type=sa.Text)
+    course: Course = Field(sa_type=Json(Course))
+    stage: Stage = Field(default=Stage.PLANNING, sa_type=stored_enum(Stage))
+    since: datetime = Field(sa_type=EpochMillis)
+    plan: Plan | None = Field(default=None, sa_type=Json(Plan))
+    feasibility: Feasibility | None = Field(default=None, sa_type=Json(Feasibility))
+    approvals: tuple[Approval, ...] = Field(default=(), sa_type=Json(tuple[Approval, ...]))
+    expires_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    held_by: str | None = Field(default=None, max_length=255)
+    intent: Intent | None = Field(default=None, sa_type=Json(Intent))
+    shifted_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    bake_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    word: By | None = Field(default=None, sa_type=Json(By))
+    paused_by: By | None = Field(default=None, sa_type=Json(By))
+    verdict: Judgement | None = Field(default=None, sa_type=Json(Judgement))
+    judged_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    visible_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    before: Counts | None = Field(default=None, sa_type=Json(Counts))
+    checks: tuple[tuple[str, bool, str], ...] = Field(
+        default=(), sa_type=Json(tuple[tuple[str, bool, str], ...])
+    )
+    problem: Text | None = Field(default=None, sa_type=Json(Text))
+    ended_by: By | None = Field(default=None, sa_type=Json(By))
+    ended_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    stood_at: Stage | None = Field(default=None, sa_type=stored_enum(Stage))
+    due_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    lease_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    troubled_since: datetime | None = Field(default=None, sa_type=EpochMillis)
+    version: int = Field(default=1)
+
+
+class LockRow(Lock, SQLModel, table=True):
+    """A service on which nothing is deployed."""
+
+    model_config = STORED
+    __tablename__ = "deploy_lock"
+    __table_args__ = (sa.UniqueConstraint("service"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    service: str = Field(max_length=128)
+    reason: Text = Field(sa_type=Json(Text))
+    by: By = Field(sa_type=Json(By))
+    since: datetime = Field(sa_type=EpochMillis)
     version: int = Field(default=1)

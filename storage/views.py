@@ -4,20 +4,26 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from domain.alerts import headed
 from domain.effects import Subject, SubjectKind
 from domain.escalation import Escalation
-from domain.views import AlertView, IncidentView, OpenNow, PageView, View
+from domain.incidents import Incident
+from domain.rollouts import Rollout, Stage, rollout_group
+from domain.views import AlertView, IncidentView, OpenNow, PageView, RolloutView, View
 from storage.alerts import GROUP, AlertQueries
 from storage.escalations import EscalationQueries
 from storage.findings import FindingQueries
 from storage.incidents import IncidentQueries
 from storage.outbox import OutboxQueries
+from storage.rollouts import RolloutQueries
 
 FIRING_SHOWN = 5
 """So many alerts of a group are named on its card; the rest is counted."""
 
 
-class ViewQueries(AlertQueries, IncidentQueries, EscalationQueries, FindingQueries, OutboxQueries):
+class ViewQueries(
+    AlertQueries, IncidentQueries, EscalationQueries, FindingQueries, RolloutQueries, OutboxQueries
+):
     """What the renderer asks."""
 
     async def view(self, subject: Subject) -> View | None:
@@ -31,6 +37,8 @@ class ViewQueries(AlertQueries, IncidentQueries, EscalationQueries, FindingQueri
                 return await self._page(subject.id)
             case SubjectKind.FINDING:
                 return await self.finding(subject.id)
+            case SubjectKind.ROLLOUT:
+                return await self._rollout(subject.id)
             case SubjectKind.DELIVERY:
                 return None
 
@@ -51,9 +59,10 @@ class ViewQueries(AlertQueries, IncidentQueries, EscalationQueries, FindingQueri
         if incident is not None:
             incident_at = (await self.posted([incident.subject.key])).get(incident.subject.key)
         escalation = await self._ladder(group.subject, incident.subject if incident else None)
+        firing = tuple(await self.firing_alerts(group_id, FIRING_SHOWN))
         return AlertView(
-            group=group,
-            firing=tuple(await self.firing_alerts(group_id, FIRING_SHOWN)),
+            group=headed(group, firing),
+            firing=firing,
             incident=incident,
             incident_at=incident_at,
             escalation=escalation,
@@ -98,6 +107,27 @@ class ViewQueries(AlertQueries, IncidentQueries, EscalationQueries, FindingQueri
             subject_at=at.get(of.key),
             paged_at=page.queued_at,
         )
+
+    async def _rollout(self, rollout_id: int) -> RolloutView | None:
+        rollout = await self.rollout(rollout_id)
+        if rollout is None:
+            return None
+        ahead = await self.queued_rollouts(rollout.service) if rollout.stage is Stage.QUEUED else []
+        live = await self.live_rollout(rollout.service) if rollout.stage is Stage.QUEUED else None
+        return RolloutView(
+            rollout=rollout,
+            lock=await self.lock_of(rollout.service),
+            behind=live,
+            ahead=sum((one.id or 0) < rollout_id for one in ahead),
+            incident=await self._incident_of_rollout(rollout),
+        )
+
+    async def _incident_of_rollout(self, rollout: Rollout) -> Incident | None:
+        if not rollout.alerted:
+            return None
+        key = rollout_group(rollout.service)
+        group = (await self.newest_groups([key])).get(key)
+        return await self.incident(group.incident_id) if group and group.incident_id is not None else None
 
     async def group_exists(self, group_id: int) -> bool:
         """Whether there is such a group."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from bot.__main__ import app
 from bot.manifest import COMMANDS, SCOPES, manifest
 from bot.settings import Settings
+from handlers.deploys import VERBS as DEPLOY_VERBS
 from handlers.incidents import VERBS
 from handlers.toban import VERBS as TOBAN_VERBS
 from handlers.webhooks import SENDERS
@@ -49,6 +50,7 @@ def test_metric_labels_are_of_closed_sets():
     import operations.counters  # noqa: F401
 
     allowed = {"kind", "code", "reason", "severity", "by", "means", "status", "outcome", "job"}
+    allowed |= {"stage", "purpose"}
     for collector in list(REGISTRY._collector_to_names):
         names = getattr(collector, "_labelnames", ())
         if str(getattr(collector, "_name", "")).startswith("toban_"):
@@ -71,6 +73,15 @@ def test_every_verb_of_toban_is_documented_in_the_readme_and_in_the_help():
         assert f"`{verb}" in README
         for locale in LOCALES:
             assert f"/toban {verb}" in catalogue(locale)["help.toban"]
+
+
+def test_every_verb_of_deploy_is_documented_in_the_readme_and_in_the_help():
+    from notify.texts import LOCALES, catalogue
+
+    for verb in DEPLOY_VERBS:
+        assert f"`{verb}" in README
+        for locale in LOCALES:
+            assert f"/deploy {verb}" in catalogue(locale)["help.deploy"]
 
 
 def test_every_recurring_job_is_documented():

@@ -9,13 +9,14 @@ from domain.errors import Undeliverable
 from domain.findings import Finding
 from domain.outbox import Letter, Rendered
 from domain.ports import Painter
-from domain.views import AlertView, IncidentView, PageView, Posted, View
+from domain.views import AlertView, IncidentView, PageView, Posted, RolloutView, View
 from notify.slack.blocks import image, section
 from notify.slack.cards.alerts import alert_card
 from notify.slack.cards.capacity import in_sections
 from notify.slack.cards.findings import finding_card
 from notify.slack.cards.incidents import incident_card
 from notify.slack.cards.pages import page_card
+from notify.slack.cards.rollouts import rollout_card
 from notify.slack.client import Api
 from notify.slack.directory import Directory
 from notify.slack.escape import clamp
@@ -221,6 +222,8 @@ def render(voice_: Voice, content: View | Text, links: Links) -> Rendered:
             return page_card(voice_, content, links)
         case Finding():
             return finding_card(voice_, content)
+        case RolloutView():
+            return rollout_card(voice_, content)
         case Text():
             text = voice_.say(content)
             return Rendered(text=text, blocks=[section(text), *in_sections(voice_, content.lines)])

@@ -138,6 +138,13 @@ class Directory:
                 return language(person.locale, self._default)
         return self._locales[account]
 
+    async def look_up(self, account: str) -> dict[str, Any]:
+        """The account as Slack has it now, such as ``deleted``. Raises ``Outage`` and ``Undeliverable``."""
+        answer = await self._api.call(self._api.web.users_info, user=account)
+        user: dict[str, Any] = answer.get("user") or {}
+        self._recognise(account, (user.get("profile") or {}).get("email"))
+        return user
+
     def _recognise(self, account: str, email: str | None) -> None:
         """An account with the e-mail address of a person of the policy is that person's."""
         for person in self._policy.people.values():

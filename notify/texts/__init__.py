@@ -14,7 +14,9 @@ from notify.texts import amounts
 LOCALES = ("en", "ja")
 HERE = Path(__file__).parent
 
-WORDS = frozenset(("level", "severity", "status", "means", "place", "metric", "direction", "work"))
+WORDS = frozenset(
+    ("level", "severity", "status", "means", "place", "metric", "direction", "work", "stage", "change")
+)
 """Formats of our own closed values: each value is a text, ``level.critical``."""
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from sandbox.cloud.cloud import Cloud
 from sandbox.cloud.descriptors import Descriptor, Kind, ValueType
 from sandbox.cloud.distributions import Buckets, Floats
+from sandbox.cloud.images import Behaviour
+from sandbox.cloud.served import Arrivals
 from sandbox.cloud.services import MINUTE, RunDials, SqlDials, SteadyRun, SteadySql, SteadyValue, ValueDials
 from sandbox.cloud.store import Times
 from sandbox.cloud.traffic import DAY, Made, Scenario, make
@@ -163,14 +165,45 @@ def own_metrics() -> list[SteadyValue]:
     return [SteadyValue(one, "prometheus_target", target, dials=dials) for one, dials in declared]
 
 
+REPOSITORY = f"asia-northeast1-docker.pkg.dev/{PROJECT}/app"
+
+IMAGES = {
+    "v41": Behaviour(error_share=0),
+    "v42": Behaviour(error_share=0),
+    "v43-broken": Behaviour(error_share=0.3),
+    "v44-slow": Behaviour(error_share=0, p95_ms=1600),
+    "v45-crashes": Behaviour(starts=False),
+    "v46-sick": Behaviour(error_share=0, api_health_body='{"status":"degraded"}'),
+}
+"""What can be deployed: the first one serves already, the second is as good, the others are not."""
+
+
 class BondPoint:
     """The three services of the example policy in one pretend cloud, with the metrics of their own."""
 
     def __init__(self, cloud: Cloud, began: datetime) -> None:
         self.services = {name: Living(name, began, seed) for name, seed in SEEDS.items()}
+        for name, habits in self.services.items():
+            image = f"{REPOSITORY}/{name.removeprefix('bondpoint-')}"
+            for tag, behaviour in IMAGES.items():
+                cloud.images.push(f"{image}:{tag}", behaviour)
+            cloud.run.serve(
+                name,
+                PROJECT,
+                image=f"{image}:v41",
+                habits=habits,
+                arrivals=Arrivals.STEADY,
+                env={"TZ": ZONE},
+                secrets={"DATABASE_URL": "database-url@7"},
+                cpu="1000m",
+                memory="512Mi",
+                concurrency=80,
+                min_instances=1,
+                max_instances=100,
+            )
         self.database = Growing("bondpoint-db", began)
         self.own = {one.descriptor.type: one for one in own_metrics()}
         for one in self.own.values():
             cloud.monitoring.declare(one.descriptor)
-        for source in (*self.services.values(), self.database, *self.own.values()):
+        for source in (self.database, *self.own.values()):
             cloud.monitoring.feed(source)

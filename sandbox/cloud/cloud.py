@@ -1,11 +1,14 @@
-"""The pretend Google Cloud as a whole: one plaintext gRPC server on this machine."""
+"""The pretend Google Cloud as a whole: one plaintext gRPC server and one HTTP server on this machine."""
 
 import grpc
 
 from domain.ports import Clock
 from sandbox.cloud.faults import Faults
+from sandbox.cloud.images import Images
 from sandbox.cloud.journal import Journal
 from sandbox.cloud.monitoring import Monitoring
+from sandbox.cloud.running import Running
+from sandbox.cloud.web import Web
 
 HOST = "127.0.0.1"
 
@@ -13,13 +16,25 @@ HOST = "127.0.0.1"
 class Cloud:
     """What ``TOBAN_GCP_ENDPOINT`` names in the demo and in tests. Started once, inside a running loop.
 
-    ``clock`` decides which points exist and which of them are visible already; push it and there are more.
+    ``clock`` decides which points exist and which of them are visible already, and which operations are over;
+    push it and there are more. ``images`` is what Cloud Run can run.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.faults = Faults()
         self.journal = Journal()
         self.monitoring = Monitoring(clock, self.faults, self.journal)
+        self.images = Images()
+        self.run = Running(clock, self.faults, self.journal, self.images, self.monitoring)
+        self.web = Web(
+            self.images,
+            clock,
+            self.journal,
+            self.faults,
+            audience=self.run.audience,
+            behaviour=self.run.behaviour,
+            is_internal=self.run.is_internal,
+        )
         self._server: grpc.aio.Server | None = None
         self._port = 0
 
@@ -28,16 +43,24 @@ class Cloud:
         """Host and port once started, such as 127.0.0.1:40123."""
         return f"{HOST}:{self._port}"
 
-    async def start(self, port: int = 0) -> None:
-        """Listen; port 0 takes a free one. Raises ``RuntimeError`` where the port is taken."""
+    @property
+    def http_endpoint(self) -> str:
+        """Of its HTTP half, once started, such as http://127.0.0.1:40124."""
+        return self.web.base
+
+    async def start(self, port: int = 0, http_port: int = 0) -> None:
+        """Listen; port 0 takes a free one. Raises ``RuntimeError`` or ``OSError`` where one is taken."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)])
-        server.add_generic_rpc_handlers((self.monitoring.handler(),))
+        server.add_generic_rpc_handlers((self.monitoring.handler(), *self.run.handlers()))
         self._port = server.add_insecure_port(f"{HOST}:{port}")
         await server.start()
         self._server = server
+        await self.web.start(http_port)
+        self.run.http_base = self.web.base
 
     async def stop(self) -> None:
         """Stop listening; calls on their way are cut."""
+        await self.web.stop()
         if self._server is not None:
             await self._server.stop(None)
             self._server = None

@@ -3,16 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-Trouble = Literal["quota", "unavailable", "slow", "empty", "late", "permission"]
+Trouble = Literal["quota", "unavailable", "slow", "empty", "late", "permission", "lost", "failing", "stuck"]
 FOREVER = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What goes wrong; ``value`` is in seconds where the trouble has a length."""
+    """What goes wrong; ``value`` is in seconds where the trouble has a length, ``text`` what Google says."""
 
     trouble: Trouble
     value: float = 0
+    text: str = ""
 
 
 def quota() -> Action:
@@ -45,6 +46,27 @@ def permission() -> Action:
     return Action("permission")
 
 
+def lost() -> Action:
+    """Do what is asked, and answer UNAVAILABLE: the caller cannot know. Cloud Run only."""
+    return Action("lost")
+
+
+def failing(text: str) -> Action:
+    """Take the update; its operation ends in this error. Where something is only read: it reads like that.
+
+    Cloud Run only.
+    """
+    return Action("failing", text=text)
+
+
+def stuck() -> Action:
+    """Take the update; its operation never ends. Where something is only read: it reads like that.
+
+    Cloud Run only.
+    """
+    return Action("stuck")
+
+
 @dataclass(slots=True)
 class Fault:
     """A fault that waits for the ``nth`` matching call and then hits ``count`` of them."""
@@ -74,6 +96,8 @@ class Faults:
         count: int = 1,
     ) -> Fault:
         """Lay a fault for a method ("*" for any); ``metric`` (a metric type) narrows it.
+
+        Of Cloud Run's methods ``metric`` is the service's short name.
 
         ``count=FOREVER`` holds until ``clear`` or ``lift``.
         """

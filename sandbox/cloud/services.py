@@ -105,6 +105,14 @@ class Steady(ABC, Generic[D_co]):
     def series(self, metric_type: str, start: int, end: int) -> Iterable[RawSeries]:
         """Every series of a metric, with its points that end in (start, end]."""
 
+    def minutes(self, start: int, end: int) -> Times:
+        """The ends of its points in (start, end], in epoch seconds."""
+        return self._minutes(start, end)
+
+    def read(self, times: Times, name: str) -> Floats:
+        """One dial at each point; NaN where it is silent or ``None``."""
+        return self._read(times, name)
+
     def _minutes(self, start: int, end: int) -> Times:
         first = (start // MINUTE + 1) * MINUTE
         return np.arange(first, end + 1, MINUTE, dtype=np.int64)

@@ -1,29 +1,24 @@
 """The bot is killed at every point that matters, and the night ends as if it had never been."""
 
-import asyncio
 import itertools
 import os
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import sqlalchemy as sa
 
-from bot.app import Bot
 from domain.policy import Policy
-from sandbox.clock import START
 from sandbox.slack.reading import Message
 from sandbox.stage import Stage, sqlite_url
 from storage.rows import table
 from storage.tables import AlertGroupRow, AlertRow, InboxRow, TimelineRow
 from tests.conftest import new_postgres
+from tests.flows.dying import Dying, Reaper
 from tests.flows.looking import ESCALATION, INCIDENT, OUTBOX, PAGE, rows, twice
 from tests.payloads import monitoring
 
@@ -35,125 +30,12 @@ ALL = os.environ.get("TOBAN_ALL_CRASH_POINTS") == "1"
 EVERY = 25
 """Without it: at the first point of each kind, and at every so manieth of all."""
 
-LAST_BREATH = 0.1
-"""Real seconds in which the dead lets go of its files, as the kernel would for it; it commits nothing."""
-
 REST = 90.0
 """Seconds after which nothing may be left to do: leases (20 s), a second look after them, a full lane."""
 
 
-class Killed(BaseException):
-    """The process is dead. No handler of ours catches it."""
-
-
-@dataclass
-class Reaper:
-    """Counts the points of a run, and kills the bot at the chosen ones.
-
-    A dead process does nothing: until it was started again, every further point kills as well.
-    """
-
-    kills: frozenset[int] = frozenset()
-    seen: list[str] = field(default_factory=list)
-    died: asyncio.Event = field(default_factory=asyncio.Event)
-    happened: list[str] = field(default_factory=list)
-    over: bool = False
-
-    def point(self, name: str) -> None:
-        if self.over:
-            return
-        if self.died.is_set():
-            raise Killed(name)
-        self.seen.append(name)
-        if len(self.seen) in self.kills:
-            self.happened.append(f"{len(self.seen)}: {name}")
-            self.died.set()
-            raise Killed(name)
-
-    def watch(self, stage: Stage) -> None:
-        """Every commit of the bot and every call that it makes are points, before and after."""
-        trace = aiohttp.TraceConfig()
-
-        async def before(_session: Any, _context: Any, call: aiohttp.TraceRequestStartParams) -> None:
-            self.point(f"before {call.url.path.rpartition('/')[2][:20]}")
-
-        async def after(_session: Any, _context: Any, call: aiohttp.TraceRequestEndParams) -> None:
-            try:
-                self.point(f"after {call.url.path.rpartition('/')[2][:20]}")
-            except Killed:
-                call.response.close()
-                raise
-
-        trace.on_request_start.append(before)
-        trace.on_request_end.append(after)
-        stage.traces.append(trace)
-        stage.prepare = self._prepare
-
-    def _prepare(self, bot: Bot) -> None:
-        database = bot.database
-        wake = database._on_commit
-        assert wake is not None
-
-        def committed(topics: frozenset[str]) -> None:
-            self.point(f"after commit of {' '.join(sorted(topics))}")
-            wake(topics)
-
-        def before_commit(_connection: sa.Connection) -> None:
-            self.point("before commit")
-
-        database._on_commit = committed
-        sa.event.listen(database.writer.sync_engine, "commit", before_commit)
-
-
-class Night:
+class Night(Dying):
     """One run of the script: whoever was not answered tries again, whenever the bot is back."""
-
-    def __init__(self, stage: Stage, reaper: Reaper) -> None:
-        self.stage = stage
-        self.reaper = reaper
-
-    async def living(self, act: Callable[[], Awaitable[bool]]) -> None:
-        """Do something until it is true; after each kill the bot is started again first."""
-        while True:
-            task = asyncio.ensure_future(self._alive(act))
-            death = asyncio.ensure_future(self.reaper.died.wait())
-            await asyncio.wait({task, death}, return_when=asyncio.FIRST_COMPLETED)
-            if not self.reaper.died.is_set():
-                death.cancel()
-                await asyncio.gather(death, return_exceptions=True)
-                if await task:
-                    return
-                continue
-            await asyncio.wait({task}, timeout=LAST_BREATH)
-            task.cancel()
-            await asyncio.gather(task, death, return_exceptions=True)
-            if self.stage._bot is not None:
-                with suppress(Killed):
-                    await self.stage.crash()
-            self.reaper.died.clear()
-
-    async def _alive(self, act: Callable[[], Awaitable[bool]]) -> bool:
-        if self.stage._bot is None:
-            await self.stage.start()
-        return await act()
-
-    async def rest(self) -> None:
-        async def settled() -> bool:
-            await self.stage.settle()
-            return True
-
-        await self.living(settled)
-
-    async def until(self, **passed: float) -> None:
-        """Let it be so long after the beginning."""
-        moment = START + timedelta(**passed)
-
-        async def reached() -> bool:
-            left = moment - self.stage.clock.now()
-            await self.stage.advance(seconds=max(0.0, left.total_seconds()))
-            return True
-
-        await self.living(reached)
 
     async def send(self, payload: Any) -> None:
         async def accepted() -> bool:

@@ -406,10 +406,6 @@ async def test_a_group_that_is_partly_resolved_still_fires_and_counts_what_was_l
     assert "1 firing of 2, and 3 more that the sender left out" in card.plain
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a group keeps the title and the summary of its first alert, also when only others still fire",
-)
 async def test_the_card_of_a_group_that_is_partly_resolved_is_not_headed_by_what_recovered(
     stage: Stage,
 ) -> None:

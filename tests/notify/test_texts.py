@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from domain.alerts import AlertStatus
+from domain.approvals import Standing
 from domain.findings import Verdict
+from domain.images import ImageTrouble
 from domain.incidents import IncidentStatus
 from domain.indicators import INDICATORS
+from domain.plans import Field, Risk, Warn
 from domain.policy import Channels, Level, Means, Severity
+from domain.rollouts import Kind, Stage
+from domain.verdict import Reason
 from notify.texts import LOCALES, MissingText, catalogue, language, voice
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +32,9 @@ WATCHED = (
 
 GROWING = ("users", "storage", "connections", "instances")
 JOBS = ("health", "probes", "anomalies", "capacity")
+HOLDING = ("lock", "freeze", "incident")
+DONE_TO_IT = ("paused", "resumed", "waits", "aborted", "promoted")
+SURE = ("approve_deploy", "approve_rollback", "reject", "promote", "roll_back", "cancel_deploy")
 NOT_TEXTS = {"list.separator"}
 
 
@@ -55,6 +63,15 @@ def words() -> set[str]:
     made |= {f"{kind}.{verdict.value}" for kind in ("anomaly", "button") for verdict in Verdict}
     made |= {f"metric.{key}" for key in (*INDICATORS, *GROWING)}
     made |= {f"direction.{way}" for way in ("up", "down")} | {f"work.{name}" for name in JOBS}
+    made |= {f"stage.{stage.value}" for stage in Stage} | {f"change.{field.value}" for field in Field}
+    made |= {f"risk.{risk.value}" for risk in Risk}
+    made |= {f"warn.{warning.value}" for warning in Warn if warning is not Warn.FEW_REQUESTS}
+    made |= {f"reason.{reason.value}" for reason in Reason if reason is not Reason.STILL_BAKING}
+    made |= {f"refused.account_{why.value}" for why in Standing}
+    made |= {f"rollout.image_{trouble.value}" for trouble in ImageTrouble}
+    made |= {f"rollout.kind_{kind.value}" for kind in Kind} | {f"rollout.held_{what}" for what in HOLDING}
+    made |= {f"{said}_{what}" for said in ("rollout.note", "answer.rollout") for what in DONE_TO_IT}
+    made |= {f"{kind}.{name}" for kind in ("button", "confirm") for name in SURE}
     return made | {f"place.{place}" for place in Channels.model_fields}
 
 
@@ -74,7 +91,7 @@ def test_every_text_in_the_code_exists_and_every_text_is_used():
         text
         for text in literals()
         if text.count(".") == 1
-        and not text.endswith(".")  # The beginning of a key that is put together.
+        and not text.endswith((".", "_"))  # The beginning of a key that is put together.
         and text.partition(".")[0] in prefixes
         and text.replace(".", "").replace("_", "").isalnum()
     }
@@ -102,6 +119,7 @@ def test_japanese_is_japanese():
     assert same <= {
         "anomalies.said",
         "picture.anomaly",
+        *("rollout.head", "rollout.fallback", "rollout.line", "rollout.locked_because", "change.cpu"),
         *("means.slack", "means.sms", "show.when", "alert.fallback", "health.gauge", "capacity.service"),
     }
 

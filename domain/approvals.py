@@ -1,0 +1,127 @@
+"""Who may approve a deploy: separation of duties, by person and not by account."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from domain.deploys import DeployRule
+from domain.effects import By
+from domain.errors import Refused
+from domain.levels import Value
+from domain.policy import Person
+
+
+class Approval(Value):
+    """One approval: by whom, with which account, for what exactly, when."""
+
+    person: str
+    by: By
+    fingerprint: str
+    at: datetime
+
+
+class Account(Value):
+    """A Slack account as it is at the moment of the click. ``known`` False: Slack could not be asked.
+
+    ``person``: the name in the policy of whom it belongs to. ``ours`` False: the click came from another
+    workspace than the bot's.
+    """
+
+    id: str
+    person: str | None = None
+    known: bool = True
+    ours: bool = True
+    deleted: bool = False
+    guest: bool = False
+    bot: bool = False
+
+
+class Standing(StrEnum):
+    """Why an account may not act; the key of the refusal is ``refused.account_`` and this."""
+
+    UNKNOWN = "unknown"
+    FOREIGN = "foreign"
+    DELETED = "deleted"
+    GUEST = "guest"
+    BOT = "bot"
+
+
+def standing(account: Account) -> Standing | None:
+    """Why this account may change nothing; ``None`` where it may. What cannot be known is a no."""
+    if not account.known:
+        return Standing.UNKNOWN
+    if not account.ours:
+        return Standing.FOREIGN
+    if account.bot:
+        return Standing.BOT
+    if account.deleted:
+        return Standing.DELETED
+    return Standing.GUEST if account.guest else None
+
+
+def allow(account: Account) -> None:
+    """Refused where the account may change nothing."""
+    why = standing(account)
+    if why is not None:
+        raise Refused(f"refused.account_{why.value}")
+
+
+def person_behind(people: Mapping[str, Person], account: Account) -> Person:
+    """The person of the policy who acts with this account. Refused for strangers.
+
+    Several accounts of one person are one person.
+    """
+    allow(account)
+    person = people.get(account.person or "")
+    if person is None:
+        raise Refused("refused.account_nobody")
+    return person
+
+
+def is_among(person: Person, named: tuple[str, ...]) -> bool:
+    """Whether a list of names and roles (``role:lead``) means this person."""
+    return person.name in named or any(f"role:{role}" in named for role in person.roles)
+
+
+def approve(
+    given: tuple[Approval, ...],
+    needed: int,
+    rule: DeployRule,
+    person: Person,
+    by: By,
+    requester: str,
+    shown: str,
+    fingerprint: str,
+    at: datetime,
+) -> tuple[Approval, ...]:
+    """The approvals with this one. ``requester`` is a person's name, ``shown`` the fingerprint on the card.
+
+    Refused for the requester, for who is no approver, for who approved already, and where the card that
+    was clicked showed something else than what would be done.
+    """
+    if not is_among(person, rule.approvers):
+        raise Refused("refused.no_approver", approvers=", ".join(rule.approvers) or "—")
+    if person.name == requester and not rule.self_approval:
+        raise Refused("refused.own_deploy")
+    if shown != fingerprint:
+        raise Refused("refused.other_plan")
+    counted = valid(given, fingerprint)
+    if any(one.person == person.name for one in counted):
+        raise Refused("refused.approved_already", given=len(counted), needed=needed)
+    return (*counted, Approval(person=person.name, by=by, fingerprint=fingerprint, at=at))
+
+
+def valid(given: tuple[Approval, ...], fingerprint: str) -> tuple[Approval, ...]:
+    """Those that are for exactly this plan."""
+    return tuple(one for one in given if one.fingerprint == fingerprint)
+
+
+def still_valid(
+    given: tuple[Approval, ...], rule: DeployRule, people: Mapping[str, Person], fingerprint: str
+) -> tuple[Approval, ...]:
+    """Those whose givers are still approvers by the policy of now."""
+    return tuple(
+        one
+        for one in valid(given, fingerprint)
+        if one.person in people and is_among(people[one.person], rule.approvers)
+    )

@@ -1,0 +1,210 @@
+"""What a deploy would change, how risky that is, and the fingerprint to which its approval is bound."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+
+from domain.cloudrun import REVISION_LIMIT, TAG_LIMIT, Row, ServiceSeen, Template
+from domain.levels import Value
+
+
+class Field(StrEnum):
+    """What of a template a person has to know of."""
+
+    IMAGE = "image"
+    ENV = "env"
+    SECRET = "secret"  # noqa: S105
+    SERVICE_ACCOUNT = "service_account"
+    CPU = "cpu"
+    MEMORY = "memory"
+    CONCURRENCY = "concurrency"
+    MIN_INSTANCES = "min_instances"
+    MAX_INSTANCES = "max_instances"
+    TIMEOUT = "timeout"
+    AFFINITY = "affinity"
+
+
+class Change(Value):
+    """One difference. ``name``: which variable or secret. ``None`` before or after: it was not, or is not.
+
+    Values of variables are never here: ``before`` and ``after`` are then hashes.
+    """
+
+    field: Field
+    name: str = ""
+    before: str | None = None
+    after: str | None = None
+
+
+class Risk(StrEnum):
+    """Why a second approver is asked for."""
+
+    ENV_REMOVED = "env_removed"
+    SECRET_REMOVED = "secret_removed"  # noqa: S105
+    SECRET_LATEST = "secret_latest"  # noqa: S105
+    LIMITS_LOWERED = "limits_lowered"
+    MIN_INSTANCES_LOWERED = "min_instances_lowered"
+    CONCURRENCY_LOWERED = "concurrency_lowered"
+    SERVICE_ACCOUNT_CHANGED = "service_account_changed"
+
+
+class Warn(StrEnum):
+    """What an approver has to know, though it asks for no second one."""
+
+    WAS_ON_LATEST = "was_on_latest"
+    INTERNAL_INGRESS = "internal_ingress"
+    SESSION_AFFINITY = "session_affinity"
+    NO_TRAFFIC = "no_traffic"
+    STALE_SPLIT = "stale_split"
+    MUTABLE_TAG = "mutable_tag"
+    FEW_REQUESTS = "few_requests"
+    STABLE_IS_SICK = "stable_is_sick"
+
+
+class Plan(Value):
+    """What an approver sees, and all of it that counts.
+
+    ``image`` is pinned to its digest. ``baseline`` is the revision that serves everything; ``rows`` the
+    whole split before. ``etag`` and ``generation`` are the service's when the plan was made.
+    """
+
+    image: str
+    digest: str | None
+    revision: str
+    tag: str | None
+    baseline: str
+    rows: tuple[Row, ...]
+    on_latest: bool
+    etag: str
+    generation: int
+    changes: tuple[Change, ...] = ()
+    risks: tuple[Risk, ...] = ()
+    warnings: tuple[Warn, ...] = ()
+    uri: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything that the approval is for: 12 hexadecimal digits of SHA-256."""
+        parts = self.model_dump(mode="json", exclude={"warnings"})
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def compare(before: Template, after: Template) -> tuple[Change, ...]:
+    """Every difference between two templates, in the order in which it is shown."""
+    found = [Change(field=Field.IMAGE, before=before.image, after=after.image)]
+    for field, old, new in (
+        (Field.ENV, before.env, after.env),
+        (Field.SECRET, before.secrets, after.secrets),
+    ):
+        found += [
+            Change(field=field, name=name, before=old.get(name), after=new.get(name))
+            for name in sorted(old.keys() | new.keys())
+        ]
+    plain = (
+        (Field.SERVICE_ACCOUNT, before.service_account, after.service_account),
+        (Field.CPU, before.cpu, after.cpu),
+        (Field.MEMORY, before.memory, after.memory),
+        (Field.CONCURRENCY, before.concurrency, after.concurrency),
+        (Field.MIN_INSTANCES, before.min_instances, after.min_instances),
+        (Field.MAX_INSTANCES, before.max_instances, after.max_instances),
+        (Field.TIMEOUT, before.timeout, after.timeout),
+        (Field.AFFINITY, before.affinity, after.affinity),
+    )
+    found += [Change(field=field, before=str(old), after=str(new)) for field, old, new in plain]
+    return tuple(change for change in found if change.before != change.after)
+
+
+def risks(before: Template, after: Template) -> tuple[Risk, ...]:
+    """What makes a change risky. A secret that follows ``latest`` may change under a running revision."""
+    found = {
+        Risk.ENV_REMOVED: before.env.keys() - after.env.keys(),
+        Risk.SECRET_REMOVED: before.secrets.keys() - after.secrets.keys(),
+        Risk.SECRET_LATEST: any(version.endswith("@latest") for version in after.secrets.values()),
+        Risk.LIMITS_LOWERED: _is_less(after.cpu, before.cpu) or _is_less(after.memory, before.memory),
+        Risk.MIN_INSTANCES_LOWERED: after.min_instances < before.min_instances,
+        Risk.CONCURRENCY_LOWERED: 0 < after.concurrency < before.concurrency,
+        Risk.SERVICE_ACCOUNT_CHANGED: after.service_account != before.service_account,
+    }
+    return tuple(risk for risk, there in found.items() if there)
+
+
+def warnings(seen: ServiceSeen, *, moves_tag: bool) -> tuple[Warn, ...]:
+    """What is out of the ordinary about the service itself."""
+    found = {
+        Warn.WAS_ON_LATEST: any(row.revision is None and row.percent for row in seen.serving),
+        Warn.INTERNAL_INGRESS: seen.ingress != "all",
+        Warn.SESSION_AFFINITY: seen.template.affinity,
+        Warn.STALE_SPLIT: _wanted(seen.rows, seen) != _wanted(seen.serving, seen),
+        Warn.MUTABLE_TAG: moves_tag,
+    }
+    return tuple(warning for warning, there in found.items() if there)
+
+
+def drift(plan: Plan, seen: ServiceSeen, serving: str | None) -> str | None:
+    """What changed since the plan was made, as the key of a text's part; ``None`` where nothing did."""
+    if serving != plan.baseline:
+        return "baseline"
+    if seen.generation != plan.generation:
+        return "generation"
+    return "etag" if seen.etag != plan.etag else None
+
+
+def revision_name(service: str, number: int, mark: str) -> str:
+    """A name that no revision bears yet: Toban's number of the rollout, and a mark of the moment.
+
+    Names can never be used again with another configuration. ``mark`` is a few lower-case characters.
+    """
+    ending = f"-t{number}-{mark}"
+    return service[: REVISION_LIMIT - len(ending)].rstrip("-") + ending
+
+
+def tag_name(service: str, number: int) -> str:
+    """The tag of a rollout's revision: 3 characters at least, and with the service's name 46 at most."""
+    tag = f"t{number:03d}"
+    return tag[: max(3, TAG_LIMIT - len(service))]
+
+
+def foreign(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """The rows without the tags that earlier deploys of ours left: nobody asks at those any more."""
+    return tuple(
+        row
+        for row in rows
+        if not (row.tag and _TAG.fullmatch(row.tag) and row.revision and _REVISION.search(row.revision))
+    )
+
+
+_TAG = re.compile(r"t\d{3,}")
+_REVISION = re.compile(r"-t\d+-[0-9a-f]{7}$")
+
+
+def _wanted(rows: tuple[Row, ...], seen: ServiceSeen) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in rows:
+        name = row.revision or seen.latest_ready or "LATEST"
+        if row.percent:
+            found[name] = found.get(name, 0) + row.percent
+    return found
+
+
+_UNITS = {"m": 1e-3, "k": 1e3, "Ki": 2.0**10, "M": 1e6, "Mi": 2.0**20, "G": 1e9, "Gi": 2.0**30}
+
+
+def amount(limit: str) -> float | None:
+    """A limit as a number: ``1000m`` and ``1`` are one CPU, ``512Mi`` is in bytes; ``None`` where unset."""
+    for unit in sorted(_UNITS, key=len, reverse=True):
+        if limit.endswith(unit):
+            number, factor = limit[: -len(unit)], _UNITS[unit]
+            break
+    else:
+        number, factor = limit, 1.0
+    try:
+        return float(number) * factor
+    except ValueError:
+        return None
+
+
+def _is_less(after: str, before: str) -> bool:
+    new, old = amount(after), amount(before)
+    return new is not None and old is not None and new < old

@@ -1,0 +1,289 @@
+"""``/deploy``, the buttons of a deploy's card, and the form."""
+
+import difflib
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from domain.cloudrun import RunRefused
+from domain.effects import Subject, SubjectKind, Text
+from domain.errors import Outage, Refused
+from domain.outbox import Rendered
+from domain.policy import Service
+from domain.rollouts import Rollout
+from handlers import deploy_words
+from handlers.deploy_words import Asked
+from handlers.requests import DeployRequest
+from handlers.slack import Body, Desk, typed
+from notify.slack import actions
+from notify.slack.cards.rollouts import history_card, plan_card, rollouts_card
+from notify.slack.views.deploy import DeployChoice, deploy_form
+from notify.texts import Voice
+from operations import deploys, planning
+
+if TYPE_CHECKING:
+    from slack_bolt.async_app import AsyncAck, AsyncApp
+
+log = structlog.get_logger(__name__)
+
+VERBS = (
+    "status",
+    "pause",
+    "resume",
+    "promote",
+    "abort",
+    "rollback",
+    "lock",
+    "unlock",
+    "freeze",
+    "history",
+    "diff",
+    "help",
+)
+"""A service that bears one of these names is reached with ``/deploy SERVICE IMAGE`` all the same."""
+
+ACTS = {
+    "pause": actions.ROLLOUT_PAUSE,
+    "resume": actions.ROLLOUT_RESUME,
+    "promote": actions.ROLLOUT_PROMOTE,
+    "abort": actions.ROLLOUT_ABORT,
+}
+
+BUTTONS = (
+    actions.ROLLOUT_APPROVE,
+    actions.ROLLOUT_REJECT,
+    actions.ROLLOUT_PAUSE,
+    actions.ROLLOUT_RESUME,
+    actions.ROLLOUT_PROMOTE,
+    actions.ROLLOUT_WAIT,
+    actions.ROLLOUT_ABORT,
+)
+
+PAST = 10
+"""Deploys in one history."""
+
+_NUMBER = re.compile(r"(?:D-)?(\d{1,9})", re.IGNORECASE)
+
+
+def register(app: "AsyncApp", desk: Desk) -> None:
+    """Command, buttons and form of deploys."""
+    taken = _Deploys(desk)
+    app.command("/deploy")(desk.command(taken.command))
+    for act in BUTTONS:
+        app.action(act)(desk.button(taken.press(act)))
+    app.view(actions.DEPLOY_FORM)(desk.form(taken.submitted, "image"))
+
+
+class _Deploys:
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    async def command(self, ack: "AsyncAck", body: Body) -> None:
+        """``/deploy …``: what only reads is answered here, what changes anything is kept first."""
+        text = typed(str(body.get("text") or "")).strip()
+        verb, _, rest = text.partition(" ")
+        rest = rest.strip()
+        match verb.casefold():
+            case "":
+                await self._open_form(body)
+                await ack()
+            case "help":
+                await ack(text=self.desk.voice(body)("help.deploy"))
+            case "status" | "freeze":
+                await self._status(ack, body, rest if verb.casefold() == "status" else "")
+            case "history":
+                await self._history(ack, body, self._service(rest))
+            case "diff":
+                await ack()
+                self._dry_run(body, deploy_words.read(rest))
+            case "pause" | "resume" | "promote" | "abort" as what:
+                await self._act(ack, body, ACTS[what], rest)
+            case "rollback":
+                await self._rollback(ack, body, rest)
+            case "lock" | "unlock" as what:
+                await self._lock(ack, body, what, rest)
+            case _ if " " in text:
+                await self._deploy(ack, body, deploy_words.read(text))
+            case other:
+                meant = next(iter(difflib.get_close_matches(other, VERBS, 1, 0.3)), "help")
+                raise Refused("refused.unknown_command", given=f"/deploy {other}", meant=f"/deploy {meant}")
+
+    async def _deploy(self, ack: "AsyncAck", body: Body, asked: Asked) -> None:
+        service = self._service(asked.service)
+        if asked.dry_run:
+            await ack()
+            self._dry_run(body, asked)
+            return
+        deploy = DeployRequest(
+            service=service.name,
+            image=asked.image,
+            steps=asked.steps,
+            bake=int(asked.bake.total_seconds()) if asked.bake is not None else None,
+            emergency=asked.emergency,
+        )
+        await self._keep(body, actions.DEPLOY_REQUEST, deploy=deploy)
+        await ack()
+
+    async def _rollback(self, ack: "AsyncAck", body: Body, rest: str) -> None:
+        named, *more = deploy_words.words(rest) or [""]
+        emergency = None
+        if "--emergency" in more:
+            place = more.index("--emergency")
+            emergency, more = " ".join(more[place + 1 :]), more[:place]
+        if not named or len(more) > 1:
+            raise Refused("refused.rollback_usage")
+        deploy = DeployRequest(
+            service=self._service(named).name, revision=more[0] if more else None, emergency=emergency
+        )
+        await self._keep(body, actions.DEPLOY_ROLLBACK, deploy=deploy)
+        await ack()
+
+    async def _lock(self, ack: "AsyncAck", body: Body, what: str, rest: str) -> None:
+        named, _, reason = rest.partition(" ")
+        deploy = DeployRequest(service=self._service(named).name)
+        act = actions.DEPLOY_LOCK if what == "lock" else actions.DEPLOY_UNLOCK
+        if what == "lock" and not reason.strip():
+            raise Refused("refused.no_reason")
+        await self._keep(body, act, deploy=deploy, text=reason.strip())
+        await ack()
+
+    async def _act(self, ack: "AsyncAck", body: Body, act: str, rest: str) -> None:
+        await self._keep(body, act, value=await self._meant(rest))
+        await ack()
+
+    async def _meant(self, named: str) -> str:
+        """The deploy that is meant: by number, by service, or the only one that is on its way."""
+        found = _NUMBER.fullmatch(named)
+        if found is not None:
+            return Subject(kind=SubjectKind.ROLLOUT, id=int(found[1])).key
+        async with self.desk.world.store.read() as tx:
+            if named:
+                return (await deploys.live(tx, self._service(named))).subject.key
+            running = await tx.open_rollouts()
+        if not running:
+            raise Refused("refused.none_live")
+        if len(running) > 1:
+            raise Refused("refused.which_deploy", numbers=", ".join(one.number for one in running[:10]))
+        return running[0].subject.key
+
+    async def _status(self, ack: "AsyncAck", body: Body, named: str) -> None:
+        service = self._service(named) if named else None
+        policy, now = self.desk.world.policy, self.desk.world.clock.now()
+        async with self.desk.world.store.read() as tx:
+            running = [one for one in await tx.open_rollouts() if service in {None, self._known(one)}]
+            locks = await tx.locks()
+        frozen = deploys.frozen_now(policy, now)
+        shown = rollouts_card(self.desk.voice(body), running, locks, frozen)
+        await ack(text=shown.text, blocks=shown.blocks)
+
+    def _known(self, rollout: Rollout) -> Service | None:
+        services = deploys.deployable(self.desk.world.policy)
+        return next((one for one in services if one.name == rollout.service), None)
+
+    async def _history(self, ack: "AsyncAck", body: Body, service: Service) -> None:
+        async with self.desk.world.store.read() as tx:
+            past = await tx.rollouts_of(service.name, PAST)
+        shown = history_card(self.desk.voice(body), service.name, past)
+        await ack(text=shown.text, blocks=shown.blocks)
+
+    def _service(self, named: str) -> Service:
+        if not deploys.deployable(self.desk.world.policy):
+            raise Refused("refused.no_deployable")
+        return deploys.service_named(self.desk.world.policy, named)
+
+    # The dry run: looked at, told to the one who asked, and forgotten.
+
+    def _dry_run(self, body: Body, asked: Asked) -> None:
+        service = self._service(asked.service)
+
+        async def look(voice: Voice) -> Rendered:
+            world = self.desk.world
+            rollout = deploys.imagined(
+                world.policy, service, asked.image, asked.steps, asked.bake, world.clock.now()
+            )
+            planned = await planning.plan(world, rollout)
+            return plan_card(voice, rollout.model_copy(update={"plan": planned.plan, **planned.more}))
+
+        self.desk.later(self._told(body, look))
+
+    async def _told(self, body: Body, look: Callable[[Voice], Awaitable[Rendered]]) -> None:
+        try:
+            shown = await look(self.desk.voice(body))
+        except Refused as refusal:
+            await self.desk.answer(body, Text(key=refusal.key, params=refusal.params))
+        except planning.CannotPlan as cannot:
+            await self.desk.answer(body, cannot.text)
+        except RunRefused as refused:
+            await self.desk.answer(body, Text(key="refused.not_read", params={"why": refused.detail[:300]}))
+        except Outage as outage:
+            await self.desk.answer(body, Text(key="refused.not_read", params={"why": outage.reason}))
+        except Exception:
+            log.exception("deploy.dry_run_failed")
+            await self.desk.answer(body, Text(key="refused.not_read", params={"why": "internal error"}))
+        else:
+            await self.desk.tell(body, shown)
+
+    # Buttons and the form.
+
+    def press(self, act: str) -> Any:
+        """A button of a card: its value names the deploy, and for an approval what was shown."""
+
+        async def handle(ack: "AsyncAck", body: Body) -> None:
+            value = str(body["actions"][0].get("value") or "")
+            subject, _, shown = value.partition("/")
+            try:
+                Subject.parse(subject)
+            except ValueError:
+                raise Refused("refused.unknown_action") from None
+            await self._keep(body, act, value=subject, text=shown, silent=True)
+            await ack()
+
+        return handle
+
+    async def _open_form(self, body: Body) -> None:
+        policy = self.desk.world.policy
+        found = deploys.deployable(policy)
+        if not found:
+            raise Refused("refused.no_deployable")
+        async with self.desk.world.store.read() as tx:
+            choices = []
+            for service in found:
+                past = await tx.rollouts_of(service.name, PAST)
+                images = tuple(dict.fromkeys(one.image for one in past if one.image))
+                choices.append(DeployChoice(service=service.name, recent_images=images))
+        await self.desk.open_form(body, deploy_form(self.desk.voice(body), choices))
+
+    async def submitted(self, ack: "AsyncAck", body: Body) -> None:
+        """The form is checked here, so that what was typed stays where something is wrong."""
+        values = _values(body)
+        steps = deploy_words.steps_of(values["steps"]) if values.get("steps") else None
+        bake = deploy_words.bake_of(values["bake"]) if values.get("bake") else None
+        service = self._service(values.get("service", ""))
+        deploy = DeployRequest(
+            service=service.name,
+            image=values.get("image", "").strip(),
+            steps=steps,
+            bake=int(bake.total_seconds()) if bake is not None else None,
+        )
+        if not deploy.image:
+            raise Refused("refused.deploy_usage", given="—")
+        await self._keep(body, actions.DEPLOY_REQUEST, deploy=deploy)
+        await ack()
+
+    async def _keep(self, body: Body, act: str, **fields: Any) -> None:
+        """Keep a request together with who asked for it as Slack knows them at this moment."""
+        request = self.desk.request(body, act, **fields)
+        account = await self.desk.account(body)
+        await self.desk.keep(body, request.model_copy(update={"account": account}))
+
+
+def _values(body: Body) -> dict[str, str]:
+    """What stands in a form, by block."""
+    found: dict[str, str] = {}
+    for block, inputs in ((body.get("view") or {}).get("state") or {}).get("values", {}).items():
+        for element in inputs.values():
+            chosen = element.get("selected_option") or {}
+            found[block] = str(element.get("value") or chosen.get("value") or "")
+    return found

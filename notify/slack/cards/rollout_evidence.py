@@ -1,0 +1,65 @@
+"""On what a canary was judged: counts, rates, probabilities, and up to when anything is known."""
+
+from domain.rollouts import Rollout, Stage
+from domain.verdict import Counts, Evidence, Reason
+from notify.texts import Voice
+
+CELLS = 10
+"""Of a bar."""
+
+
+def bar(share: float) -> str:
+    """A share of 0..1 as a bar of ten."""
+    full = min(CELLS, max(0, round(share * CELLS)))
+    return "▓" * full + "░" * (CELLS - full)
+
+
+def evidence_lines(voice: Voice, rollout: Rollout) -> list[str]:
+    """The newest verdict with its numbers; empty where nothing was counted yet."""
+    verdict = rollout.verdict
+    if verdict is None or rollout.shifted_at is None:
+        return []
+    found = verdict.evidence
+    shown: list[str] = []
+    params: dict[str, object]
+    if rollout.stage in {Stage.BAKING, Stage.ASKING}:
+        minimum = found.canary.requests + found.needed
+        share = found.canary.requests / minimum if minimum else 0.0
+        params = {"seen": found.canary.requests, "minimum": minimum}
+        shown.append(f"`{bar(share)}` {voice('rollout.requests_seen', **params)}")
+    shown.append(voice("rollout.canary", **_counted(found.canary), **_interval(found)))
+    if found.stable.requests:
+        shown.append(voice("rollout.stable", **_counted(found.stable)))
+    if found.canary_p95 is not None and found.stable_p95 is not None:
+        params = {
+            "canary": [found.canary_p95 / 1000, "seconds"],
+            "stable": [found.stable_p95 / 1000, "seconds"],
+        }
+        shown.append(voice("rollout.latency", **params))
+    if found.p_threshold is not None and found.canary.errors:
+        params = {"threshold": [found.threshold, "share"], "p": _p(found.p_threshold)}
+        shown.append(voice("rollout.p_threshold", **params))
+        if found.p_stable is not None:
+            shown.append(voice("rollout.p_stable", p=_p(found.p_stable)))
+    why = [one for one in verdict.reasons if one is not Reason.STILL_BAKING]
+    shown += [f"• {voice(f'reason.{one.value}')}" for one in why]
+    if rollout.visible_until is not None:
+        shown.append(voice("rollout.visible_until", at=int(rollout.visible_until.timestamp())))
+    return shown
+
+
+def _counted(counts: Counts) -> dict[str, object]:
+    return {
+        "requests": [counts.requests, "count"],
+        "errors": [counts.errors, "count"],
+        "rate": [counts.rate if counts.rate is not None else float("nan"), "share"],
+    }
+
+
+def _interval(found: Evidence) -> dict[str, object]:
+    low, high = found.interval if found.interval is not None else (0.0, 1.0)
+    return {"low": [low, "share"], "high": [high, "share"]}
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"

@@ -1,0 +1,299 @@
+"""The card of a deploy: one message from the request to the end, and the lists of deploys."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from domain.outbox import Rendered
+from domain.rollouts import Kind, Lock, Rollout, Stage
+from domain.views import RolloutView
+from notify.slack import actions
+from notify.slack.blocks import Block, button, confirm, context, fields, header, section
+from notify.slack.blocks import actions as row
+from notify.slack.cards.rollout_evidence import evidence_lines
+from notify.slack.cards.rollout_plan import (
+    change_lines,
+    course_line,
+    short_digest,
+    short_image,
+    warning_lines,
+)
+from notify.slack.escape import line
+from notify.texts import Voice
+
+BEFORE_START = frozenset({Stage.QUEUED, Stage.PLANNING, Stage.REQUESTED, Stage.APPROVED})
+
+MARK = {
+    Stage.DONE: ":white_check_mark:",
+    Stage.ROLLED_BACK: ":leftwards_arrow_with_hook:",
+    Stage.ROLLING_BACK: ":leftwards_arrow_with_hook:",
+    Stage.FAILED: ":x:",
+    Stage.INTERRUPTED: ":raised_hand:",
+    Stage.ASKING: ":question:",
+    Stage.REQUESTED: ":large_yellow_circle:",
+}
+
+
+def rollout_card(voice: Voice, view: RolloutView) -> Rendered:
+    """What happened or what is needed, then what it is, then on what it was judged, then what can be done."""
+    rollout = view.rollout
+    head = _head(voice, rollout)
+    blocks: list[Block] = [header(f"{_mark(rollout)} {head}"), fields(_facts(voice, rollout))]
+    if rollout.emergency is not None:
+        blocks.append(section(f":rotating_light: {voice('rollout.emergency', reason=rollout.emergency)}"))
+    if rollout.problem is not None:
+        blocks.append(section(voice.say(rollout.problem)))
+    blocks += _body(voice, rollout)
+    small = _small(voice, view)
+    if small:
+        blocks.append(context(*small))
+    buttons = _buttons(voice, rollout)
+    if buttons:
+        blocks.append(row(*buttons))
+    asks = rollout.stage in {Stage.REQUESTED, Stage.ASKING}
+    text = voice("rollout.fallback_asks" if asks else "rollout.fallback", head=head)
+    return Rendered(text=text, blocks=blocks)
+
+
+def _head(voice: Voice, rollout: Rollout) -> str:
+    kind = voice.plain(f"rollout.kind_{rollout.kind.value}")
+    return voice.plain(
+        "rollout.head",
+        kind=kind,
+        number=rollout.number,
+        service=rollout.service,
+        state=_state(voice, rollout),
+    )
+
+
+def _state(voice: Voice, rollout: Rollout) -> str:
+    """Where it stands, in a few words."""
+    if rollout.stage is Stage.REQUESTED:
+        return voice.plain("rollout.needs", missing=max(0, rollout.needed - len(rollout.approvals)))
+    if rollout.stage is Stage.APPROVED and rollout.held_by is not None:
+        return voice.plain("rollout.held")
+    if rollout.paused_by is not None and rollout.stage.touches:
+        return voice.plain("rollout.paused", percent=rollout.percent)
+    if rollout.stage is Stage.BAKING:
+        return voice.plain("rollout.baking", percent=rollout.percent)
+    if rollout.stage is Stage.SHIFTING:
+        return voice.plain("rollout.shifting", percent=rollout.aim)
+    return voice.plain_word("stage", rollout.stage.value)
+
+
+def _mark(rollout: Rollout) -> str:
+    if rollout.stage.is_over:
+        return MARK.get(rollout.stage, ":no_entry_sign:")
+    if rollout.emergency is not None and rollout.stage in BEFORE_START:
+        return ":rotating_light:"
+    return MARK.get(rollout.stage, ":hourglass_flowing_sand:")
+
+
+def _facts(voice: Voice, rollout: Rollout) -> list[tuple[str, str]]:
+    facts = []
+    if rollout.kind is Kind.DEPLOY:
+        digest = f" ({short_digest(rollout.digest)})" if rollout.digest else ""
+        facts.append((voice("field.image"), f"`{short_image(rollout.image)}`{digest}"))
+    if rollout.plan is not None:
+        plan = rollout.plan
+        shown = f"`{line(plan.baseline, 70)}` → `{line(plan.revision, 70)}`"
+        facts.append((voice("field.revisions"), shown))
+    asked = voice("incident.opened", who=rollout.requested_by.name, at=_seconds(rollout.requested_at))
+    facts.append((voice("field.asked"), asked))
+    facts.append((voice("field.course"), course_line(voice, rollout)))
+    return facts
+
+
+def _seconds(at: datetime) -> int:
+    return int(at.timestamp())
+
+
+def _body(voice: Voice, rollout: Rollout) -> list[Block]:
+    """Before it starts what would change; afterwards how it goes."""
+    blocks: list[Block] = []
+    if rollout.stage in BEFORE_START and rollout.plan is not None:
+        changes = change_lines(voice, rollout.plan)
+        if changes:
+            blocks.append(section("\n".join([f"*{voice('rollout.changes')}*", *changes])))
+        warnings = warning_lines(voice, rollout)
+        if warnings:
+            blocks.append(section("\n".join(warnings)))
+    if rollout.checks:
+        blocks.append(section(_checks(voice, rollout)))
+    evidence = evidence_lines(voice, rollout)
+    if evidence:
+        blocks.append(section("\n".join([f"*{voice('rollout.evidence')}*", *evidence])))
+    if rollout.stage is Stage.ASKING:
+        blocks.append(section(voice("rollout.what_to_do")))
+    return blocks
+
+
+def _checks(voice: Voice, rollout: Rollout) -> str:
+    shown = [
+        f"{':white_check_mark:' if well else ':x:'} `{line(path, 80)}` {line(said, 120)}"
+        for path, well, said in rollout.checks
+    ]
+    return "\n".join([f"*{voice('rollout.checks')}*", *shown])
+
+
+def _small(voice: Voice, view: RolloutView) -> list[str]:
+    rollout = view.rollout
+    small = [voice("rollout.approved_by", who=one.by.name, at=_seconds(one.at)) for one in rollout.approvals]
+    if rollout.stage is Stage.REQUESTED and rollout.expires_at is not None:
+        small.append(voice("rollout.expires", at=_seconds(rollout.expires_at)))
+    if rollout.stage is Stage.QUEUED:
+        params = {"behind": view.behind.number if view.behind else "—", "ahead": view.ahead}
+        small.append(voice("rollout.queued_behind", **params))
+    if rollout.held_by is not None and not rollout.stage.is_over:
+        small.append(held_line(voice, rollout.held_by))
+    if rollout.paused_by is not None and rollout.stage.touches:
+        small.append(voice("rollout.paused_by", who=rollout.paused_by.name))
+    if rollout.word is not None:
+        small.append(voice("rollout.word_of", who=rollout.word.name))
+    if rollout.ended_at is not None:
+        params = {"at": _seconds(rollout.ended_at), "length": _length(rollout)}
+        if rollout.ended_by is not None:
+            small.append(voice("rollout.ended_by", who=rollout.ended_by.name, **params))
+        else:
+            small.append(voice("rollout.ended", **params))
+    if view.incident is not None:
+        small.append(voice("rollout.incident", number=view.incident.number, title=view.incident.title))
+    if view.lock is not None and rollout.stage.is_over:
+        small.append(voice("rollout.is_locked", service=rollout.service, who=view.lock.by.name))
+    return small
+
+
+def _length(rollout: Rollout) -> float:
+    return (rollout.ended_at - rollout.requested_at).total_seconds() if rollout.ended_at else 0.0
+
+
+def held_line(voice: Voice, held_by: str) -> str:
+    """What an approved deploy waits for."""
+    what, _, name = held_by.partition(":")
+    return voice(f"rollout.held_{what}", name=name or "—")
+
+
+def _buttons(voice: Voice, rollout: Rollout) -> list[Block]:
+    key = rollout.subject.key
+    if rollout.stage is Stage.REQUESTED and rollout.plan is not None:
+        return _to_approve(voice, rollout, f"{key}/{rollout.plan.fingerprint}")
+    if rollout.stage.is_over or rollout.stage is Stage.ROLLING_BACK:
+        return []
+    made = []
+    if rollout.stage.touches and rollout.paused_by is None:
+        made.append(button(voice.plain("button.pause"), actions.ROLLOUT_PAUSE, key))
+    elif rollout.stage.touches:
+        made.append(button(voice.plain("button.resume"), actions.ROLLOUT_RESUME, key))
+    if rollout.stage in {Stage.BAKING, Stage.ASKING}:
+        made.append(
+            button(
+                voice.plain("button.promote"),
+                actions.ROLLOUT_PROMOTE,
+                key,
+                confirm=_sure(voice, "promote", rollout),
+            )
+        )
+    if rollout.stage is Stage.ASKING:
+        made.insert(0, button(voice.plain("button.wait"), actions.ROLLOUT_WAIT, key, style="primary"))
+    name = "roll_back" if rollout.stage.touches else "cancel_deploy"
+    made.append(
+        button(
+            voice.plain(f"button.{name}"),
+            actions.ROLLOUT_ABORT,
+            key,
+            style="danger",
+            confirm=_sure(voice, name, rollout),
+        )
+    )
+    return made
+
+
+def _to_approve(voice: Voice, rollout: Rollout, value: str) -> list[Block]:
+    name = "approve_deploy" if rollout.kind is Kind.DEPLOY else "approve_rollback"
+    yes = voice.plain(f"button.{name}")
+    label = voice.plain("rollout.approve_label", number=rollout.number, service=rollout.service)
+    return [
+        button(
+            yes,
+            actions.ROLLOUT_APPROVE,
+            value,
+            style="primary",
+            confirm=_sure(voice, name, rollout),
+            label=label,
+        ),
+        button(
+            voice.plain("button.reject"),
+            actions.ROLLOUT_REJECT,
+            rollout.subject.key,
+            style="danger",
+            confirm=_sure(voice, "reject", rollout),
+        ),
+    ]
+
+
+def _sure(voice: Voice, name: str, rollout: Rollout) -> Block:
+    """The question before a click counts, with what it is about."""
+    label = voice.plain(f"button.{name}")
+    revision = rollout.plan.revision if rollout.plan is not None else "—"
+    image = short_image(rollout.image) if rollout.image else revision
+    params = {"service": rollout.service, "image": image, "revision": revision}
+    return confirm(label, voice.plain(f"confirm.{name}", **params), label, voice.plain("button.cancel"))
+
+
+# Lists.
+
+
+def rollouts_card(
+    voice: Voice, running: Sequence[Rollout], locks: Sequence[Lock], frozen: Mapping[str, str]
+) -> Rendered:
+    """The answer to ``/deploy status``: what is on its way, what is locked, what is frozen."""
+    lines = [_line(voice, one) for one in running]
+    lines += [f":lock: {_locked(voice, lock)} {voice.say(lock.reason)}" for lock in locks]
+    lines += [
+        f":snowflake: {voice('rollout.freeze_line', service=service, name=name)}"
+        for service, name in frozen.items()
+    ]
+    head = voice("rollout.running", count=len(running)) if running else voice("rollout.none_running")
+    return Rendered(text=head, blocks=[section("\n".join([f"*{head}*", *lines])[:2900])])
+
+
+def _locked(voice: Voice, lock: Lock) -> str:
+    return voice("rollout.lock_line", service=lock.service, who=lock.by.name, since=_seconds(lock.since))
+
+
+def history_card(voice: Voice, service: str, past: Sequence[Rollout]) -> Rendered:
+    """The answer to ``/deploy history``: the newest first."""
+    if not past:
+        text = voice("rollout.no_history", service=service)
+        return Rendered(text=text, blocks=[section(text)])
+    head = voice("rollout.history", service=service)
+    lines = [_line(voice, one) for one in past]
+    return Rendered(text=head, blocks=[section("\n".join([f"*{head}*", *lines])[:2900])])
+
+
+def _line(voice: Voice, rollout: Rollout) -> str:
+    what = short_image(rollout.image) if rollout.image else (rollout.to_revision or "—")
+    return f"{_mark(rollout)} " + voice(
+        "rollout.line",
+        number=rollout.number,
+        service=rollout.service,
+        what=what,
+        state=_state(voice, rollout),
+        who=rollout.requested_by.name,
+        at=_seconds(rollout.requested_at),
+    )
+
+
+def plan_card(voice: Voice, rollout: Rollout) -> Rendered:
+    """The answer to a dry run: what would change, and nothing was changed."""
+    head = voice.plain("rollout.dry_run", service=rollout.service)
+    facts = [pair for pair in _facts(voice, rollout) if pair[0] != voice("field.asked")]
+    blocks: list[Block] = [header(head), fields(facts)]
+    if rollout.plan is not None:
+        changes = change_lines(voice, rollout.plan)
+        if changes:
+            blocks.append(section("\n".join([f"*{voice('rollout.changes')}*", *changes])))
+        warnings = warning_lines(voice, rollout)
+        if warnings:
+            blocks.append(section("\n".join(warnings)))
+    blocks.append(context(voice("rollout.nothing_changed")))
+    return Rendered(text=head, blocks=blocks)

@@ -1,0 +1,331 @@
+"""What people do about deploys: ask for one, approve it, stop it, lock a service."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from domain import approvals, freezes
+from domain import rollouts as rules
+from domain.approvals import Account
+from domain.cloudrun import Target
+from domain.deploys import DeployRule
+from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Text
+from domain.errors import Refused
+from domain.policy import Person, Policy, Service
+from domain.ports import Tx
+from domain.rolling import Decision
+from domain.rollouts import Course, Kind, Lock, Rollout, Stage
+from domain.rules import Kind as ServiceKind
+from operations import counters
+from operations.places import DEPLOYS, rollout_card, rollout_note
+from operations.rollouts import consequences
+from operations.world import World
+
+REASON_LIMIT = 300
+"""Characters of the reason of a lock or an emergency."""
+
+IMAGE_LIMIT = 512
+"""Characters of an image's name."""
+
+
+def deployable(policy: Policy) -> list[Service]:
+    """The services that can be deployed: those on Cloud Run of which project and region are known."""
+    return [
+        service
+        for service in policy.services
+        if service.kind is ServiceKind.CLOUD_RUN and service.project and service.region
+    ]
+
+
+def service_named(policy: Policy, named: str) -> Service:
+    """The service that somebody typed. Refused with the names that there are."""
+    services = {service.name.casefold(): service for service in deployable(policy)}
+    found = services.get(named.strip().casefold())
+    if found is None:
+        names = ", ".join(service.name for service in services.values())
+        raise Refused("refused.unknown_service", given=named[:60] or "—", names=names or "—")
+    return found
+
+
+def target_of(service: Service) -> Target:
+    """Where Google has it."""
+    assert service.project is not None
+    assert service.region is not None
+    return Target(
+        project=service.project,
+        region=service.region,
+        service=service.match.get("service_name", service.name),
+    )
+
+
+def course_of(rule: DeployRule, steps: tuple[int, ...] | None, bake: int | None) -> Course:
+    """The course asked for, else the policy's. ``bake`` in seconds."""
+    return Course(
+        steps=steps or rule.steps,
+        bake=timedelta(seconds=bake) if bake is not None else rule.bake,
+        watch=rule.watch,
+    )
+
+
+def imagined(
+    policy: Policy,
+    service: Service,
+    image: str,
+    steps: tuple[int, ...] | None,
+    bake: timedelta | None,
+    at: datetime,
+) -> Rollout:
+    """A deploy that nobody asked for, to make its plan: the dry run."""
+    seconds = int(bake.total_seconds()) if bake is not None else None
+    return Rollout(
+        kind=Kind.DEPLOY,
+        service=service.name,
+        target=target_of(service),
+        image=image,
+        requested_by=TOBAN,
+        requester="",
+        requested_at=at,
+        course=course_of(policy.deploys.rule(service.name), steps, seconds),
+        since=at,
+    )
+
+
+def frozen_now(policy: Policy, at: datetime) -> dict[str, str]:
+    """The freeze that holds for each service now, by the service's name."""
+    found = {
+        service.name: freezes.freeze(policy.deploys, policy.rules, service.name, at)
+        for service in deployable(policy)
+    }
+    return {name: freeze.name for name, freeze in found.items() if freeze is not None}
+
+
+async def request(
+    tx: Tx,
+    world: World,
+    service: Service,
+    account: Account,
+    by: By,
+    at: datetime,
+    *,
+    image: str = "",
+    to_revision: str | None = None,
+    course: Course | None = None,
+    emergency: str | None = None,
+) -> Text:
+    """Ask for a deploy, or without an image for a rollback. It is planned next, or queued behind another."""
+    policy = world.policy
+    person = approvals.person_behind(policy.people, account)
+    rule = policy.deploys.rule(service.name)
+    kind = Kind.DEPLOY if image else Kind.ROLLBACK
+    if not rule.approvers:
+        raise Refused("refused.deploys_off", service=service.name)
+    if len(image) > IMAGE_LIMIT:
+        raise Refused("refused.long_image", limit=IMAGE_LIMIT)
+    if emergency is not None:
+        _may_in_emergency(policy, person, emergency)
+    skips = policy.deploys.emergency.skips if emergency is not None else ()
+    if kind is Kind.DEPLOY:
+        await _is_open(tx, world, service.name, skips, at)
+    steps = course or course_of(rule, None, None)
+    if kind is Kind.ROLLBACK:
+        steps = steps.model_copy(update={"steps": (100,)})
+    live = await tx.live_rollout(service.name)
+    stage = Stage.PLANNING if live is None else Stage.QUEUED
+    rollout = await tx.add_rollout(
+        Rollout(
+            kind=kind,
+            service=service.name,
+            target=target_of(service),
+            image=image,
+            to_revision=to_revision,
+            requested_by=by,
+            requester=person.name,
+            requested_at=at,
+            emergency=emergency,
+            course=steps,
+            stage=stage,
+            since=at,
+            due_at=at if stage is Stage.PLANNING else None,
+        )
+    )
+    data = {"image": image, "emergency": emergency}
+    await tx.tell([Event(subject=rollout.subject, what="deploy.requested", at=at, by=by, data=data)])
+    effects: list[Effect] = [rollout_card(rollout)]
+    if emergency is not None:
+        loud = Text(key="rollout.note_emergency", params={"who": by.name, "reason": emergency})
+        effects.append(rollout_note(f"{rollout.subject.key}:emergency", rollout, loud))
+    await tx.say(effects, at)
+    counters.rollouts.labels(stage=stage.value).inc()
+    if live is not None:
+        params = {"number": rollout.number, "service": service.name, "behind": live.number}
+        return Text(key="answer.deploy_queued", params=params)
+    return Text(key="answer.deploy_asked", params={"number": rollout.number, "service": service.name})
+
+
+def _may_in_emergency(policy: Policy, person: Person, reason: str) -> None:
+    if not approvals.is_among(person, policy.deploys.emergency.people):
+        allowed = ", ".join(policy.deploys.emergency.people)
+        raise Refused("refused.no_emergency", allowed=allowed or "—")
+    if not reason.strip():
+        raise Refused("refused.no_reason")
+    if len(reason) > REASON_LIMIT:
+        raise Refused("refused.long_reason", limit=REASON_LIMIT)
+
+
+async def _is_open(tx: Tx, world: World, service: str, skips: tuple[str, ...], at: datetime) -> None:
+    """Refused at once where a lock or a freeze would hold it; an incident only makes it wait."""
+    lock = await tx.lock_of(service)
+    if lock is not None and "lock" not in skips:
+        why = str(lock.reason.params.get("reason") or f"D-{lock.rollout_id}")
+        params = {"service": service, "who": lock.by.name, "since": _seconds(lock.since), "why": why}
+        raise Refused("refused.locked", **params)
+    frozen = freezes.freeze(world.policy.deploys, world.policy.rules, service, at)
+    if frozen is not None and "freeze" not in skips:
+        raise Refused("refused.frozen", service=service, name=frozen.name)
+
+
+async def approve(
+    tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime, *, shown: str
+) -> Text:
+    """One approval. It counts for exactly what the clicked card showed."""
+    try:
+        person = approvals.person_behind(world.policy.people, account)
+        before = await _rollout(tx, rollout_id)
+        rule = world.policy.deploys.rule(before.service)
+        after = rules.approve(before, rule, person, by, shown, at)
+    except Refused:
+        counters.approvals.labels(outcome="refused").inc()
+        raise
+    counters.approvals.labels(outcome="approved").inc()
+    note = Text(key="rollout.note_approved", params={"who": by.name, "at": _seconds(at)})
+    await _saved(tx, world, before, after, at, by, "deploy.approval_given", note)
+    missing = after.needed - len(after.approvals)
+    if missing > 0:
+        return Text(key="answer.approved_one", params={"number": after.number, "missing": missing})
+    return Text(key="answer.approved", params={"number": after.number})
+
+
+async def reject(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
+    """No."""
+    person = approvals.person_behind(world.policy.people, account)
+    before = await _rollout(tx, rollout_id)
+    after = rules.reject(before, world.policy.deploys.rule(before.service), person, by, at)
+    counters.approvals.labels(outcome="rejected").inc()
+    note = Text(key="rollout.note_rejected", params={"who": by.name, "at": _seconds(at)})
+    await _saved(tx, world, before, after, at, by, "deploy.rejection_given", note)
+    return Text(key="answer.rejected", params={"number": after.number})
+
+
+async def pause(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
+    """It goes no further for now."""
+    return await _act(tx, world, rollout_id, account, by, at, "paused", lambda one: rules.pause(one, by, at))
+
+
+async def resume(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
+    """It goes on."""
+    return await _act(tx, world, rollout_id, account, by, at, "resumed", lambda one: rules.resume(one, at))
+
+
+async def wait(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
+    """Judge once more after another bake."""
+    return await _act(tx, world, rollout_id, account, by, at, "waits", lambda one: rules.wait(one, at))
+
+
+async def abort(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
+    """Stop it; where the service was touched, put it back."""
+    return await _act(tx, world, rollout_id, account, by, at, "aborted", lambda one: rules.abort(one, by, at))
+
+
+async def promote(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
+    """A person's word in place of the verdict: an approver's, and not the requester's own."""
+    person = approvals.person_behind(world.policy.people, account)
+    rollout = await _rollout(tx, rollout_id)
+    rule = world.policy.deploys.rule(rollout.service)
+    if not approvals.is_among(person, rule.approvers):
+        raise Refused("refused.no_approver", approvers=", ".join(rule.approvers) or "—")
+    if person.name == rollout.requester and not rule.self_approval:
+        raise Refused("refused.own_deploy")
+    return await _act(
+        tx, world, rollout_id, account, by, at, "promoted", lambda one: rules.promote(one, by, at)
+    )
+
+
+async def _act(
+    tx: Tx,
+    world: World,
+    rollout_id: int,
+    account: Account,
+    by: By,
+    at: datetime,
+    what: str,
+    change: Callable[[Rollout], Rollout],
+) -> Text:
+    """What anybody of the team may do to what is on its way: it only makes it safer, or later."""
+    approvals.person_behind(world.policy.people, account)
+    before = await _rollout(tx, rollout_id)
+    after = change(before)
+    note = Text(key=f"rollout.note_{what}", params={"who": by.name, "at": _seconds(at)})
+    await _saved(tx, world, before, after, at, by, f"deploy.{what}", note)
+    return Text(key=f"answer.rollout_{what}", params={"number": after.number})
+
+
+async def _saved(
+    tx: Tx, world: World, before: Rollout, after: Rollout, at: datetime, by: By, what: str, note: Text
+) -> None:
+    saved = await tx.save_rollout(after)
+    await tx.tell([Event(subject=saved.subject, what=what, at=at, by=by)])
+    await consequences(tx, world, before, saved, Decision(rollout=saved, notes=(note,)), at)
+
+
+async def lock(
+    tx: Tx, world: World, service: Service, reason: str, account: Account, by: By, at: datetime
+) -> Text:
+    """Nothing is deployed on it until somebody unlocks it. What is on its way goes on."""
+    approvals.person_behind(world.policy.people, account)
+    if not reason.strip():
+        raise Refused("refused.no_reason")
+    if len(reason) > REASON_LIMIT:
+        raise Refused("refused.long_reason", limit=REASON_LIMIT)
+    why = Text(key="rollout.locked_because", params={"reason": reason.strip()})
+    if not await tx.add_lock(Lock(service=service.name, reason=why, by=by, since=at)):
+        known = await tx.lock_of(service.name)
+        raise Refused("refused.locked_already", service=service.name, who=known.by.name if known else "?")
+    said = Text(key="note.locked", params={"service": service.name, "who": by.name}, lines=(why,))
+    await _told(tx, service, said, at)
+    return Text(key="answer.locked", params={"service": service.name})
+
+
+async def unlock(tx: Tx, world: World, service: Service, account: Account, by: By, at: datetime) -> Text:
+    """Deploys are possible again."""
+    approvals.person_behind(world.policy.people, account)
+    if not await tx.remove_lock(service.name):
+        raise Refused("refused.not_locked", service=service.name)
+    await _told(tx, service, Text(key="note.unlocked", params={"service": service.name, "who": by.name}), at)
+    return Text(key="answer.unlocked", params={"service": service.name})
+
+
+async def _told(tx: Tx, service: Service, text: Text, at: datetime) -> None:
+    """Others rely on it, so it is said in the channel; cards that show the lock are refreshed."""
+    effects: list[Effect] = [
+        Note(key=f"lock:{service.name}:{_seconds(at)}:{text.key}", place=DEPLOYS, text=text)
+    ]
+    effects += [Refresh(subject=one.subject) for one in await tx.rollouts_of(service.name, 2)]
+    await tx.say(effects, at)
+
+
+async def _rollout(tx: Tx, rollout_id: int) -> Rollout:
+    rollout = await tx.rollout(rollout_id)
+    if rollout is None:
+        raise Refused("refused.unknown_rollout", number=f"D-{rollout_id}")
+    return rollout
+
+
+async def live(tx: Tx, service: Service) -> Rollout:
+    """The rollout that is meant where only a service was named. Refused where there is none."""
+    found = await tx.live_rollout(service.name)
+    if found is None:
+        raise Refused("refused.nothing_live", service=service.name)
+    return found
+
+
+def _seconds(at: datetime) -> int:
+    return int(at.timestamp())

@@ -1,0 +1,152 @@
+"""Makes the plan of a deploy: what would change, how risky that is, whether it can be judged."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain import cloudrun, plans, verdict
+from domain.cloudrun import RevisionSeen, RunRefused, RunTrouble, ServiceSeen
+from domain.effects import Text
+from domain.errors import Outage
+from domain.images import BadReference, ImageProblem, Reference
+from domain.plans import Plan, Warn
+from domain.rollouts import Kind, Rollout
+from operations import canaries
+from operations.world import World
+
+RECENT = 20
+"""Revisions among which the one before is looked for."""
+
+
+class CannotPlan(Exception):
+    """There is no plan, and why: a text for the person who asked."""
+
+    def __init__(self, key: str, **params: Any) -> None:
+        super().__init__(key)
+        self.text = Text(key=key, params=params)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, and what is kept beside it in the rollout."""
+
+    plan: Plan
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+async def plan(world: World, rollout: Rollout) -> Planned:
+    """What would be done now. Raises ``CannotPlan``, and ``Outage`` where it cannot be known."""
+    try:
+        seen = await world.run.service(rollout.target)
+        if seen is None:
+            raise CannotPlan("rollout.no_service", service=rollout.service)
+        base = cloudrun.baseline(seen)
+        if base is None:
+            serving = cloudrun.split(seen.serving, seen.latest_ready)
+            shown = ", ".join(f"{name} {percent} %" for name, percent in sorted(serving.items()))
+            raise CannotPlan("rollout.no_baseline", service=rollout.service, serving=shown or "—")
+        if not seen.is_settled:
+            raise Outage("an update of the service is on its way")
+        before = await world.run.revision(rollout.target, base)
+        if rollout.kind is Kind.ROLLBACK:
+            return await _rollback(world, rollout, seen, base)
+        return await _deploy(world, rollout, seen, base, before)
+    except RunRefused as refused:
+        key = "rollout.denied" if refused.trouble is RunTrouble.DENIED else "rollout.not_possible"
+        raise CannotPlan(key, detail=refused.detail[:300]) from refused
+
+
+async def _deploy(
+    world: World, rollout: Rollout, seen: ServiceSeen, base: str, before: RevisionSeen | None
+) -> Planned:
+    reference, digest = await _pinned(world, rollout.image)
+    pinned = str(reference.pinned(digest))
+    at = world.clock.now()
+    name = plans.revision_name(rollout.service, rollout.id or 0, digest.removeprefix("sha256:")[:7])
+    tag = plans.tag_name(rollout.service, rollout.id or 0)
+    rows = cloudrun.rows_for({base: 100}, {tag: name}, plans.foreign(seen.rows), seen.latest_ready)
+    would = await world.run.preview(rollout.target, pinned, name, rows)
+    was = before.template if before is not None and before.template is not None else seen.template
+    changes = tuple(plans.compare(was, would.template))
+    same = before is not None and before.digest == digest
+    if same and all(change.field is plans.Field.IMAGE for change in changes):
+        raise CannotPlan("rollout.same_image", service=rollout.service, revision=base)
+    counted, rate = await canaries.last_hour(world, rollout.target, base)
+    rule = world.policy.deploys.rule(rollout.service)
+    feasibility = verdict.feasible(rate, rollout.course.steps[0], rollout.course.bake, rule.minimum)
+    warnings = list(plans.warnings(seen, moves_tag=reference.digest is None))
+    if rate == 0:
+        warnings.append(Warn.NO_TRAFFIC)
+    elif rollout.course.steps[0] < 100 and feasibility.reach is not verdict.Reach.BAKE:
+        warnings.append(Warn.FEW_REQUESTS)
+    if counted.requests and counted.errors > rule.threshold * counted.requests:
+        warnings.append(Warn.STABLE_IS_SICK)
+    made = Plan(
+        image=pinned,
+        digest=digest,
+        revision=name,
+        tag=tag,
+        baseline=base,
+        rows=seen.serving,
+        on_latest=Warn.WAS_ON_LATEST in warnings,
+        etag=seen.etag,
+        generation=seen.generation,
+        changes=changes,
+        risks=plans.risks(was, would.template),
+        warnings=tuple(warnings),
+        uri=seen.uri,
+    )
+    more = {"feasibility": feasibility, "before": counted, "digest": digest, "since": at}
+    return Planned(made, more)
+
+
+async def _pinned(world: World, image: str) -> tuple[Reference, str]:
+    """The image's reference and its digest; by digest there is nothing to look up."""
+    try:
+        reference = Reference.parse(image)
+        digest = reference.digest or await world.images.digest(reference)
+    except BadReference as bad:
+        raise CannotPlan("rollout.bad_image", image=image[:200], why=str(bad)) from bad
+    except ImageProblem as problem:
+        raise CannotPlan(f"rollout.image_{problem.kind.value}", image=image[:200]) from problem
+    return reference, digest
+
+
+async def _rollback(world: World, rollout: Rollout, seen: ServiceSeen, base: str) -> Planned:
+    """Traffic back to a revision that there is: nothing is created, nothing has to be compared."""
+    wanted = rollout.to_revision or await _one_before(world, rollout, base)
+    if wanted == base:
+        raise CannotPlan("rollout.serves_already", service=rollout.service, revision=base)
+    revision = await world.run.revision(rollout.target, wanted)
+    if revision is None:
+        raise CannotPlan("rollout.no_revision", service=rollout.service, revision=wanted)
+    if revision.ready is not True:
+        why = revision.problem or "not ready"
+        raise CannotPlan("rollout.revision_not_ready", revision=wanted, why=why[:200])
+    warnings = plans.warnings(seen, moves_tag=False)
+    made = Plan(
+        image=revision.image,
+        digest=revision.digest,
+        revision=wanted,
+        tag=None,
+        baseline=base,
+        rows=seen.serving,
+        on_latest=Warn.WAS_ON_LATEST in warnings,
+        etag=seen.etag,
+        generation=seen.generation,
+        warnings=warnings,
+        uri=seen.uri,
+    )
+    return Planned(made, {"digest": revision.digest})
+
+
+async def _one_before(world: World, rollout: Rollout, base: str) -> str:
+    """The revision before the present one by our own record, else the newest other that is ready."""
+    async with world.store.read() as tx:
+        past = await tx.rollouts_of(rollout.service, RECENT)
+    for one in past:
+        if one.plan is not None and one.plan.revision == base and one.shifted_at is not None:
+            return one.plan.baseline
+    for revision in await world.run.revisions(rollout.target, RECENT):
+        if revision.name != base and revision.ready is True:
+            return revision.name
+    raise CannotPlan("rollout.no_revision_before", service=rollout.service)

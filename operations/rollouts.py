@@ -1,0 +1,350 @@
+"""Carries out deploys: each turn one look and one safe step for each that is due, saved before it is made."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from domain import rolling, verdict
+from domain import rollouts as rules
+from domain.alerts import Signal
+from domain.cloudrun import RunRefused, RunTrouble, tag_uri
+from domain.effects import TOBAN, Effect, Event, Refresh, Text
+from domain.errors import Outage
+from domain.freezes import freeze
+from domain.policy import Service, Severity
+from domain.ports import Tx
+from domain.rolling import Decision, Sight, Window
+from domain.rollouts import Kind, Lock, Purpose, Rollout, Stage
+from domain.series import epoch
+from domain.verdict import Verdict
+from domain.voice import Said, signal
+from operations import canaries, counters, planning, signals
+from operations.places import rollout_note
+from operations.world import World
+
+log = structlog.get_logger(__name__)
+
+LIMIT = 20
+"""Rollouts in one turn; they are carried out side by side."""
+
+LEASE = timedelta(seconds=90)
+"""How long one replica has a rollout to itself; Google's calls take at most 15 s each."""
+
+AGAIN = timedelta(seconds=10)
+"""After an outage of Google's."""
+
+TELL_AFTER = timedelta(minutes=2)
+"""An outage of so long is told in the thread, once."""
+
+LOOKING = frozenset({Stage.BAKING, Stage.ASKING, Stage.WATCHING})
+"""Stages in which requests are counted."""
+
+
+async def tick(world: World) -> int:
+    """Take each due rollout one step further, each alone. Returns how many."""
+    async with world.store.read() as tx:
+        due = await tx.due_rollouts(world.clock.now(), LIMIT)
+    await asyncio.gather(*(_one(world, rollout_id) for rollout_id in due))
+    return len(due)
+
+
+async def _one(world: World, rollout_id: int) -> None:
+    rollout = await _claim(world, rollout_id)
+    if rollout is None:
+        return
+    try:
+        match rollout.stage:
+            case Stage.PLANNING:
+                await _plan(world, rollout)
+            case Stage.REQUESTED:
+                await _save(world, rollout, Decision(rollout=_expired(rollout, world.clock.now())))
+            case _:
+                await _step(world, rollout)
+    except Outage as outage:
+        await _troubled(world, rollout, outage.reason)
+    except Exception as failure:
+        log.exception("deploy.failed", rollout=rollout.number)
+        await _troubled(world, rollout, repr(failure)[:200])
+
+
+async def _claim(world: World, rollout_id: int) -> Rollout | None:
+    """Have it to oneself for a while; ``None`` where it is not due any more or another replica has it."""
+    async with world.store() as tx:
+        at = world.clock.now()
+        rollout = await tx.rollout(rollout_id)
+        if rollout is None or rollout.due_at is None or rollout.due_at > at:
+            return None
+        if rollout.lease_until is not None and rollout.lease_until > at:
+            return None
+        return await tx.save_rollout(rollout.model_copy(update={"lease_until": at + LEASE}))
+
+
+def _expired(rollout: Rollout, at: datetime) -> Rollout:
+    return rules.to_stage(rollout, Stage.EXPIRED, at)
+
+
+async def _plan(world: World, rollout: Rollout) -> None:
+    """The plan, and with it the request for approval; or why there is none."""
+    rule = world.policy.deploys.rule(rollout.service)
+    try:
+        planned = await planning.plan(world, rollout)
+    except planning.CannotPlan as cannot:
+        at = world.clock.now()
+        failed = rules.to_stage(rollout, Stage.FAILED, at, problem=cannot.text)
+        await _save(world, rollout, Decision(rollout=failed, notes=(cannot.text,)))
+        return
+    at = world.clock.now()
+    alone = rollout.emergency is not None and "approval" in world.policy.deploys.emergency.skips
+    asked = rules.ask(rollout.model_copy(update=planned.more), planned.plan, rule, alone, at)
+    notes: tuple[Text, ...] = ()
+    if asked.stage is Stage.REQUESTED:
+        approvers = ", ".join(rule.approvers) or "—"
+        params = {"needed": asked.needed, "approvers": approvers, "who": rollout.requested_by.name}
+        notes = (Text(key="rollout.note_asked", params=params),)
+    await _save(world, rollout, Decision(rollout=asked, notes=notes))
+
+
+async def _step(world: World, rollout: Rollout) -> None:
+    """Look, decide, save, and only then act. What came of the act is seen at the next look."""
+    sight = await _look(world, rollout)
+    at = world.clock.now()
+    decision = rolling.advance(rollout, sight, world.policy.deploys.rule(rollout.service), at)
+    saved = await _save(world, rollout, decision)
+    if saved is not None and decision.call and saved.intent is not None:
+        await _call(world, saved)
+
+
+async def _look(world: World, rollout: Rollout) -> Sight:
+    """Everything that the next decision needs, read just now."""
+    run, target, stage, intent = world.run, rollout.target, rollout.stage, rollout.intent
+    seen = await run.service(target)
+    found: dict[str, object] = {"service": seen}
+    if intent is not None and intent.operation is not None:
+        found["operation"] = await run.operation(intent.operation)
+    if stage is Stage.APPROVED:
+        found["held_by"] = await _held_by(world, rollout)
+    if stage is Stage.CREATING and intent is None:
+        found["revision"] = await run.revision(target, rollout.revision)
+    if stage is Stage.SMOKE and intent is None and seen is not None:
+        assert rollout.plan is not None
+        uri = tag_uri(seen, rollout.plan.tag or "")
+        found["checks"] = await _checks(world, rollout, uri, seen.uri)
+    if stage in LOOKING and intent is None and rollout.kind is Kind.DEPLOY:
+        window = await _window(world, rollout)
+        found |= {"window": window, "verdict": _judged(world, rollout, window, seen is not None)}
+    return Sight.model_validate(found)
+
+
+async def _window(world: World, rollout: Rollout) -> Window:
+    """What is visible of the time since the present split became true."""
+    assert rollout.shifted_at is not None
+    now = world.clock.now()
+    end = now if rollout.stage is Stage.ASKING or rollout.bake_until is None else rollout.bake_until
+    return await canaries.window(world, rollout, rollout.shifted_at, min(now, end))
+
+
+def _judged(world: World, rollout: Rollout, window: Window, there: bool) -> Verdict | None:
+    """The verdict on what is visible; ``None`` while nothing is."""
+    if window.blind is not None or not there:
+        return None
+    of = world.policy.deploys.rule(rollout.service)
+    whole = rollout.bake_until is not None and window.until >= rollout.bake_until
+    interim = rollout.stage is not Stage.BAKING or not whole
+    return verdict.judge(
+        window.canary,
+        window.stable,
+        share=rollout.percent / 100,
+        interim=interim,
+        rule=verdict.Rule(threshold=of.threshold, minimum=of.minimum),
+        before=rollout.before,
+        canary_p95=window.canary_p95,
+        stable_p95=window.stable_p95,
+        affinity=rollout.plan is not None and "session_affinity" in rollout.plan.warnings,
+        visible_until=window.until,
+    )
+
+
+async def _checks(
+    world: World, rollout: Rollout, uri: str | None, audience: str
+) -> tuple[tuple[str, bool, str], ...]:
+    """The new revision asked at its own address; where that is out of reach from here it is told so."""
+    assert rollout.plan is not None
+    checks = world.policy.deploys.rule(rollout.service).checks
+    if "internal_ingress" in rollout.plan.warnings or uri is None:
+        return tuple((check.path, True, "skipped") for check in checks)
+    asked = (world.smoke.check(uri, one.path, audience=audience, expect=one) for one in checks)
+    answers = await asyncio.gather(*asked)
+    return tuple(
+        (one.path, seen.problem is None, seen.problem or f"status {seen.status}")
+        for one, seen in zip(checks, answers, strict=True)
+    )
+
+
+async def _held_by(world: World, rollout: Rollout) -> str | None:
+    """What stands in the way of an approved rollout: a lock, a freeze, an open incident."""
+    skips = world.policy.deploys.emergency.skips if rollout.emergency is not None else ()
+    async with world.store.read() as tx:
+        return await stands_in_the_way(world, tx, rollout, skips)
+
+
+async def stands_in_the_way(world: World, tx: Tx, rollout: Rollout, skips: tuple[str, ...]) -> str | None:
+    """``lock``, ``freeze:NAME`` or ``incident:INC-3``; ``None`` where nothing does.
+
+    A rollback is how an incident ends: only locks and freezes of deploys, not of rollbacks, count.
+    """
+    if rollout.kind is Kind.ROLLBACK:
+        return None
+    policy = world.policy
+    if "lock" not in skips and await tx.lock_of(rollout.service) is not None:
+        return "lock"
+    frozen = freeze(policy.deploys, policy.rules, rollout.service, world.clock.now())
+    if frozen is not None and "freeze" not in skips:
+        return f"freeze:{frozen.name}"
+    if "incident" in skips:
+        return None
+    for incident in await tx.open_incidents():
+        if incident.service == rollout.service and incident.severity in {Severity.P0, Severity.P1}:
+            return f"incident:{incident.number}"
+    return None
+
+
+async def _call(world: World, rollout: Rollout) -> None:
+    """Make the update that was decided on. Whatever comes back, the next look tells what is true."""
+    plan, intent = rollout.plan, rollout.intent
+    assert plan is not None
+    assert intent is not None
+    changes: dict[str, object]
+    try:
+        if intent.purpose is Purpose.CREATE:
+            name = await world.run.create(rollout.target, plan.image, plan.revision, intent.rows, intent.etag)
+        else:
+            name = await world.run.shift(rollout.target, intent.rows, intent.etag)
+        changes = {"operation": name}
+        counters.updates.labels(purpose=intent.purpose.value, outcome="accepted").inc()
+    except Outage as outage:
+        changes = {"said": outage.reason[:300]}
+        counters.updates.labels(purpose=intent.purpose.value, outcome="unknown").inc()
+    except RunRefused as refused:
+        for_good = refused.trouble is not RunTrouble.CONFLICT
+        changes = {"said": refused.detail[:300], "is_refused": for_good}
+        counters.updates.labels(purpose=intent.purpose.value, outcome="refused").inc()
+
+    def heard(latest: Rollout) -> Rollout | None:
+        if latest.intent is None or latest.intent.attempts != intent.attempts:
+            return None
+        if (latest.intent.purpose, latest.intent.since) != (intent.purpose, intent.since):
+            return None
+        return latest.model_copy(update={"intent": latest.intent.model_copy(update=changes)})
+
+    await _change(world, rollout, heard)
+
+
+async def _change(world: World, rollout: Rollout, change: Callable[[Rollout], Rollout | None]) -> None:
+    """Change what is stored now, whatever people did to it meanwhile."""
+    assert rollout.id is not None
+    async with world.store() as tx:
+        latest = await tx.rollout(rollout.id)
+        changed = change(latest) if latest is not None else None
+        if changed is not None:
+            await tx.save_rollout(changed)
+
+
+async def _save(world: World, before: Rollout, decision: Decision) -> Rollout | None:
+    """Keep a decision, unless a person changed the rollout since it was read: then it is decided anew."""
+    assert before.id is not None
+    async with world.store() as tx:
+        at = world.clock.now()
+        latest = await tx.rollout(before.id)
+        if latest is None:
+            return None
+        if latest.version != before.version:
+            await tx.save_rollout(latest.model_copy(update={"lease_until": None}))
+            return None
+        cured = {"lease_until": None, "troubled_since": None}
+        saved = await tx.save_rollout(decision.rollout.model_copy(update=cured))
+        await consequences(tx, world, before, saved, decision, at)
+    return saved
+
+
+async def consequences(
+    tx: Tx, world: World, before: Rollout, after: Rollout, decision: Decision, at: datetime
+) -> None:
+    """What a changed rollout means for everything else, in the same transaction."""
+    effects: list[Effect] = [Refresh(subject=after.subject)] if _is_worth_showing(before, after) else []
+    for number, text in enumerate(decision.notes):
+        effects.append(rollout_note(f"{after.subject.key}:{after.version}:{number}", after, text))
+    if after.stage is not before.stage:
+        data = {"from": before.stage.value, "to": after.stage.value}
+        what = f"deploy.{after.stage.value}"
+        await tx.tell([Event(subject=after.subject, what=what, at=at, by=after.ended_by or TOBAN, data=data)])
+        counters.rollouts.labels(stage=after.stage.value).inc()
+    if decision.lock is not None:
+        lock = Lock(service=after.service, reason=decision.lock, by=TOBAN, since=at, rollout_id=after.id)
+        if await tx.add_lock(lock):
+            effects.append(Refresh(subject=after.subject))
+    await tx.say(effects, at)
+    if decision.alarm is not None:
+        heard = alarm(world, after, firing=decision.alarm, at=at)
+        await signals.receive(tx, world.policy, [(heard, at)], at)
+        await tx.say([Refresh(subject=after.subject)], at)
+    if after.stage.is_over:
+        await _next_in_line(tx, after, at)
+
+
+def _is_worth_showing(before: Rollout, after: Rollout) -> bool:
+    """A look that found the same is no news: the card is edited where a person would see a difference."""
+    hidden = {"due_at", "lease_until", "version", "judged_at", "troubled_since"}
+    return before.model_dump(exclude=hidden) != after.model_dump(exclude=hidden)
+
+
+async def _next_in_line(tx: Tx, over: Rollout, at: datetime) -> None:
+    """First come, first served: the next one is planned anew, on what serves now."""
+    queued = await tx.queued_rollouts(over.service)
+    for place, one in enumerate(queued):
+        if place == 0 and await tx.live_rollout(over.service) is None:
+            await tx.save_rollout(rules.to_stage(one, Stage.PLANNING, at))
+        await tx.say([Refresh(subject=one.subject)], at)
+
+
+def alarm(world: World, rollout: Rollout, *, firing: bool, at: datetime) -> Signal:
+    """A rollout that users met and that had to be taken back, as an alert like any other."""
+    service = next(
+        (one for one in world.policy.services if one.name == rollout.service), Service(name=rollout.service)
+    )
+    params = {"service": rollout.service, "number": rollout.number, "revision": rollout.revision}
+    problem = rollout.problem or Text(key="rollout.worse")
+    key = "signal.rollout_failed" if firing else "signal.rollout_is_back"
+    said = Said(
+        title=Text(key=key, params=params),
+        summary=Text(key="signal.rollout_why", params=params, lines=(problem,)),
+        plain=f"{rollout.service}: {rollout.number} of {rollout.revision} was taken back",
+    )
+    return signal(
+        ("rollout", "rollout"),
+        service,
+        world.policy.deploys.rule(rollout.service).level,
+        said,
+        labels={"service_name": rollout.service, "revision_name": rollout.revision},
+        started=epoch(rollout.since),
+        ended=None if firing else epoch(at),
+    )
+
+
+async def _troubled(world: World, rollout: Rollout, reason: str) -> None:
+    """Google cannot be asked: nothing is decided. Told once where it lasts."""
+    log.warning("deploy.outage", rollout=rollout.number, reason=reason)
+    assert rollout.id is not None
+    async with world.store() as tx:
+        at = world.clock.now()
+        latest = await tx.rollout(rollout.id)
+        if latest is None or latest.stage.is_over:
+            return
+        since = latest.troubled_since or at
+        changes = {"lease_until": None, "due_at": at + AGAIN, "troubled_since": since}
+        saved = await tx.save_rollout(latest.model_copy(update=changes))
+        if at - since >= TELL_AFTER:
+            text = Text(key="rollout.note_troubled", params={"why": reason[:300]})
+            name = f"{saved.subject.key}:troubled:{epoch(since)}"
+            await tx.say([rollout_note(name, saved, text)], at)

@@ -1,0 +1,218 @@
+"""`/deploy` from the request to the end, in the whole bot against a pretend Cloud Run that splits traffic."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.deploys import DeployRule, Deploys
+from domain.policy import Policy, Service
+from sandbox.cloud.cloud import Cloud
+from sandbox.cloud.images import Behaviour
+from sandbox.slack.reading import Message
+from sandbox.stage import Stage
+from tests.conftest import make_policy
+
+PROJECT, REGION = "bondpoint-prod", "asia-northeast1"
+REPOSITORY = f"{REGION}-docker.pkg.dev/{PROJECT}/app/api"
+GOOD, BAD = f"{REPOSITORY}:v2", f"{REPOSITORY}:broken"
+
+
+def deploying(**changes: Any) -> Policy:
+    """Kenji and Aya may approve what Mika asks for."""
+    service = Service(
+        name="bondpoint-api", project=PROJECT, region=REGION, match={"service_name": "bondpoint-api"}
+    )
+    rule = DeployRule(approvers=("kenji", "aya"), **changes)
+    return make_policy(services=(service,), deploys=Deploys(default=rule))
+
+
+@asynccontextmanager
+async def world_of(
+    database_url: str,
+    policy: Policy | None = None,
+    *,
+    service: Mapping[str, Any] | None = None,
+    **environ: str,
+) -> AsyncIterator[Stage]:
+    """A service that serves v1 at a thousand requests a minute, and three more images in the registry."""
+    async with Stage.open(database_url, policy or deploying(), cloud=Cloud, **environ) as stage:
+        images = stage.cloud.images
+        images.push(f"{REPOSITORY}:v1", Behaviour(error_share=0.001))
+        images.push(GOOD, Behaviour(error_share=0.001))
+        images.push(BAD, Behaviour(error_share=0.3))
+        settings = {"image": f"{REPOSITORY}:v1", "requests_per_second": 1000 / 60} | dict(service or {})
+        stage.cloud.run.serve("bondpoint-api", PROJECT, location=REGION, **settings)
+        await stage.advance(minutes=1)
+        yield stage
+
+
+def card(stage: Stage) -> Message:
+    return stage.card("#deploys")
+
+
+def split(stage: Stage) -> dict[str, int]:
+    return stage.cloud.run.service("bondpoint-api").split()
+
+
+async def asked(stage: Stage, image: str = GOOD, more: str = "") -> Message:
+    """Mika asks; the plan is made."""
+    await stage.type("mika", "#general", f"/deploy bondpoint-api {image} {more}".strip())
+    await stage.advance(seconds=5)
+    return card(stage)
+
+
+async def test_the_story_of_a_good_deploy(database_url: str) -> None:
+    async with world_of(database_url) as stage:
+        (old,) = split(stage)
+        shown = await asked(stage)
+        assert "bondpoint-api" in shown.plain
+        assert "v2" in shown.plain
+        assert split(stage) == {old: 100}
+        await stage.press("mika", shown, "Approve Deploy")
+        assert split(stage) == {old: 100}
+        assert "Approvers: kenji, aya" in stage.told("mika")[-1]
+        await stage.press("kenji", card(stage), "Approve Deploy")
+        await stage.advance(minutes=2)
+        new = next(name for name in split(stage) if name != old)
+        assert split(stage) == {old: 90, new: 10}
+        assert "10 %" in card(stage).plain
+        await stage.advance(minutes=8)
+        assert split(stage) == {new: 100}
+        await stage.advance(minutes=20)
+        assert split(stage) == {new: 100}
+        over = card(stage)
+        assert "done, 100 %" in over.plain
+        assert stage.channel("#alerts") == []
+        assert len(stage.channel("#deploys")) == 1
+
+
+async def test_a_bad_image_is_taken_back_by_itself_locks_the_service_and_opens_an_incident(
+    database_url: str,
+) -> None:
+    async with world_of(database_url) as stage:
+        (old,) = split(stage)
+        await stage.press("kenji", await asked(stage, BAD), "Approve Deploy")
+        await stage.advance(minutes=9)
+        assert split(stage) == {old: 100}
+        over = card(stage).plain
+        assert "taken back" in over
+        assert "worse than the one before" in over
+        assert "INC-1" in over
+        (incident,) = stage.channel("#incidents")
+        assert "P1" in incident.plain
+        await stage.type("mika", "#general", f"/deploy bondpoint-api {GOOD}")
+        assert "locked" in stage.told("mika")[-1]
+        await stage.type("mika", "#general", "/deploy unlock bondpoint-api")
+        await stage.press("aya", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=2)
+        assert split(stage) == {old: 100}, "an open P1 holds deploys"
+        assert "INC-1" in card(stage).plain
+        await stage.type("mika", "#general", "/incident resolve INC-1 a bad image")
+        await stage.advance(minutes=2)
+        assert sorted(split(stage).values()) == [10, 90]
+
+
+async def test_an_approval_expires_and_its_buttons_go(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        before = split(stage)
+        assert "Approve Deploy" in (await asked(stage)).plain
+        await stage.advance(minutes=16)
+        assert "expired, nothing changed" in card(stage).plain
+        assert card(stage).buttons == ()
+        assert split(stage) == before
+
+
+async def test_what_somebody_changes_in_the_console_voids_the_approval_and_stays(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        shown = await asked(stage)
+        stage.cloud.run.edit("bondpoint-api", by="yuko@bondpoint.example", env={"FLAG": "on"})
+        await stage.advance(seconds=60)
+        before = split(stage)
+        await stage.press("kenji", shown, "Approve Deploy")
+        await stage.advance(minutes=5)
+        assert split(stage) == before
+        assert "yuko@bondpoint.example" in card(stage).plain
+
+
+async def test_a_change_by_somebody_else_stops_a_rollout_and_is_not_overwritten(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        (old,) = split(stage)
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=2)
+        new = next(name for name in split(stage) if name != old)
+        stage.cloud.run.edit("bondpoint-api", by="yuko@bondpoint.example", percent={old: 50, new: 50})
+        await stage.advance(minutes=15)
+        assert split(stage) == {old: 50, new: 50}
+        assert "yuko@bondpoint.example" in card(stage).plain
+
+
+async def test_pause_resume_and_roll_back(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        (old,) = split(stage)
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=2)
+        await stage.press("mika", card(stage), "Pause")
+        await stage.advance(minutes=30)
+        assert sorted(split(stage).values()) == [10, 90]
+        await stage.press("mika", card(stage), "Resume")
+        await stage.advance(minutes=1)
+        assert sorted(split(stage).values()) == [100]
+        await stage.press("dan", card(stage), "Roll Back")
+        await stage.advance(minutes=1)
+        assert split(stage) == {old: 100}
+        assert stage.channel("#alerts") == []
+
+
+async def test_a_second_request_waits_for_its_turn_and_is_planned_anew(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        await asked(stage)
+        await stage.type("dan", "#general", f"/deploy bondpoint-api {BAD}")
+        first, second = stage.channel("#deploys")
+        assert "D-1" in second.plain
+        await stage.press("kenji", first, "Reject")
+        await stage.advance(seconds=5)
+        assert "Approve Deploy" in stage.channel("#deploys")[1].plain
+
+
+async def test_a_dry_run_changes_nothing_and_is_seen_by_who_asked(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        before = split(stage)
+        updates = stage.cloud.journal.count("UpdateService")
+        await stage.type("mika", "#general", f"/deploy bondpoint-api {GOOD} --dry-run")
+        assert "v2" in stage.told("mika")[-1] or "sha256" in stage.told("mika")[-1]
+        assert stage.channel("#deploys") == []
+        assert split(stage) == before
+        assert stage.cloud.journal.count("UpdateService") == updates + 1  # With validate_only.
+
+
+async def test_a_rollback_goes_to_the_revision_before_with_the_same_approval(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        (old,) = split(stage)
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=40)
+        assert old not in split(stage)
+        await stage.type("dan", "#general", "/deploy rollback bondpoint-api")
+        await stage.advance(seconds=5)
+        assert split(stage) != {old: 100}
+        await stage.press("kenji", card(stage), "Approve Rollback")
+        await stage.advance(minutes=1)
+        assert split(stage) == {old: 100}
+
+
+@pytest.mark.parametrize("minutes", [1, 6, 12])
+async def test_a_killed_bot_goes_on_where_it_was(database_url: str, minutes: int) -> None:
+    async with world_of(database_url, deploying(watch=timedelta(minutes=3))) as stage:
+        (old,) = split(stage)
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=minutes)
+        await stage.crash()
+        stage.clock.push(timedelta(minutes=1))
+        await stage.start()
+        await stage.advance(minutes=20)
+        serving = split(stage)
+        assert old not in serving
+        assert list(serving.values()) == [100]
+        assert "done, 100 %" in card(stage).plain

@@ -1,0 +1,148 @@
+"""The bot dies at any commit and on either side of any call to Google, and traffic ends where it ought to."""
+
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.rollouts import Stage as At
+from sandbox.cloud.cloud import Cloud
+from sandbox.cloud.images import Behaviour
+from sandbox.stage import Stage, sqlite_url
+from tests.flows.dying import Dying, Reaper
+from tests.flows.test_deploys import BAD, GOOD, PROJECT, REGION, REPOSITORY, deploying
+
+ALL = os.environ.get("TOBAN_ALL_CRASH_POINTS") == "1"
+"""Kill at every point there is (minutes), not only at a choice of them."""
+
+EVERY = 60
+"""Without it: at the first point of each kind, and at every so manieth of all."""
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead process does not wait for what it was doing."""
+    monkeypatch.setattr("bot.app.DRAIN", 0.01)
+
+
+@dataclass
+class Run:
+    """How one life with its deaths ended."""
+
+    reaper: Reaper
+    split: list[int]
+    new_serves: bool
+    stage: str
+    updates: int
+    cards: int
+    sums: set[int]
+
+
+class Life(Dying):
+    """Mika asks, Kenji approves, whoever is not answered tries again."""
+
+    async def type(self, text: str) -> None:
+        async def typed() -> bool:
+            return (await self.stage.slack.type("mika", "general", text)).ok
+
+        await self.living(typed)
+        await self.rest()
+
+    async def approve(self) -> None:
+        async def pressed() -> bool:
+            card = self.stage.channel("deploys")[0]
+            if "Approve Deploy" not in card.plain:
+                return True
+            delivery = await self.stage.slack.press("kenji", card.channel, card.ts, "Approve Deploy")
+            await self.stage.settle()
+            return delivery.ok
+
+        await self.living(pressed)
+        await self.rest()
+
+
+async def run(url: str, image: str, *kills: int) -> Run:
+    """The whole story, with the bot killed at these points."""
+    async with Stage.open(url, deploying(watch=timedelta(minutes=2)), cloud=Cloud, start=False) as stage:
+        cloud = stage.cloud
+        for tag, errors in (("v1", 0.001), ("v2", 0.001), ("broken", 0.3)):
+            cloud.images.push(f"{REPOSITORY}:{tag}", Behaviour(error_share=errors))
+        service = cloud.run.serve(
+            "bondpoint-api", PROJECT, location=REGION, image=f"{REPOSITORY}:v1", requests_per_second=1000 / 60
+        )
+        (old,) = service.split()
+        generation = service.deployed.wanted().generation
+        reaper = Reaper(frozenset(kills))
+        reaper.watch(stage)
+        life = Life(stage, reaper)
+        await life.rest()
+        await life.type(f"/deploy bondpoint-api {image}")
+        await life.until(minutes=2)
+        await life.approve()
+        sums: set[int] = set()
+        for minutes in range(3, 24, 3):
+            await life.until(minutes=minutes)
+            sums.add(sum(service.split().values()))
+        reaper.over = True
+        async with stage.bot.store.read() as tx:
+            # Who got no answer asked again, so that there may be a second one, queued behind.
+            *later, rollout = await tx.rollouts_of("bondpoint-api", 5)
+        assert not any(one.shifted_at for one in later)
+        split = service.split()
+        return Run(
+            reaper=reaper,
+            split=sorted(split.values()),
+            new_serves=old not in split,
+            stage=rollout.stage.value,
+            updates=service.deployed.wanted().generation - generation,
+            cards=len(stage.channel("deploys")) - len(later),
+            sums=sums,
+        )
+
+
+def fresh_files(folder: Path) -> Callable[[], str]:
+    numbers = itertools.count()
+
+    def fresh() -> str:
+        made = folder / str(next(numbers))
+        made.mkdir()
+        return sqlite_url(made)
+
+    return fresh
+
+
+def chosen(points: list[str]) -> list[int]:
+    """Numbers of the points at which to kill, from 1."""
+    numbers = range(1, len(points) + 1)
+    if ALL:
+        return list(numbers)
+    updates = [n for n in numbers if points[n - 1].endswith((" create", " shift"))]
+    firsts = {points.index(name) + 1 for name in points}
+    return sorted(firsts | set(updates) | set(numbers[EVERY::EVERY]))
+
+
+@pytest.mark.timeout(3600 if ALL else 400)
+@pytest.mark.parametrize(
+    ("image", "wanted"),
+    [(GOOD, (At.DONE, True, 3)), (BAD, (At.ROLLED_BACK, False, 3))],
+    ids=["good", "bad"],
+)
+async def test_traffic_ends_where_the_machine_says_and_no_step_is_made_twice(
+    tmp_path: Path, image: str, wanted: tuple[At, bool, int]
+) -> None:
+    fresh = fresh_files(tmp_path)
+    calm = await run(fresh(), image)
+    stage, serves, updates = wanted
+    assert (calm.stage, calm.new_serves, calm.updates) == (stage.value, serves, updates)
+    wrong: list[Any] = []
+    for point in chosen(calm.reaper.seen):
+        killed = await run(fresh(), image, point)
+        found = (killed.stage, killed.new_serves, killed.updates, killed.split, killed.cards, killed.sums)
+        if found != (stage.value, serves, updates, [100], 1, {100}):
+            wrong.append((killed.reaper.happened, found))
+    assert wrong == []
