@@ -56,7 +56,10 @@ class Window(Value):
 
 
 class Sight(Value):
-    """What was seen just now; ``None`` where it was not asked for, or is not there."""
+    """What was seen just now; ``None`` where it was not asked for, or is not there.
+
+    ``is_approved``: those who approved may still do so by the policy of now.
+    """
 
     service: ServiceSeen | None = None
     operation: OperationSeen | None = None
@@ -65,6 +68,7 @@ class Sight(Value):
     verdict: Verdict | None = None
     window: Window | None = None
     held_by: str | None = None
+    is_approved: bool = True
 
 
 class Decision(Value):
@@ -255,6 +259,8 @@ def _begin(rollout: Rollout, seen: ServiceSeen, sight: Sight, at: datetime) -> D
         who = seen.last_modifier or "?"
         why = Text(key="rollout.drifted", params={"what": changed, "who": who})
         return Decision(rollout=to_stage(rollout, Stage.VOID, at, problem=why))
+    if not sight.is_approved:
+        return Decision(rollout=to_stage(rollout, Stage.VOID, at, problem=Text(key="rollout.approver_gone")))
     if sight.held_by is not None and at - rollout.since >= HELD_FOR:
         return Decision(rollout=to_stage(rollout, Stage.EXPIRED, at, held_by=sight.held_by))
     if sight.held_by is not None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from domain import rolling, verdict
+from domain import approvals, rolling, verdict
 from domain import rollouts as rules
 from domain.alerts import Signal
 from domain.cloudrun import RunRefused, RunTrouble, tag_uri
@@ -124,7 +124,7 @@ async def _look(world: World, rollout: Rollout) -> Sight:
     if intent is not None and intent.operation is not None:
         found["operation"] = await run.operation(intent.operation)
     if stage is Stage.APPROVED:
-        found["held_by"] = await _held_by(world, rollout)
+        found |= {"held_by": await _held_by(world, rollout), "is_approved": _is_approved(world, rollout)}
     if stage is Stage.CREATING and intent is None:
         found["revision"] = await run.revision(target, rollout.revision)
     if stage is Stage.SMOKE and intent is None and seen is not None:
@@ -180,6 +180,13 @@ async def _checks(
         (one.path, seen.problem is None, seen.problem or f"status {seen.status}")
         for one, seen in zip(checks, answers, strict=True)
     )
+
+
+def _is_approved(world: World, rollout: Rollout) -> bool:
+    assert rollout.plan is not None
+    rule, people = world.policy.deploys.rule(rollout.service), world.policy.people
+    valid = approvals.still_valid(rollout.approvals, rule, people, rollout.plan.fingerprint)
+    return len(valid) >= rollout.needed
 
 
 async def _held_by(world: World, rollout: Rollout) -> str | None:

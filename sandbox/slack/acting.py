@@ -128,11 +128,15 @@ class Acting(Seeing, ABC):
         confirm: bool = True,
         option: Any = None,
         block_id: str = "",
+        value: str | None = None,
+        team: str | None = None,
     ) -> Delivery:
         """Press or choose in a message, named by visible text, action_id or a menu option's text.
 
         ``option`` is what is chosen in a select (text, value, person or channel). A confirm dialog is
-        answered with ``confirm``; False sends nothing. ``block_id`` narrows the search.
+        answered with ``confirm``; False sends nothing. ``block_id`` narrows the search. ``value`` is sent in
+        place of the button's own, as from a card of an older version; ``team`` in place of the workspace's,
+        as from a shared channel.
         Raise LookupError listing what there is.
         """
         user, room = self._actor(person), self.room(channel, person)
@@ -142,10 +146,12 @@ class Acting(Seeing, ABC):
         block, element, found = find_element(post.blocks or [], what, user.id, block_id)
         if element.get("confirm") and not confirm:
             return Delivery("interactive", reason="not_confirmed")
-        action, value = self._clicked(block, element, found if option is None else option)
+        action, chosen = self._clicked(block, element, found if option is None else option)
+        if value is not None:
+            action["value"] = value
         values = first_values(post.blocks or [])
-        if value:
-            values.setdefault(block["block_id"], {})[element["action_id"]] = value
+        if chosen:
+            values.setdefault(block["block_id"], {})[element["action_id"]] = chosen
         payload = payloads.message_click(
             self.state,
             user,
@@ -156,6 +162,8 @@ class Acting(Seeing, ABC):
             self.triggers.issue(user.id),
             self._response_url(user, room, post),
         )
+        if team is not None:
+            payload["user"]["team_id"] = team
         return self._shown(user.id, await self.outbound.send("interactive", payload), "The button")
 
     async def press_view(
@@ -356,6 +364,12 @@ class Acting(Seeing, ABC):
         user.deleted, user.updated = True, self.state.seconds()
         self.state.save_user(user)
         self._event("user_change", type="user_change", user={"id": user.id, "deleted": True})
+
+    def make_guest(self, person: str) -> None:
+        """Restrict a member to a few channels, as guests are."""
+        user = self.user(person)
+        user.guest, user.updated = True, self.state.seconds()
+        self.state.save_user(user)
 
     async def replay(self, delivery: Delivery) -> Delivery:
         """Send exactly the same bytes and headers again, as a network that repeats itself would."""

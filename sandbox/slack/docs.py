@@ -159,7 +159,7 @@ def user_doc(state: State, user: User, *, email: bool, locale: bool = False) -> 
             "is_admin": False,
             "is_owner": False,
             "is_primary_owner": False,
-            "is_restricted": False,
+            "is_restricted": user.guest,
             "is_ultra_restricted": False,
             "is_email_confirmed": True,
             "who_can_share_contact_card": "EVERYONE",

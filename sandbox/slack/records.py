@@ -20,6 +20,7 @@ class User:
     is_bot: bool = False
     deleted: bool = False
     updated: int = 0
+    guest: bool = False
 
 
 @dataclass(slots=True)

@@ -27,6 +27,8 @@ def evidence_lines(voice: Voice, rollout: Rollout) -> list[str]:
         share = found.canary.requests / minimum if minimum else 0.0
         params = {"seen": found.canary.requests, "minimum": minimum}
         shown.append(f"`{bar(share)}` {voice('rollout.requests_seen', **params)}")
+    if not found.canary.requests and rollout.stage is Stage.BAKING:
+        return [*shown, voice("rollout.no_data_yet")]
     shown.append(voice("rollout.canary", **_counted(found.canary), **_interval(found)))
     if found.stable.requests:
         shown.append(voice("rollout.stable", **_counted(found.stable)))
@@ -43,8 +45,8 @@ def evidence_lines(voice: Voice, rollout: Rollout) -> list[str]:
             shown.append(voice("rollout.p_stable", p=_p(found.p_stable)))
     why = [one for one in verdict.reasons if one is not Reason.STILL_BAKING]
     shown += [f"• {voice(f'reason.{one.value}')}" for one in why]
-    if rollout.visible_until is not None:
-        shown.append(voice("rollout.visible_until", at=int(rollout.visible_until.timestamp())))
+    if found.visible_until is not None:
+        shown.append(voice("rollout.visible_until", at=int(found.visible_until.timestamp())))
     return shown
 
 
@@ -58,7 +60,7 @@ def _counted(counts: Counts) -> dict[str, object]:
 
 def _interval(found: Evidence) -> dict[str, object]:
     low, high = found.interval if found.interval is not None else (0.0, 1.0)
-    return {"low": [low, "share"], "high": [high, "share"]}
+    return {"low": [round(low, 6), "share"], "high": [round(high, 6), "share"]}
 
 
 def _p(value: float) -> str:
