@@ -99,6 +99,7 @@ async def build(
         if settings.is_sqlite:
             async with store() as tx:
                 await tx.release_leases()
+                await tx.release_rollouts()
         store.inbox.start()
         stack.push_async_callback(store.inbox.stop)
 

@@ -19,7 +19,10 @@ class Posted(Value):
 
 
 class AlertView(Value):
-    """The card of an alert group in #alerts. ``firing`` holds the first few alerts that still fire."""
+    """The card of an alert group in #alerts. ``firing`` holds the first few alerts that still fire.
+
+    ``deploy``: the newest deploy that shifted traffic of its service in the day before it fired, or since.
+    """
 
     group: AlertGroup
     firing: tuple[Alert, ...] = ()
@@ -27,6 +30,7 @@ class AlertView(Value):
     incident_at: Posted | None = None
     escalation: Escalation | None = None
     pages: tuple[Page, ...] = ()
+    deploy: Rollout | None = None
 
 
 class IncidentView(Value):

@@ -59,6 +59,7 @@ BUTTONS = (
     actions.ROLLOUT_PROMOTE,
     actions.ROLLOUT_WAIT,
     actions.ROLLOUT_ABORT,
+    actions.ROLLOUT_BACK,
 )
 
 PAST = 10

@@ -191,4 +191,5 @@ ACTS: dict[str, Act] = {
     actions.ROLLOUT_PROMOTE: _rollout(deploys.promote),
     actions.ROLLOUT_WAIT: _rollout(deploys.wait),
     actions.ROLLOUT_ABORT: _rollout(deploys.abort),
+    actions.ROLLOUT_BACK: _rollout(deploys.back),
 }

@@ -235,6 +235,19 @@ async def abort(tx: Tx, world: World, rollout_id: int, account: Account, by: By,
     return await _act(tx, world, rollout_id, account, by, at, "aborted", lambda one: rules.abort(one, by, at))
 
 
+async def back(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
+    """From an alert: take back the deploy that may be why. One on its way is stopped; one that is done is
+    undone by a rollback with the usual approval.
+    """
+    rollout = await _rollout(tx, rollout_id)
+    if not rollout.stage.is_over:
+        return await abort(tx, world, rollout_id, account, by, at)
+    if rollout.stage is not Stage.DONE or rollout.plan is None:
+        raise Refused("refused.over_already", number=rollout.number, stage=rollout.stage.value)
+    service = service_named(world.policy, rollout.service)
+    return await request(tx, world, service, account, by, at, to_revision=rollout.plan.baseline)
+
+
 async def promote(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
     """A person's word in place of the verdict: an approver's, and not the requester's own."""
     person = approvals.person_behind(world.policy.people, account)

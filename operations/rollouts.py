@@ -287,6 +287,9 @@ async def consequences(
         what = f"deploy.{after.stage.value}"
         await tx.tell([Event(subject=after.subject, what=what, at=at, by=after.ended_by or TOBAN, data=data)])
         counters.rollouts.labels(stage=after.stage.value).inc()
+        if after.shifted_at is not None:  # Alerts on the service name it, and offer the way back.
+            open_groups = await tx.open_groups()
+            effects += [Refresh(subject=one.subject) for one in open_groups if one.service == after.service]
     if decision.lock is not None:
         lock = Lock(service=after.service, reason=decision.lock, by=TOBAN, since=at, rollout_id=after.id)
         if await tx.add_lock(lock):

@@ -66,6 +66,11 @@ class RolloutQueries(Rows):
         found = await self.connection.execute(query.order_by(ROLLOUT.c.due_at).limit(limit))
         return list(found.scalars())
 
+    async def release_rollouts(self) -> None:
+        """At the start of the only process on a database: whoever held one has died."""
+        held = sa.update(ROLLOUT).where(ROLLOUT.c.lease_until.is_not(None)).values(lease_until=None)
+        await self.connection.execute(held)
+
     async def next_rollout_due(self) -> datetime | None:
         """When the next one is due, held or not."""
         found = await self.connection.execute(sa.select(sa.func.min(ROLLOUT.c.due_at)))

@@ -1,10 +1,10 @@
 """What a card shows, gathered in one transaction."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from domain.alerts import headed
+from domain.alerts import AlertGroup, headed
 from domain.effects import Subject, SubjectKind
 from domain.escalation import Escalation
 from domain.incidents import Incident
@@ -16,6 +16,12 @@ from storage.findings import FindingQueries
 from storage.incidents import IncidentQueries
 from storage.outbox import OutboxQueries
 from storage.rollouts import RolloutQueries
+
+DEPLOY_COUNTS_FOR = timedelta(hours=24)
+"""So long after a deploy an alert on its service names it."""
+
+RECENT_DEPLOYS = 5
+"""Deploys among which it is looked for: those that were rejected or failed gave nothing any traffic."""
 
 FIRING_SHOWN = 5
 """So many alerts of a group are named on its card; the rest is counted."""
@@ -67,7 +73,17 @@ class ViewQueries(
             incident_at=incident_at,
             escalation=escalation,
             pages=tuple(await self.pages(escalation.id)) if escalation and escalation.id else (),
+            deploy=await self._deploy_behind(group),
         )
+
+    async def _deploy_behind(self, group: AlertGroup) -> Rollout | None:
+        """The deploy that may be why: the newest that gave a revision traffic within a day of the alert."""
+        if group.service is None or not group.is_open:
+            return None
+        for one in await self.rollouts_of(group.service, RECENT_DEPLOYS):
+            if one.shifted_at is not None and one.shifted_at >= group.opened_at - DEPLOY_COUNTS_FOR:
+                return one
+        return None
 
     async def _ladder(self, group: Subject, incident: Subject | None) -> Escalation | None:
         found = await self.latest_escalation(incident) if incident else None

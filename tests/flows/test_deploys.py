@@ -14,6 +14,7 @@ from sandbox.cloud.images import Behaviour
 from sandbox.slack.reading import Message
 from sandbox.stage import Stage
 from tests.conftest import make_policy
+from tests.payloads import monitoring
 
 PROJECT, REGION = "bondpoint-prod", "asia-northeast1"
 REPOSITORY = f"{REGION}-docker.pkg.dev/{PROJECT}/app/api"
@@ -200,6 +201,38 @@ async def test_a_rollback_goes_to_the_revision_before_with_the_same_approval(sql
         await stage.press("kenji", card(stage), "Approve Rollback")
         await stage.advance(minutes=1)
         assert split(stage) == {old: 100}
+
+
+async def test_an_alert_names_the_deploy_before_it_and_its_button_asks_for_the_way_back(
+    sqlite_only: str,
+) -> None:
+    async with world_of(sqlite_only) as stage:
+        (old,) = split(stage)
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=40)
+        await stage.webhook("cloud-monitoring", monitoring())
+        alert = stage.card("#alerts")
+        assert "D-1 (done, 100 %): `bondpoint-api-t1-" in alert.plain
+        assert "by mika" in alert.plain
+        await stage.press("dan", alert, "Roll Back")
+        await stage.advance(seconds=5)
+        assert split(stage) != {old: 100}
+        await stage.press("aya", card(stage), "Approve Rollback")
+        await stage.advance(minutes=2)
+        assert split(stage) == {old: 100}
+
+
+async def test_the_button_of_an_alert_stops_a_deploy_that_is_on_its_way(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        (old,) = split(stage)
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=2)
+        await stage.webhook("cloud-monitoring", monitoring())
+        assert "canary under watch" in stage.card("#alerts").plain
+        await stage.press("dan", stage.card("#alerts"), "Roll Back")
+        await stage.advance(minutes=1)
+        assert split(stage) == {old: 100}
+        assert "Roll Back" not in stage.card("#alerts").plain
 
 
 @pytest.mark.parametrize("minutes", [1, 6, 12])

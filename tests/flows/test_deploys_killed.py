@@ -20,8 +20,10 @@ from tests.flows.test_deploys import BAD, GOOD, PROJECT, REGION, REPOSITORY, dep
 ALL = os.environ.get("TOBAN_ALL_CRASH_POINTS") == "1"
 """Kill at every point there is (minutes), not only at a choice of them."""
 
-EVERY = 60
-"""Without it: at the first point of each kind, and at every so manieth of all."""
+FIRSTS = ("preview", "operation")
+"""Without it: on both sides of every update, and of the first of each of these calls."""
+
+QUICK = {"bake": timedelta(minutes=2), "watch": timedelta(minutes=1), "minimum": 100}
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +70,7 @@ class Life(Dying):
 
 async def run(url: str, image: str, *kills: int) -> Run:
     """The whole story, with the bot killed at these points."""
-    async with Stage.open(url, deploying(watch=timedelta(minutes=2)), cloud=Cloud, start=False) as stage:
+    async with Stage.open(url, deploying(**QUICK), cloud=Cloud, start=False) as stage:
         cloud = stage.cloud
         for tag, errors in (("v1", 0.001), ("v2", 0.001), ("broken", 0.3)):
             cloud.images.push(f"{REPOSITORY}:{tag}", Behaviour(error_share=errors))
@@ -85,7 +87,7 @@ async def run(url: str, image: str, *kills: int) -> Run:
         await life.until(minutes=2)
         await life.approve()
         sums: set[int] = set()
-        for minutes in range(3, 24, 3):
+        for minutes in range(3, 16, 3):
             await life.until(minutes=minutes)
             sums.add(sum(service.split().values()))
         reaper.over = True
@@ -116,14 +118,15 @@ def fresh_files(folder: Path) -> Callable[[], str]:
     return fresh
 
 
-def chosen(points: list[str]) -> list[int]:
+def chosen(points: list[str], *, calls: bool) -> list[int]:
     """Numbers of the points at which to kill, from 1."""
     numbers = range(1, len(points) + 1)
     if ALL:
         return list(numbers)
-    updates = [n for n in numbers if points[n - 1].endswith((" create", " shift"))]
-    firsts = {points.index(name) + 1 for name in points}
-    return sorted(firsts | set(updates) | set(numbers[EVERY::EVERY]))
+    updates = {n for n in numbers if points[n - 1].endswith((" create", " shift"))}
+    around = {f"{side} {name}" for side in ("before", "after") for name in FIRSTS} if calls else set()
+    decided = {n - 1 for n in updates if points[n - 1].startswith("before")}
+    return sorted(updates | decided | {points.index(name) + 1 for name in around & set(points)})
 
 
 @pytest.mark.timeout(3600 if ALL else 400)
@@ -140,7 +143,7 @@ async def test_traffic_ends_where_the_machine_says_and_no_step_is_made_twice(
     stage, serves, updates = wanted
     assert (calm.stage, calm.new_serves, calm.updates) == (stage.value, serves, updates)
     wrong: list[Any] = []
-    for point in chosen(calm.reaper.seen):
+    for point in chosen(calm.reaper.seen, calls=image == GOOD):
         killed = await run(fresh(), image, point)
         found = (killed.stage, killed.new_serves, killed.updates, killed.split, killed.cards, killed.sums)
         if found != (stage.value, serves, updates, [100], 1, {100}):

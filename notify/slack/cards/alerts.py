@@ -3,6 +3,7 @@
 from domain.alerts import AlertGroup, AlertStatus
 from domain.outbox import Rendered
 from domain.policy import Level
+from domain.rollouts import Rollout, Stage
 from domain.views import AlertView
 from notify.slack import actions
 from notify.slack.blocks import Block, button, confirm, context, fields, header, said, section
@@ -36,6 +37,7 @@ def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
         *_outcome(voice, group),
         *ladder_lines(voice, view.escalation if group.is_open else None, view.pages),
     ]
+    small += _deployed(voice, view)
     small += _links(voice, group, links)
     if small:
         blocks.append(context(*small))
@@ -46,6 +48,38 @@ def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
     if group.status is AlertStatus.FIRING:
         text = voice("alert.fallback_firing", state=_state(voice, group), title=title)
     return Rendered(text=text, blocks=blocks)
+
+
+def _deployed(voice: Voice, view: AlertView) -> list[str]:
+    """Which deploy may be why, in one line with its evidence."""
+    deploy = view.deploy
+    if deploy is None or deploy.plan is None or deploy.shifted_at is None:
+        return []
+    before, found = deploy.before, deploy.verdict.evidence if deploy.verdict is not None else None
+    rates = [
+        [counts.rate if counts is not None and counts.rate is not None else float("nan"), "share"]
+        for counts in (before, found.canary if found is not None else None)
+    ]
+    params = {
+        "number": deploy.number,
+        "revision": deploy.plan.revision,
+        "at": int(deploy.shifted_at.timestamp()),
+        "who": deploy.requested_by.name,
+        "stage": deploy.stage.value,
+    }
+    return [voice("alert.deployed", before=rates[0], after=rates[1], **params)]
+
+
+def _roll_back(voice: Voice, deploy: Rollout | None) -> list[Block]:
+    """The way back, where there is one: with the usual approval for a deploy that is done."""
+    if deploy is None or deploy.plan is None or deploy.stage is Stage.ROLLING_BACK:
+        return []
+    if deploy.stage.is_over and deploy.stage is not Stage.DONE:
+        return []
+    yes = voice.plain("button.roll_back")
+    params = {"service": deploy.service, "image": deploy.image, "revision": deploy.plan.revision}
+    sure = confirm(yes, voice.plain("confirm.roll_back", **params), yes, voice.plain("button.cancel"))
+    return [button(yes, actions.ROLLOUT_BACK, deploy.subject.key, style="danger", confirm=sure)]
 
 
 def title_of(voice: Voice, group: AlertGroup) -> str:
@@ -179,4 +213,4 @@ def _buttons(voice: Voice, view: AlertView) -> list[Block]:
     made.append(button(voice.plain("button.resolve"), actions.ALERT_RESOLVE, value, confirm=sure))
     if view.incident is None or not view.incident.is_open:
         made.append(button(voice.plain("button.declare"), actions.ALERT_DECLARE, value))
-    return made
+    return [*made, *_roll_back(voice, view.deploy)]
