@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp import web
 
 from sandbox.clock import ShiftedClock
-from sandbox.cloud.bondpoint import BondPoint
+from sandbox.cloud.bondpoint import REPOSITORY, BondPoint
 from sandbox.cloud.cloud import Cloud
 from sandbox.senders import alertmanager, monitoring, monitoring_test
 from sandbox.slack.workspace import Workspace
@@ -108,6 +108,10 @@ class Demo:
         _say(f"\n  Toban's pretend world: {self.slack.url}\n")
         _say("  A critical alert is on its way to #alerts. Act as kenji to see the page he gets;")
         _say("  push the clock by 15 minutes and aya is paged.")
+        _say("  Deploy as mika, approve as kenji; the second one is taken back by itself:")
+        for tag in ("v42", "v43-broken"):
+            _say(f"    /deploy bondpoint-api {REPOSITORY}/api:{tag}")
+        _say("  An open P1 holds deploys: /incident resolve INC-1 first.")
         _say("  Stop with Ctrl-C; the next make demo goes on from there.\n")
         await stop.wait()
         keeper.cancel()
