@@ -1,6 +1,6 @@
 """Draws the pictures below notes: from what is remembered now, in the process for arithmetic."""
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from domain import anomalies as rules
@@ -10,11 +10,21 @@ from domain.effects import Drawn, Picture, Text
 from domain.indicators import INDICATORS
 from domain.policy import Service
 from domain.units import Unit
-from notify.pictures import AnomalyPicture, CapacityPicture, anomaly_picture, capacity_picture
+from notify.pictures import (
+    AnomalyPicture,
+    CapacityPicture,
+    RolloutPicture,
+    anomaly_picture,
+    capacity_picture,
+    rollout_picture,
+)
 from notify.texts import voice
-from operations import anomalies, capacity
+from operations import anomalies, canaries, capacity
 from operations.columns import STEP
 from operations.world import World
+
+AROUND = timedelta(minutes=5)
+"""Of a rollout's picture: before and after it."""
 
 STEPS = 144
 """Steps of five minutes in an anomaly's picture: twelve hours."""
@@ -37,8 +47,35 @@ class Pictures:
                 return await self._anomaly(service, picture, locale)
             case "capacity":
                 return await self._capacity(service, str(picture.params["metric"]), locale)
+            case "rollout":
+                return await self._rollout(int(picture.params["id"]), locale)
             case _:
                 return None
+
+    async def _rollout(self, rollout_id: int, locale: str) -> Drawn | None:
+        async with self._world.store.read() as tx:
+            rollout = await tx.rollout(rollout_id)
+        if rollout is None or rollout.plan is None or rollout.shifted_at is None:
+            return None
+        start = rollout.shifted_at - rollout.course.bake - AROUND
+        end = (rollout.ended_at or self._world.clock.now()) + AROUND
+        times, canary, stable = await canaries.minutes(self._world, rollout, start, end)
+        if not times:
+            return None
+        params = {"service": rollout.service, "number": rollout.number}
+        drawn = RolloutPicture(
+            title=voice(locale).plain("picture.rollout", **params),
+            english=voice("en").plain("picture.rollout", **params),
+            times=times,
+            canary=canary,
+            stable=stable,
+            limit=self._world.policy.deploys.rule(rollout.service).threshold,
+            zone=self._world.policy.rules.zone,
+            locale=locale,
+        )
+        png = await self._world.compute.run(rollout_picture, drawn)
+        alt = voice(locale).plain("picture.rollout_alt", **params)
+        return Drawn(png=png, alt_text=alt, filename=f"{rollout.service}-{rollout.number}.png")
 
     async def _anomaly(self, service: Service, picture: Picture, locale: str) -> Drawn | None:
         column, began = str(picture.params["column"]), int(picture.params["at"])

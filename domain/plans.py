@@ -59,6 +59,7 @@ class Warn(StrEnum):
     NO_TRAFFIC = "no_traffic"
     STALE_SPLIT = "stale_split"
     MUTABLE_TAG = "mutable_tag"
+    NO_TAG = "no_tag"
     FEW_REQUESTS = "few_requests"
     STABLE_IS_SICK = "stable_is_sick"
 
@@ -156,14 +157,14 @@ def revision_name(service: str, number: int, mark: str) -> str:
 
     Names can never be used again with another configuration. ``mark`` is a few lower-case characters.
     """
-    ending = f"-t{number}-{mark}"
-    return service[: REVISION_LIMIT - len(ending)].rstrip("-") + ending
+    name = f"{service}-t{number}-{mark}"  # The service's name has to stand there whole.
+    return name[:REVISION_LIMIT].rstrip("-")
 
 
-def tag_name(service: str, number: int) -> str:
-    """The tag of a rollout's revision: 3 characters at least, and with the service's name 46 at most."""
+def tag_name(service: str, number: int) -> str | None:
+    """The tag of a rollout's revision: with the service's name 46 characters at most, else none."""
     tag = f"t{number:03d}"
-    return tag[: max(3, TAG_LIMIT - len(service))]
+    return tag if len(tag) + len(service) <= TAG_LIMIT else None
 
 
 def foreign(rows: Iterable[Row]) -> tuple[Row, ...]:
@@ -176,7 +177,7 @@ def foreign(rows: Iterable[Row]) -> tuple[Row, ...]:
 
 
 _TAG = re.compile(r"t\d{3,}")
-_REVISION = re.compile(r"-t\d+-[0-9a-f]{7}$")
+_REVISION = re.compile(r"-t\d+(-[0-9a-f]{1,7})?$")
 
 
 def _wanted(rows: tuple[Row, ...], seen: ServiceSeen) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 from domain import cloudrun
 from domain.cloudrun import OperationSeen, RevisionSeen, Row, ServiceSeen
 from domain.deploys import DeployRule
-from domain.effects import Text
+from domain.effects import Picture, Text
 from domain.levels import Value
 from domain.plans import Plan, drift, foreign
 from domain.rollouts import CANARY, Intent, Kind, Purpose, Rollout, Stage, to_stage, whole_minute
@@ -93,7 +93,9 @@ def advance(rollout: Rollout, sight: Sight, rule: DeployRule, at: datetime) -> D
     if rollout.intent is not None:
         return _pursue(rollout, rollout.intent, seen, sight, at)
     if rollout.stage.touches and rollout.generation is not None and seen.generation != rollout.generation:
-        return _interrupted(rollout, seen, at)
+        if not _is_late_one_of_ours(rollout, rollout.generation, seen):
+            return _interrupted(rollout, seen, at)
+        rollout = rollout.model_copy(update={"generation": seen.generation, "in_flight": ()})
     match rollout.stage:
         case Stage.APPROVED:
             return _begin(rollout, seen, sight, at)
@@ -101,6 +103,8 @@ def advance(rollout: Rollout, sight: Sight, rule: DeployRule, at: datetime) -> D
             return _created(rollout, seen, sight, at)
         case Stage.SMOKE:
             return _smoked(rollout, seen, sight, at)
+        case Stage.SHIFTING if rollout.paused_by is not None:
+            return Decision(rollout=rollout.model_copy(update={"due_at": at + LOOK}))
         case Stage.SHIFTING:
             return _shift(rollout, seen, at)
         case Stage.BAKING | Stage.ASKING:
@@ -126,7 +130,8 @@ def _intend(
 ) -> Decision:
     """Decide on an update. Our tag stays on our revision; the tags of others stay where they are."""
     plan = _plan(rollout)
-    keeps_tag = plan.tag is not None and not (purpose is Purpose.BACK and rollout.stage is Stage.CREATING)
+    # On the way back from a revision that may never have been made, its tag would be refused.
+    keeps_tag = purpose is not Purpose.BACK or rollout.shifted_at is not None
     ours = {plan.tag: plan.revision} if keeps_tag and plan.tag is not None else {}
     kept = foreign(seen.rows) if purpose is Purpose.CREATE else seen.rows
     kept = tuple(row for row in kept if row.tag != plan.tag)
@@ -148,28 +153,46 @@ def _pursue(rollout: Rollout, intent: Intent, seen: ServiceSeen, sight: Sight, a
     if seen.generation == intent.generation:
         return _not_taken(rollout, intent, seen, sight, at)
     if seen.generation != intent.generation + 1 or not _are_rows(seen.rows, intent.rows):
-        return _interrupted(rollout, seen, at)
+        if not _is_late_one_of_ours(rollout, intent.generation, seen):
+            return _interrupted(rollout, seen, at)
+        late = {"intent": None, "generation": seen.generation, "in_flight": ()}
+        return _back(rollout.model_copy(update=late), seen, at)
     if rollout.stage is Stage.ROLLING_BACK and intent.purpose is not Purpose.BACK:
         # Ours, and no longer wanted: what follows overrides it, whatever becomes of it.
         plain = rollout.model_copy(update={"intent": None, "generation": seen.generation})
         return _back(plain, seen, at)
-    if seen.is_settled and cloudrun.same_split(seen.serving, intent.split, seen.latest_ready):
+    operation = sight.operation
+    failed = operation is not None and operation.done and operation.error is not None
+    # Of a creation the old split says nothing: it serves all the time.
+    begun = intent.purpose is Purpose.CREATE and operation is not None and not operation.done
+    serves = seen.is_settled and cloudrun.same_split(seen.serving, intent.split, seen.latest_ready)
+    if serves and not begun and not (failed and intent.purpose is Purpose.CREATE):
         return _settled(rollout, intent, seen, at)
-    failed = sight.operation is not None and sight.operation.done and sight.operation.error is not None
     if failed or (seen.is_settled and seen.ready is False):
-        why = (sight.operation.error if sight.operation is not None else None) or seen.problem or "?"
+        why = (operation.error if operation is not None else None) or seen.problem or "?"
         return _update_failed(rollout, intent, seen, why, at)
     limit = CREATE_WITHIN if intent.purpose is Purpose.CREATE else SHIFT_WITHIN
-    if at - intent.since > limit and rollout.stage is not Stage.ROLLING_BACK:
+    if at - intent.since > limit:
         return _update_failed(
             rollout, intent, seen, f"not done after {int(limit.total_seconds() / 60)} min", at
         )
     return Decision(rollout=rollout.model_copy(update={"due_at": at + POLL}))
 
 
+def _is_late_one_of_ours(rollout: Rollout, generation: int, seen: ServiceSeen) -> bool:
+    """Whether the change is an update of our own that was given up for lost."""
+    return bool(rollout.in_flight) and (
+        seen.generation == generation + 1 and _are_rows(seen.rows, rollout.in_flight)
+    )
+
+
 def _not_taken(rollout: Rollout, intent: Intent, seen: ServiceSeen, sight: Sight, at: datetime) -> Decision:
     """The service is as it was: the update was refused, was lost, or is not there yet."""
     operation = sight.operation
+    if rollout.stage is Stage.ROLLING_BACK and intent.purpose is not Purpose.BACK:
+        left = () if intent.is_refused else intent.rows
+        gone = {"intent": None, "generation": seen.generation, "in_flight": left}
+        return _back(rollout.model_copy(update=gone), seen, at)
     if operation is not None and not operation.done:
         return Decision(rollout=rollout.model_copy(update={"due_at": at + POLL}))
     if operation is not None and operation.error is not None:
@@ -179,10 +202,11 @@ def _not_taken(rollout: Rollout, intent: Intent, seen: ServiceSeen, sight: Sight
     serves = seen.is_settled and cloudrun.same_split(seen.serving, intent.split, seen.latest_ready)
     if serves and intent.purpose is not Purpose.CREATE:
         return _settled(rollout, intent, seen, at)
-    if rollout.stage is Stage.ROLLING_BACK and intent.purpose is not Purpose.BACK:
-        return _back(rollout.model_copy(update={"intent": None, "generation": seen.generation}), seen, at)
-    if intent.attempts >= ATTEMPTS and rollout.stage is not Stage.ROLLING_BACK:
-        return _update_failed(rollout, intent, seen, intent.said or "never taken", at)
+    if rollout.paused_by is not None and intent.purpose is Purpose.FORWARD:
+        return Decision(rollout=rollout.model_copy(update={"due_at": at + LOOK}))
+    if intent.attempts >= ATTEMPTS:
+        lost = rollout.model_copy(update={"in_flight": intent.rows})
+        return _update_failed(lost, intent, seen, intent.said or "never taken", at)
     # The etag makes a second one harmless where the first is taken after all.
     pause = min(POLL * intent.attempts, timedelta(seconds=30))
     changes = {"attempts": intent.attempts + 1, "etag": seen.etag, "operation": None}
@@ -195,7 +219,13 @@ def _settled(rollout: Rollout, intent: Intent, seen: ServiceSeen, at: datetime) 
     plan = _plan(rollout)
     percent = cloudrun.split(seen.serving, seen.latest_ready).get(plan.revision, 0)
     done = rollout.model_copy(
-        update={"intent": None, "generation": seen.generation, "percent": percent, "due_at": at}
+        update={
+            "intent": None,
+            "generation": seen.generation,
+            "percent": percent,
+            "due_at": at,
+            "in_flight": (),
+        }
     )
     match intent.purpose:
         case Purpose.CREATE:
@@ -225,7 +255,8 @@ def _back_done(rollout: Rollout, at: datetime) -> Decision:
     stage = Stage.ROLLED_BACK if rollout.shifted_at is not None else Stage.FAILED
     if rollout.ended_by is not None:
         stage = Stage.ABORTED if rollout.shifted_at is None else Stage.ROLLED_BACK
-    note = Text(key="rollout.note_back", params={"revision": plan.baseline})
+    shown = _picture(rollout) if rollout.shifted_at is not None else None
+    note = Text(key="rollout.note_back", params={"revision": plan.baseline}, picture=shown)
     alarm = False if rollout.alerted else None
     over = to_stage(rollout, stage, at, percent=0)
     return Decision(rollout=over, notes=(note,), alarm=alarm)
@@ -242,8 +273,9 @@ def _update_failed(rollout: Rollout, intent: Intent, seen: ServiceSeen, why: str
 
 def _cannot_go_back(rollout: Rollout, seen: ServiceSeen, problem: Text, at: datetime) -> Decision:
     """The worst case: tried again for ever, and told at once, since only a person can do more."""
-    again = rollout.model_copy(update={"problem": problem, "due_at": at + timedelta(seconds=30)})
-    first = not rollout.alerted
+    stuck = Text(key="rollout.cannot_go_back", params=problem.params)
+    again = rollout.model_copy(update={"problem": stuck, "due_at": at + timedelta(seconds=30)})
+    first = rollout.problem is None or rollout.problem.key != stuck.key
     note = (Text(key="rollout.note_cannot_go_back", params=problem.params),) if first else ()
     return Decision(rollout=again.model_copy(update={"alerted": True}), notes=note, alarm=True)
 
@@ -277,13 +309,13 @@ def _begin(rollout: Rollout, seen: ServiceSeen, sight: Sight, at: datetime) -> D
 def _created(rollout: Rollout, seen: ServiceSeen, sight: Sight, at: datetime) -> Decision:
     """The revision is there without traffic; it has to be ready, and be what was approved."""
     plan, revision = _plan(rollout), sight.revision
-    if revision is None or (revision.ready is None or revision.digest is None):
+    if revision is not None and revision.ready is False:
+        why = Text(key="rollout.not_ready", params={"why": (revision.problem or "?")[:300]})
+        return take_back(rollout, why, at, aloud=False)
+    if revision is None or revision.ready is None or revision.digest is None:
         if at - rollout.since > CREATE_WITHIN:
             return take_back(rollout, Text(key="rollout.never_ready"), at, aloud=False)
         return Decision(rollout=rollout.model_copy(update={"due_at": at + POLL}))
-    if revision.ready is False:
-        why = Text(key="rollout.not_ready", params={"why": (revision.problem or "?")[:300]})
-        return take_back(rollout, why, at, aloud=False)
     if plan.digest is not None and revision.digest != plan.digest:
         params = {"got": revision.digest[:19], "wanted": plan.digest[:19]}
         return take_back(rollout, Text(key="rollout.other_image", params=params), at, aloud=False)
@@ -329,7 +361,7 @@ def _baking(rollout: Rollout, seen: ServiceSeen, sight: Sight, rule: DeployRule,
     is_whole = window is not None and window.until >= rollout.bake_until
     if not is_whole or verdict is None:
         if at >= rollout.bake_until + BLIND_FOR:
-            return _question(looked, "rollout.blind", at)
+            return _question(looked, rule, "rollout.blind", at)
         return Decision(rollout=looked)
     if rollout.paused_by is not None:
         return Decision(rollout=looked)
@@ -339,11 +371,12 @@ def _baking(rollout: Rollout, seen: ServiceSeen, sight: Sight, rule: DeployRule,
         until = whole_minute(rollout.bake_until + rollout.course.bake)
         longer = looked.model_copy(update={"extended": True, "bake_until": until})
         return Decision(rollout=longer, notes=(Text(key="rollout.note_extended"),))
-    return _question(looked, "rollout.inconclusive", at)
+    return _question(looked, rule, "rollout.inconclusive", at)
 
 
-def _question(rollout: Rollout, why: str, at: datetime) -> Decision:
-    asking = to_stage(rollout, Stage.ASKING, at, problem=Text(key=why)).model_copy(
+def _question(rollout: Rollout, rule: DeployRule, why: str, at: datetime) -> Decision:
+    until = at + rule.patience
+    asking = to_stage(rollout, Stage.ASKING, at, problem=Text(key=why), expires_at=until).model_copy(
         update={"due_at": at + LOOK}
     )
     return Decision(rollout=asking, notes=(Text(key="rollout.note_asking"),))
@@ -363,8 +396,11 @@ def _watching(rollout: Rollout, seen: ServiceSeen, sight: Sight, at: datetime) -
     looked = looked.model_copy(update={"verdict": rollout.verdict, "judged_at": rollout.judged_at})
     assert rollout.bake_until is not None
     is_whole = sight.window is not None and sight.window.until >= rollout.bake_until
-    if is_whole or at >= rollout.bake_until + BLIND_FOR:
-        return Decision(rollout=to_stage(looked, Stage.DONE, at))
+    patience = BLIND_FOR if rollout.kind is Kind.DEPLOY else timedelta(0)  # A rollback is not judged.
+    if is_whole or at >= rollout.bake_until + patience:
+        params = {"revision": rollout.revision, "length": rollout.course.watch.total_seconds()}
+        note = Text(key="rollout.note_done", params=params, picture=_picture(rollout))
+        return Decision(rollout=to_stage(looked, Stage.DONE, at), notes=(note,))
     return Decision(rollout=looked)
 
 
@@ -385,7 +421,9 @@ def _back(rollout: Rollout, seen: ServiceSeen, at: datetime) -> Decision:
     plan = _plan(rollout)
     wanted = {plan.baseline: 100}
     serves = cloudrun.same_split(seen.serving, wanted, seen.latest_ready)
-    if serves and cloudrun.same_split(seen.rows, wanted, seen.latest_ready) and seen.is_settled:
+    wants = cloudrun.same_split(seen.rows, wanted, seen.latest_ready)
+    # An update that may still arrive is made void by one more of ours: its etag is then old.
+    if serves and wants and seen.is_settled and not rollout.in_flight:
         return _back_done(rollout.model_copy(update={"generation": seen.generation}), at)
     return _intend(rollout, Purpose.BACK, wanted, seen, at)
 
@@ -403,7 +441,8 @@ def _interrupted(rollout: Rollout, seen: ServiceSeen, at: datetime) -> Decision:
 
 
 def _fail(rollout: Rollout, why: Text, at: datetime) -> Decision:
-    return Decision(rollout=to_stage(rollout, Stage.FAILED, at, problem=why), notes=(why,))
+    alarm = False if rollout.alerted else None
+    return Decision(rollout=to_stage(rollout, Stage.FAILED, at, problem=why), notes=(why,), alarm=alarm)
 
 
 def _looked(rollout: Rollout, sight: Sight, at: datetime) -> Rollout:
@@ -414,6 +453,13 @@ def _looked(rollout: Rollout, sight: Sight, at: datetime) -> Rollout:
     if sight.window is not None:
         kept |= {"visible_until": sight.window.until}
     return rollout.model_copy(update=kept)
+
+
+def _picture(rollout: Rollout) -> Picture | None:
+    """Both revisions' failed requests, drawn when the note is sent. A rollback is compared with nothing."""
+    if rollout.kind is Kind.ROLLBACK:
+        return None
+    return Picture(kind="rollout", params={"service": rollout.service, "id": rollout.id})
 
 
 def _plan(rollout: Rollout) -> Plan:

@@ -146,7 +146,9 @@ class Rollout(Value):
     or saw it, so that a change by others is noticed. ``shifted_at``: when the present split became true.
     ``bake_until``: up to when requests are counted for the verdict. ``extended``: the bake was prolonged
     once. ``word``: the person who said that the present step is good enough. ``held_by``: what it waits for
-    before its beginning: ``lock``, ``freeze:NAME`` or ``incident:INC-3``. ``checks``: path, whether it
+    before its beginning: ``lock``, ``freeze:NAME`` or ``incident:INC-3``.
+    ``expires_at``: until when an approval may be given, or a question answered. ``in_flight``: rows of an
+    update of ours that never became known to be taken, and may be still. ``checks``: path, whether it
     answered well, what was seen. ``problem``: what went wrong, as a text. ``before``: the stable revision's
     counts of the last hour. ``stood_at``: the stage before its end. ``alerted``: its failure is an alert.
     ``due_at``: when it is looked at next; ``lease_until``: while one replica has it to itself.
@@ -181,6 +183,7 @@ class Rollout(Value):
     extended: bool = False
     word: By | None = None
     paused_by: By | None = None
+    in_flight: tuple[Row, ...] = ()
     verdict: Verdict | None = None
     judged_at: datetime | None = None
     visible_until: datetime | None = None
@@ -301,7 +304,7 @@ def pause(rollout: Rollout, by: By, at: datetime) -> Rollout:
     _runs(rollout)
     if rollout.paused_by is not None:
         raise Refused("refused.paused_already", number=rollout.number, who=rollout.paused_by.name)
-    return rollout.model_copy(update={"paused_by": by, "due_at": at})
+    return rollout.model_copy(update={"paused_by": by, "word": None, "due_at": at})
 
 
 def resume(rollout: Rollout, at: datetime) -> Rollout:
@@ -324,9 +327,8 @@ def wait(rollout: Rollout, at: datetime) -> Rollout:
     """Judge once more after another bake. Refused where nothing was asked."""
     if rollout.stage is not Stage.ASKING:
         raise Refused("refused.not_asked", number=rollout.number, stage=rollout.stage.value)
-    return to_stage(
-        rollout, Stage.BAKING, at, extended=True, bake_until=whole_minute(at + rollout.course.bake)
-    )
+    until = whole_minute(at + rollout.course.bake)
+    return to_stage(rollout, Stage.BAKING, at, word=None, extended=True, bake_until=until)
 
 
 def abort(rollout: Rollout, by: By, at: datetime) -> Rollout:

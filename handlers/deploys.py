@@ -12,7 +12,7 @@ from domain.effects import Subject, SubjectKind, Text
 from domain.errors import Outage, Refused
 from domain.outbox import Rendered
 from domain.policy import Service
-from domain.rollouts import Rollout
+from domain.rollouts import Rollout, Stage
 from handlers import deploy_words
 from handlers.deploy_words import Asked
 from handlers.requests import DeployRequest
@@ -253,7 +253,11 @@ class _Deploys:
             for service in found:
                 past = await tx.rollouts_of(service.name, PAST)
                 images = tuple(dict.fromkeys(one.image for one in past if one.image))
-                choices.append(DeployChoice(service=service.name, recent_images=images))
+                serving = next(
+                    (one.plan.revision for one in past if one.stage is Stage.DONE and one.plan), None
+                )
+                choice = DeployChoice(service=service.name, recent_images=images, revision=serving)
+                choices.append(choice)
         await self.desk.open_form(body, deploy_form(self.desk.voice(body), choices))
 
     async def submitted(self, ack: "AsyncAck", body: Body) -> None:

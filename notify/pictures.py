@@ -62,6 +62,8 @@ WORDS = {
         "limit": "limit {amount}",
         "today": "today",
         "none": "no data",
+        "canary": "new revision",
+        "stable": "revision before",
     },
     "ja": {
         "measured": "実測",
@@ -73,6 +75,8 @@ WORDS = {
         "limit": "上限 {amount}",
         "today": "今日",
         "none": "データなし",
+        "canary": "新リビジョン",
+        "stable": "旧リビジョン",
     },
 }
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -120,6 +124,25 @@ class CapacityPicture:
     today: float
     limit: float | None = None
     unit: Unit | None = None
+    zone: str = "UTC"
+    locale: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPicture:
+    """The failed share of both revisions' requests, minute by minute, and what is too much.
+
+    ``canary`` and ``stable`` are as long as ``times`` (epoch seconds, ascending), NaN where there were no
+    requests. All are in ``unit``.
+    """
+
+    title: str
+    english: str
+    times: Sequence[float]
+    canary: Sequence[float]
+    stable: Sequence[float]
+    limit: float
+    unit: Unit | None = Unit.SHARE
     zone: str = "UTC"
     locale: str = "en"
 
@@ -189,10 +212,25 @@ def capacity_picture(picture: CapacityPicture, fonts: Fonts | None = None) -> by
     return canvas.png()
 
 
+def rollout_picture(picture: RolloutPicture, fonts: Fonts | None = None) -> bytes:
+    """A PNG of 1600 x 800 pixels. In English where ``fonts`` (the installed ones) has no Japanese."""
+    import numpy as np
+
+    canvas = _Canvas(picture, fonts or installed())
+    times, canary, stable = (
+        np.asarray(one, dtype=float) for one in (picture.times, picture.canary, picture.stable)
+    )
+    canvas.line(times, stable, "stable", BLUE)
+    canvas.line(times, canary, "canary", INK, style=(0, (4, 1.5)))
+    canvas.reach(times, (picture.limit,), (canary, stable))
+    canvas.limit(picture.limit)
+    return canvas.png()
+
+
 class _Canvas:
     """One figure with our axes, fonts and words; drawn by Agg, without pyplot and its global state."""
 
-    def __init__(self, picture: AnomalyPicture | CapacityPicture, fonts: Fonts) -> None:
+    def __init__(self, picture: AnomalyPicture | CapacityPicture | RolloutPicture, fonts: Fonts) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 

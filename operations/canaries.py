@@ -54,6 +54,31 @@ async def last_hour(world: World, target: Target, baseline: str) -> tuple[Counts
     return _summed(found, baseline, until, until - 3600), every / 60
 
 
+async def minutes(
+    world: World, rollout: Rollout, start: datetime, end: datetime
+) -> tuple[list[float], list[float], list[float]]:
+    """Ends of minutes (epoch seconds), and the failed share of the new and of the old revision's requests.
+
+    NaN where a revision had none. All are empty where nothing can be read.
+    """
+    assert rollout.plan is not None
+    first, last = epoch(start) // 60 * 60, epoch(end) // 60 * 60
+    counts = _counts(rollout.target)
+    reading = (await world.metrics.read((counts,), first, last))[counts]
+    if reading.problem is not None:
+        return [], [], []
+    times = [float(at) for at in range(first + 60, min(last, reading.complete_until) + 1, 60)]
+    shares = [
+        [_rate(_summed(reading, revision, int(at), int(at) - 60)) for at in times]
+        for revision in (rollout.plan.revision, rollout.plan.baseline)
+    ]
+    return times, shares[0], shares[1]
+
+
+def _rate(counts: Counts) -> float:
+    return counts.rate if counts.rate is not None else math.nan
+
+
 NOTHING = Counts(requests=0, errors=0)
 
 

@@ -63,7 +63,8 @@ async def _deploy(
     at = world.clock.now()
     name = plans.revision_name(rollout.service, rollout.id or 0, digest.removeprefix("sha256:")[:7])
     tag = plans.tag_name(rollout.service, rollout.id or 0)
-    rows = cloudrun.rows_for({base: 100}, {tag: name}, plans.foreign(seen.rows), seen.latest_ready)
+    ours = {tag: name} if tag is not None else {}
+    rows = cloudrun.rows_for({base: 100}, ours, plans.foreign(seen.rows), seen.latest_ready)
     would = await world.run.preview(rollout.target, pinned, name, rows)
     was = before.template if before is not None and before.template is not None else seen.template
     changes = tuple(plans.compare(was, would.template))
@@ -74,6 +75,8 @@ async def _deploy(
     rule = world.policy.deploys.rule(rollout.service)
     feasibility = verdict.feasible(rate, rollout.course.steps[0], rollout.course.bake, rule.minimum)
     warnings = list(plans.warnings(seen, moves_tag=reference.digest is None))
+    if tag is None:
+        warnings.append(Warn.NO_TAG)
     if rate == 0:
         warnings.append(Warn.NO_TRAFFIC)
     elif rollout.course.steps[0] < 100 and feasibility.reach is not verdict.Reach.BAKE:

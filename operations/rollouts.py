@@ -59,7 +59,7 @@ async def _one(world: World, rollout_id: int) -> None:
             case Stage.PLANNING:
                 await _plan(world, rollout)
             case Stage.REQUESTED:
-                await _save(world, rollout, Decision(rollout=_expired(rollout, world.clock.now())))
+                await _save(world, rollout, Decision(rollout=_waits(rollout, world.clock.now())))
             case _:
                 await _step(world, rollout)
     except Outage as outage:
@@ -81,7 +81,10 @@ async def _claim(world: World, rollout_id: int) -> Rollout | None:
         return await tx.save_rollout(rollout.model_copy(update={"lease_until": at + LEASE}))
 
 
-def _expired(rollout: Rollout, at: datetime) -> Rollout:
+def _waits(rollout: Rollout, at: datetime) -> Rollout:
+    """Until its approval cannot be given any more."""
+    if rollout.expires_at is not None and at < rollout.expires_at:
+        return rollout.model_copy(update={"due_at": rollout.expires_at})
     return rules.to_stage(rollout, Stage.EXPIRED, at)
 
 
@@ -141,7 +144,8 @@ async def _window(world: World, rollout: Rollout) -> Window:
     """What is visible of the time since the present split became true."""
     assert rollout.shifted_at is not None
     now = world.clock.now()
-    end = now if rollout.stage is Stage.ASKING or rollout.bake_until is None else rollout.bake_until
+    waits = rollout.stage is Stage.ASKING or rollout.paused_by is not None
+    end = now if waits or rollout.bake_until is None else rollout.bake_until
     return await canaries.window(world, rollout, rollout.shifted_at, min(now, end))
 
 
@@ -151,7 +155,7 @@ def _judged(world: World, rollout: Rollout, window: Window, there: bool) -> Verd
         return None
     of = world.policy.deploys.rule(rollout.service)
     whole = rollout.bake_until is not None and window.until >= rollout.bake_until
-    interim = rollout.stage is not Stage.BAKING or not whole
+    interim = rollout.stage is not Stage.BAKING or not whole or rollout.paused_by is not None
     return verdict.judge(
         window.canary,
         window.stable,
@@ -239,11 +243,15 @@ async def _call(world: World, rollout: Rollout) -> None:
         counters.updates.labels(purpose=intent.purpose.value, outcome="refused").inc()
 
     def heard(latest: Rollout) -> Rollout | None:
-        if latest.intent is None or latest.intent.attempts != intent.attempts:
-            return None
-        if (latest.intent.purpose, latest.intent.since) != (intent.purpose, intent.since):
-            return None
-        return latest.model_copy(update={"intent": latest.intent.model_copy(update=changes)})
+        known = latest.intent
+        if known is None or (known.purpose, known.since, known.attempts) != (
+            intent.purpose,
+            intent.since,
+            intent.attempts,
+        ):
+            return latest.model_copy(update={"lease_until": None})
+        told = {"intent": known.model_copy(update=changes), "lease_until": None}
+        return latest.model_copy(update=told)
 
     await _change(world, rollout, heard)
 
@@ -269,7 +277,9 @@ async def _save(world: World, before: Rollout, decision: Decision) -> Rollout | 
         if latest.version != before.version:
             await tx.save_rollout(latest.model_copy(update={"lease_until": None}))
             return None
-        cured = {"lease_until": None, "troubled_since": None}
+        # Who is about to call Google keeps it to itself until the call is made.
+        lease = before.lease_until if decision.call else None
+        cured = {"lease_until": lease, "troubled_since": None}
         saved = await tx.save_rollout(decision.rollout.model_copy(update=cured))
         await consequences(tx, world, before, saved, decision, at)
     return saved

@@ -10,7 +10,7 @@ from sqlmodel.sql.sqltypes import UTCDateTime
 
 from domain.alerts import Alert, AlertGroup, AlertStatus
 from domain.approvals import Approval
-from domain.cloudrun import Target
+from domain.cloudrun import Row, Target
 from domain.effects import By, Subject, Text, Wording
 from domain.escalation import Escalation, Page, PageStatus, Phase
 from domain.findings import Finding, Verdict
@@ -376,6 +376,7 @@ class RolloutRow(Rollout, SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     held_by: str | None = Field(default=None, max_length=255)
     intent: Intent | None = Field(default=None, sa_type=Json(Intent))
+    in_flight: tuple[Row, ...] = Field(default=(), sa_type=Json(tuple[Row, ...]))
     shifted_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     bake_until: datetime | None = Field(default=None, sa_type=EpochMillis)
     word: By | None = Field(default=None, sa_type=Json(By))

@@ -34,7 +34,10 @@ GROWING = ("users", "storage", "connections", "instances")
 JOBS = ("health", "probes", "anomalies", "capacity")
 HOLDING = ("lock", "freeze", "incident")
 DONE_TO_IT = ("paused", "resumed", "waits", "aborted", "promoted")
-SURE = ("approve_deploy", "approve_rollback", "reject", "promote", "roll_back", "cancel_deploy")
+SURE = (
+    *("approve_deploy", "approve_rollback", "reject", "promote", "roll_back", "cancel_deploy"),
+    *("cancel_rollback", "undo_rollback"),
+)
 NOT_TEXTS = {"list.separator"}
 
 

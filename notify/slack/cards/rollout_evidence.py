@@ -23,13 +23,11 @@ def evidence_lines(voice: Voice, rollout: Rollout) -> list[str]:
     shown: list[str] = []
     params: dict[str, object]
     if rollout.stage in {Stage.BAKING, Stage.ASKING}:
-        minimum = found.canary.requests + found.needed
-        share = found.canary.requests / minimum if minimum else 0.0
-        params = {"seen": found.canary.requests, "minimum": minimum}
-        shown.append(f"`{bar(share)}` {voice('rollout.requests_seen', **params)}")
+        shown.append(_seen(voice, found))
     if not found.canary.requests and rollout.stage is Stage.BAKING:
         return [*shown, voice("rollout.no_data_yet")]
-    shown.append(voice("rollout.canary", **_counted(found.canary), **_interval(found)))
+    if found.canary.requests:
+        shown.append(voice("rollout.canary", **_counted(found.canary), **_interval(found)))
     if found.stable.requests:
         shown.append(voice("rollout.stable", **_counted(found.stable)))
     if found.canary_p95 is not None and found.stable_p95 is not None:
@@ -48,6 +46,15 @@ def evidence_lines(voice: Voice, rollout: Rollout) -> list[str]:
     if found.visible_until is not None:
         shown.append(voice("rollout.visible_until", at=int(found.visible_until.timestamp())))
     return shown
+
+
+def _seen(voice: Voice, found: Evidence) -> str:
+    """How many requests there are of those without which nothing is promoted by itself."""
+    seen = found.canary.requests
+    if not found.needed:
+        return f"`{bar(1.0)}` {voice('rollout.requests_enough', seen=seen)}"
+    minimum = seen + found.needed
+    return f"`{bar(seen / minimum)}` {voice('rollout.requests_seen', seen=seen, minimum=minimum)}"
 
 
 def _counted(counts: Counts) -> dict[str, object]:

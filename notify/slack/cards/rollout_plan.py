@@ -1,5 +1,8 @@
 """What a deploy would change, in lines: differences, risks, warnings, and whether it can be judged."""
 
+import itertools
+from collections.abc import Sequence
+
 from domain.images import BadReference, Reference
 from domain.plans import Change, Field, Plan, Warn
 from domain.rollouts import Kind, Rollout
@@ -7,20 +10,26 @@ from domain.verdict import Feasibility, Reach
 from notify.slack.escape import line
 from notify.texts import Voice
 
-SHOWN = 15
-"""Differences on one card; the rest is counted."""
+SHOWN, ROOM = 15, 2400
+"""Differences on one card, and characters of them; the rest is counted."""
+
+
+def code(text: str, limit: int = 80) -> str:
+    """Text from outside as code on one line; a backtick in it would end that, so it is one no more."""
+    return f"`{line(text, limit).replace('`', 'ˋ') or '—'}`"
 
 
 def short_image(image: str) -> str:
-    """An image as people speak of it: its last name with its tag, or the beginning of its digest."""
+    """An image as people speak of it: its last name with its tag, or the beginning of its digest.
+
+    Not escaped: it is shown in markup as well as in dialogs, which know none.
+    """
     try:
         reference = Reference.parse(image)
     except BadReference:
-        return line(image, 80)
+        return image
     name = reference.repository.rpartition("/")[2]
-    return line(
-        f"{name}:{reference.tag}" if reference.tag else f"{name}@{short_digest(reference.digest)}", 80
-    )
+    return f"{name}:{reference.tag}" if reference.tag else f"{name}@{short_digest(reference.digest)}"
 
 
 def short_digest(digest: str | None) -> str:
@@ -30,15 +39,21 @@ def short_digest(digest: str | None) -> str:
 
 def change_lines(voice: Voice, plan: Plan) -> list[str]:
     """Every difference, the image first. Of variables only the names are said."""
-    shown = [_change(voice, change) for change in plan.changes[:SHOWN]]
-    if len(plan.changes) > SHOWN:
-        shown.append(voice("alert.and_more", count=len(plan.changes) - SHOWN))
-    return [f"• {one}" for one in shown]
+    return fitting(voice, [f"• {_change(voice, change)}" for change in plan.changes], ROOM, SHOWN)
+
+
+def fitting(voice: Voice, lines: Sequence[str], room: int, most: int) -> list[str]:
+    """Whole lines, at most ``most`` and so many as ``room`` characters hold; the rest is counted."""
+    ends = itertools.accumulate(len(one) + 1 for one in lines)
+    count = min(most, sum(end <= room for end in ends))
+    if count == len(lines):
+        return list(lines)
+    return [*lines[:count], voice("alert.and_more", count=len(lines) - count)]
 
 
 def _change(voice: Voice, change: Change) -> str:
     what = voice.word("change", change.field.value)
-    name = f" `{line(change.name, 60)}`" if change.name else ""
+    name = f" {code(change.name, 60)}" if change.name else ""
     if change.before is None:
         key = "rollout.added"
     elif change.after is None:
@@ -52,7 +67,7 @@ def _change(voice: Voice, change: Change) -> str:
 
 
 def _shown(field: Field, value: str) -> str:
-    return f"`{short_image(value)}`" if field is Field.IMAGE else f"`{line(value, 60) or '—'}`"
+    return code(short_image(value)) if field is Field.IMAGE else code(value, 60)
 
 
 def warning_lines(voice: Voice, rollout: Rollout) -> list[str]:
@@ -64,7 +79,7 @@ def warning_lines(voice: Voice, rollout: Rollout) -> list[str]:
     for warning in plan.warnings:
         if warning is Warn.FEW_REQUESTS:
             continue
-        if warning is Warn.MUTABLE_TAG and rollout.kind is Kind.DEPLOY:
+        if warning is Warn.MUTABLE_TAG:
             shown.append(voice("warn.mutable_tag", digest=short_digest(plan.digest)))
         else:
             shown.append(f":information_source: {voice(f'warn.{warning.value}')}")

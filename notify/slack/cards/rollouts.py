@@ -9,18 +9,31 @@ from domain.views import RolloutView
 from notify.slack import actions
 from notify.slack.blocks import Block, button, confirm, context, fields, header, section
 from notify.slack.blocks import actions as row
-from notify.slack.cards.rollout_evidence import evidence_lines
+from notify.slack.cards.rollout_evidence import bar, evidence_lines
 from notify.slack.cards.rollout_plan import (
     change_lines,
+    code,
     course_line,
+    fitting,
     short_digest,
     short_image,
     warning_lines,
 )
-from notify.slack.escape import line
+from notify.slack.escape import clamp, line
 from notify.texts import Voice
 
 BEFORE_START = frozenset({Stage.QUEUED, Stage.PLANNING, Stage.REQUESTED, Stage.APPROVED})
+
+STEPPING = frozenset({Stage.SHIFTING, Stage.BAKING, Stage.ASKING})
+
+CHECKS, ROOM = 10, 1500
+"""Checks on one card, and characters of them; the rest is counted."""
+
+REASON = 300
+"""Characters of an emergency's reason."""
+
+SECTION, LISTED = 2900, 9000
+"""Characters in one block of a list, and in all: Slack takes 3,000, and somewhat above 10,000."""
 
 MARK = {
     Stage.DONE: ":white_check_mark:",
@@ -39,7 +52,8 @@ def rollout_card(voice: Voice, view: RolloutView) -> Rendered:
     head = _head(voice, rollout)
     blocks: list[Block] = [header(f"{_mark(rollout)} {head}"), fields(_facts(voice, rollout))]
     if rollout.emergency is not None:
-        blocks.append(section(f":rotating_light: {voice('rollout.emergency', reason=rollout.emergency)}"))
+        reason = clamp(" ".join(rollout.emergency.split()), REASON)
+        blocks.append(section(f":rotating_light: {voice('rollout.emergency', reason=reason)}"))
     if rollout.problem is not None:
         blocks.append(section(voice.say(rollout.problem)))
     blocks += _body(voice, rollout)
@@ -71,7 +85,7 @@ def _state(voice: Voice, rollout: Rollout) -> str:
         return voice.plain("rollout.needs", missing=max(0, rollout.needed - len(rollout.approvals)))
     if rollout.stage is Stage.APPROVED and rollout.held_by is not None:
         return voice.plain("rollout.held")
-    if rollout.paused_by is not None and rollout.stage.touches:
+    if rollout.paused_by is not None and rollout.stage.touches and rollout.stage is not Stage.ASKING:
         return voice.plain("rollout.paused", percent=rollout.percent)
     if rollout.stage is Stage.BAKING:
         return voice.plain("rollout.baking", percent=rollout.percent)
@@ -91,12 +105,13 @@ def _mark(rollout: Rollout) -> str:
 def _facts(voice: Voice, rollout: Rollout) -> list[tuple[str, str]]:
     facts = []
     if rollout.kind is Kind.DEPLOY:
-        digest = f" ({short_digest(rollout.digest)})" if rollout.digest else ""
-        facts.append((voice("field.image"), f"`{short_image(rollout.image)}`{digest}"))
+        digest = f" ({line(short_digest(rollout.digest))})" if rollout.digest else ""
+        facts.append((voice("field.image"), f"{code(short_image(rollout.image))}{digest}"))
     if rollout.plan is not None:
         plan = rollout.plan
-        shown = f"`{line(plan.baseline, 70)}` → `{line(plan.revision, 70)}`"
-        facts.append((voice("field.revisions"), shown))
+        is_imagined = rollout.id is None  # The name of its revision will never be.
+        to = voice("rollout.new_revision") if is_imagined else code(plan.revision, 70)
+        facts.append((voice("field.revisions"), f"{code(plan.baseline, 70)} → {to}"))
     asked = voice("incident.opened", who=rollout.requested_by.name, at=_seconds(rollout.requested_at))
     facts.append((voice("field.asked"), asked))
     facts.append((voice("field.course"), course_line(voice, rollout)))
@@ -117,6 +132,8 @@ def _body(voice: Voice, rollout: Rollout) -> list[Block]:
         warnings = warning_lines(voice, rollout)
         if warnings:
             blocks.append(section("\n".join(warnings)))
+    if rollout.stage in STEPPING and rollout.course.steps != (100,):
+        blocks.append(section(_traffic(voice, rollout)))
     if rollout.checks:
         blocks.append(section(_checks(voice, rollout)))
     evidence = evidence_lines(voice, rollout)
@@ -127,12 +144,19 @@ def _body(voice: Voice, rollout: Rollout) -> list[Block]:
     return blocks
 
 
+def _traffic(voice: Voice, rollout: Rollout) -> str:
+    """What the new revision serves, and which of the course's steps that is."""
+    count = len(rollout.course.steps)
+    params = {"percent": rollout.percent, "step": min(rollout.step + 1, count), "steps": count}
+    return f"`{bar(rollout.percent / 100)}` {voice('rollout.traffic', **params)}"
+
+
 def _checks(voice: Voice, rollout: Rollout) -> str:
     shown = [
-        f"{':white_check_mark:' if well else ':x:'} `{line(path, 80)}` {line(said, 120)}"
+        f"{':white_check_mark:' if well else ':x:'} {code(path)} {line(said, 120)}"
         for path, well, said in rollout.checks
     ]
-    return "\n".join([f"*{voice('rollout.checks')}*", *shown])
+    return "\n".join([f"*{voice('rollout.checks')}*", *fitting(voice, shown, ROOM, CHECKS)])
 
 
 def _small(voice: Voice, view: RolloutView) -> list[str]:
@@ -140,11 +164,16 @@ def _small(voice: Voice, view: RolloutView) -> list[str]:
     small = [voice("rollout.approved_by", who=one.by.name, at=_seconds(one.at)) for one in rollout.approvals]
     if rollout.stage is Stage.REQUESTED and rollout.expires_at is not None:
         small.append(voice("rollout.expires", at=_seconds(rollout.expires_at)))
+    if rollout.stage is Stage.ASKING and rollout.expires_at is not None:
+        small.append(voice("rollout.goes_back", at=_seconds(rollout.expires_at)))
     if rollout.stage is Stage.QUEUED:
-        params = {"behind": view.behind.number if view.behind else "—", "ahead": view.ahead}
+        params = {"behind": view.behind.number if view.behind else "—", "place": view.ahead + 1}
         small.append(voice("rollout.queued_behind", **params))
     if rollout.held_by is not None and not rollout.stage.is_over:
         small.append(held_line(voice, rollout.held_by))
+    if rollout.bake_until is not None and rollout.stage in {Stage.BAKING, Stage.WATCHING}:
+        until = "rollout.bakes_until" if rollout.stage is Stage.BAKING else "rollout.watched_until"
+        small.append(voice(until, at=_seconds(rollout.bake_until)))
     if rollout.paused_by is not None and rollout.stage.touches:
         small.append(voice("rollout.paused_by", who=rollout.paused_by.name))
     if rollout.word is not None:
@@ -179,7 +208,9 @@ def _buttons(voice: Voice, rollout: Rollout) -> list[Block]:
     if rollout.stage.is_over or rollout.stage is Stage.ROLLING_BACK:
         return []
     made = []
-    if rollout.stage.touches and rollout.paused_by is None:
+    if rollout.stage is Stage.ASKING:
+        made.append(button(voice.plain("button.wait"), actions.ROLLOUT_WAIT, key, style="primary"))
+    elif rollout.stage.touches and rollout.paused_by is None:
         made.append(button(voice.plain("button.pause"), actions.ROLLOUT_PAUSE, key))
     elif rollout.stage.touches:
         made.append(button(voice.plain("button.resume"), actions.ROLLOUT_RESUME, key))
@@ -192,9 +223,10 @@ def _buttons(voice: Voice, rollout: Rollout) -> list[Block]:
                 confirm=_sure(voice, "promote", rollout),
             )
         )
-    if rollout.stage is Stage.ASKING:
-        made.insert(0, button(voice.plain("button.wait"), actions.ROLLOUT_WAIT, key, style="primary"))
-    name = "roll_back" if rollout.stage.touches else "cancel_deploy"
+    if rollout.kind is Kind.ROLLBACK:
+        name = "undo_rollback" if rollout.stage.touches else "cancel_rollback"
+    else:
+        name = "roll_back" if rollout.stage.touches else "cancel_deploy"
     made.append(
         button(
             voice.plain(f"button.{name}"),
@@ -208,7 +240,8 @@ def _buttons(voice: Voice, rollout: Rollout) -> list[Block]:
 
 
 def _to_approve(voice: Voice, rollout: Rollout, value: str) -> list[Block]:
-    name = "approve_deploy" if rollout.kind is Kind.DEPLOY else "approve_rollback"
+    is_deploy = rollout.kind is Kind.DEPLOY
+    name = "approve_deploy" if is_deploy else "approve_rollback"
     yes = voice.plain(f"button.{name}")
     label = voice.plain("rollout.approve_label", number=rollout.number, service=rollout.service)
     return [
@@ -225,18 +258,20 @@ def _to_approve(voice: Voice, rollout: Rollout, value: str) -> list[Block]:
             actions.ROLLOUT_REJECT,
             rollout.subject.key,
             style="danger",
-            confirm=_sure(voice, "reject", rollout),
+            confirm=_sure(voice, "reject", rollout, None if is_deploy else "confirm.reject_rollback"),
         ),
     ]
 
 
-def _sure(voice: Voice, name: str, rollout: Rollout) -> Block:
+def _sure(voice: Voice, name: str, rollout: Rollout, text: str | None = None) -> Block:
     """The question before a click counts, with what it is about."""
     label = voice.plain(f"button.{name}")
-    revision = rollout.plan.revision if rollout.plan is not None else "—"
-    image = short_image(rollout.image) if rollout.image else revision
-    params = {"service": rollout.service, "image": image, "revision": revision}
-    return confirm(label, voice.plain(f"confirm.{name}", **params), label, voice.plain("button.cancel"))
+    plan = rollout.plan
+    revision, baseline = (plan.revision, plan.baseline) if plan is not None else ("—", "—")
+    image = clamp(short_image(rollout.image), 80) if rollout.image else revision
+    params = {"service": rollout.service, "image": image, "revision": revision, "baseline": baseline}
+    question = voice.plain(text or f"confirm.{name}", **params)
+    return confirm(label, question, label, voice.plain("button.cancel"))
 
 
 # Lists.
@@ -253,7 +288,22 @@ def rollouts_card(
         for service, name in frozen.items()
     ]
     head = voice("rollout.running", count=len(running)) if running else voice("rollout.none_running")
-    return Rendered(text=head, blocks=[section("\n".join([f"*{head}*", *lines])[:2900])])
+    return Rendered(text=head, blocks=_listed(voice, head, lines))
+
+
+def _listed(voice: Voice, head: str, lines: Sequence[str]) -> list[Block]:
+    """Whole lines, as many as a message takes; the rest is counted."""
+    parts, total, left = [f"*{head}*"], len(head), 0
+    for one in lines:
+        total += len(one) + 1
+        if total > LISTED:
+            left += 1
+        elif len(parts[-1]) + len(one) < SECTION:
+            parts[-1] += f"\n{one}"
+        else:
+            parts.append(one)
+    blocks = [section(part) for part in parts]
+    return [*blocks, context(voice("alert.and_more", count=left))] if left else blocks
 
 
 def _locked(voice: Voice, lock: Lock) -> str:
@@ -266,17 +316,17 @@ def history_card(voice: Voice, service: str, past: Sequence[Rollout]) -> Rendere
         text = voice("rollout.no_history", service=service)
         return Rendered(text=text, blocks=[section(text)])
     head = voice("rollout.history", service=service)
-    lines = [_line(voice, one) for one in past]
-    return Rendered(text=head, blocks=[section("\n".join([f"*{head}*", *lines])[:2900])])
+    return Rendered(text=head, blocks=_listed(voice, head, [_line(voice, one) for one in past]))
 
 
 def _line(voice: Voice, rollout: Rollout) -> str:
-    what = short_image(rollout.image) if rollout.image else (rollout.to_revision or "—")
+    planned = rollout.plan.revision if rollout.plan is not None else None
+    what = short_image(rollout.image) if rollout.image else rollout.to_revision or planned or "—"
     return f"{_mark(rollout)} " + voice(
         "rollout.line",
         number=rollout.number,
         service=rollout.service,
-        what=what,
+        what=code(what),
         state=_state(voice, rollout),
         who=rollout.requested_by.name,
         at=_seconds(rollout.requested_at),
@@ -296,4 +346,4 @@ def plan_card(voice: Voice, rollout: Rollout) -> Rendered:
         if warnings:
             blocks.append(section("\n".join(warnings)))
     blocks.append(context(voice("rollout.nothing_changed")))
-    return Rendered(text=head, blocks=blocks)
+    return Rendered(text=voice("rollout.dry_run", service=rollout.service), blocks=blocks)

@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.Column("percent", sa.Integer(), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=True),
         sa.Column("intent", sa.Text(), nullable=True),
+        sa.Column("in_flight", sa.Text(), nullable=False),
         sa.Column("shifted_at", sa.BigInteger(), nullable=True),
         sa.Column("bake_until", sa.BigInteger(), nullable=True),
         sa.Column("extended", sa.Boolean(), nullable=False),
