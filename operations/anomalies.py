@@ -10,10 +10,10 @@ from domain.anomalies import Deviation, Direction, Episode, Event, Track, Turn
 from domain.effects import Card, Effect, Note, Picture, Priority, Refresh, Text
 from domain.errors import Outage, Refused
 from domain.findings import Detector, Explained, ExplainedColumn, Finding, Known, KnownService
-from domain.incidents import Incident
 from domain.indicators import DETECTED, INDICATORS, shown
 from domain.policy import Policy, Service
 from domain.ports import Tx
+from domain.rollouts import Stage
 from domain.rules import Kind, Sensitivity
 from domain.series import epoch, moment
 from domain.units import Unit
@@ -70,14 +70,14 @@ class Detecting:
         """
         world = self._world
         services = judged(world.policy)
-        detectors, incidents = await _remembered(world)
+        detectors, unusual = await _remembered(world)
         columns = await self._measuring.columns(services)
         problems = {name: one.problem for name, one in columns.items() if one.problem is not None}
         seen = [service for service in services if service.name not in problems]
         answered: list[Answered] = []
         for first in range(0, len(seen), AT_ONCE):
             asked = tuple(
-                _asked(world.policy, service, columns[service.name], detectors, incidents)
+                _asked(world.policy, service, columns[service.name], detectors, unusual)
                 for service in seen[first : first + AT_ONCE]
             )
             answered += await world.compute.run(judge_many, asked)
@@ -93,11 +93,29 @@ class Detecting:
         return len(answered)
 
 
-async def _remembered(world: World) -> tuple[dict[str, Detector], list[Incident]]:
-    """What is stored of the detectors, and the incidents of the time that they learn from."""
+Unusual = tuple[str, int, int]
+"""A service, and a period of it that nothing usual is learned from: epoch seconds."""
+
+
+async def _remembered(world: World) -> tuple[dict[str, Detector], list[Unusual]]:
+    """What is stored of the detectors, and what was unusual in the time that they learn from: incidents that
+    a person confirmed, and deploys that had to be taken back.
+    """
+    since = world.clock.now() - timedelta(days=DAYS + 7)
     async with world.store.read() as tx:
         detectors = await known_detectors(tx)
-        return detectors, await tx.incidents_since(world.clock.now() - timedelta(days=DAYS + 7))
+        incidents, rollouts = await tx.incidents_since(since), await tx.rollouts_since(since)
+    unusual = [
+        (one.service, epoch(one.opened_at), epoch(one.resolved_at))
+        for one in incidents
+        if one.service is not None and one.resolved_at is not None and one.acknowledged_at is not None
+    ]
+    unusual += [
+        (one.service, epoch(one.shifted_at), epoch(one.ended_at))
+        for one in rollouts
+        if one.shifted_at is not None and one.ended_at is not None and one.stage is Stage.ROLLED_BACK
+    ]
+    return detectors, unusual
 
 
 def _asked(
@@ -105,7 +123,7 @@ def _asked(
     service: Service,
     columns: Columns,
     detectors: Mapping[str, Detector],
-    incidents: Sequence[Incident],
+    unusual: Sequence[Unusual],
     steps_shown: int = 0,
 ) -> Asked:
     track = detectors.get(service.name, Detector()).track
@@ -120,20 +138,16 @@ def _asked(
         values=columns.values,
         zone=policy.rules.zone,
         holidays=frozenset(day.date() for day in days if policy.rules.is_holiday(day)),
-        excluded=_excluded(service, track, incidents),
+        excluded=_excluded(service, track, unusual),
         after=max(first_look, until - CATCH_UP),
         shown=steps_shown,
     )
 
 
-def _excluded(service: Service, track: Track, incidents: Sequence[Incident]) -> tuple[tuple[int, int], ...]:
-    """Periods that nothing usual is learned from: incidents that a person confirmed, alerts called useful."""
-    confirmed = {
-        (epoch(one.opened_at), epoch(one.resolved_at))
-        for one in incidents
-        if one.service == service.name and one.resolved_at is not None and one.acknowledged_at is not None
-    }
-    return tuple(sorted({*confirmed, *rules.excluded_by(track)}))
+def _excluded(service: Service, track: Track, unusual: Sequence[Unusual]) -> tuple[tuple[int, int], ...]:
+    """Periods that nothing usual is learned from: those, and alerts that were called useful."""
+    lived = {(start, end) for name, start, end in unusual if name == service.name}
+    return tuple(sorted({*lived, *rules.excluded_by(track)}))
 
 
 async def known_detectors(tx: Tx) -> dict[str, Detector]:
@@ -408,11 +422,11 @@ async def explain(world: World, service: Service) -> Explained:
 
 async def shown_steps(world: World, service: Service, steps: int) -> Answered:
     """The last steps of a service with what was expected of them. Raises ``Outage``."""
-    detectors, incidents = await _remembered(world)
+    detectors, unusual = await _remembered(world)
     columns = (await Measuring(world).columns((service,)))[service.name]
     if columns.problem is not None:
         raise Outage(columns.problem)
-    asked = _asked(world.policy, service, columns, detectors, incidents, steps)
+    asked = _asked(world.policy, service, columns, detectors, unusual, steps)
     return (await world.compute.run(judge_many, (asked,)))[0]
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from domain.deploys import DeployRule, Deploys
 from domain.policy import Policy, Service
+from domain.series import epoch
+from operations.anomalies import _remembered
 from sandbox.cloud.cloud import Cloud
 from sandbox.cloud.images import Behaviour
 from sandbox.slack.reading import Message
@@ -233,6 +235,20 @@ async def test_the_button_of_an_alert_stops_a_deploy_that_is_on_its_way(sqlite_o
         await stage.advance(minutes=1)
         assert split(stage) == {old: 100}
         assert "Roll Back" not in stage.card("#alerts").plain
+
+
+async def test_what_a_bad_deploy_did_is_not_learned_as_usual(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=40)
+        await stage.press("kenji", await asked(stage, BAD), "Approve Deploy")
+        await stage.advance(minutes=9)
+        _, unusual = await _remembered(stage.bot.world)
+        async with stage.bot.store.read() as tx:
+            bad, _ = await tx.rollouts_of("bondpoint-api", 2)
+        assert bad.shifted_at is not None
+        assert bad.ended_at is not None
+        assert unusual == [("bondpoint-api", epoch(bad.shifted_at), epoch(bad.ended_at))]
 
 
 @pytest.mark.parametrize("minutes", [1, 6, 12])
