@@ -24,7 +24,7 @@ demo: $(STAMP) ## The whole story in a pretend world; FRESH=1 forgets the last o
 	@exec $(BIN)/toban demo $(if $(FRESH),--fresh) $(if $(PORT),--port $(PORT)) $(if $(LOCALE),--locale $(LOCALE))
 
 test: $(STAMP) browser ## Every test, on SQLite and PostgreSQL, in a browser where there is one.
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 check: $(STAMP) ## Format, lint, types, import contracts.
 	@$(BIN)/ruff format --check .

@@ -2,10 +2,12 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiosqlite
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -17,6 +19,9 @@ from storage.watches import WatchQueries
 
 BUSY_TIMEOUT = 5.0
 """Seconds that SQLite waits for another process's lock before it says so."""
+
+CLOSING_TIMEOUT = 5.0
+"""Seconds that closing waits for the thread of one SQLite connection."""
 
 READERS = 3
 """Connections for reading beside SQLite's one writer."""
@@ -41,9 +46,10 @@ class Database:
         self.sqlite = url.startswith("sqlite")
         self._on_commit = on_commit
         self._lock = asyncio.Lock()
+        self._threads: list[threading.Thread] = []
         if self.sqlite:
-            self.writer = _sqlite(url, size=1, writing=True)
-            self.reader = _sqlite(url, size=READERS, writing=False)
+            self.writer = _sqlite(url, self._threads, size=1, writing=True)
+            self.reader = _sqlite(url, self._threads, size=READERS, writing=False)
         else:
             self.writer = create_async_engine(
                 url, pool_size=POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=False, pool_timeout=10.0
@@ -83,24 +89,38 @@ class Database:
             self._on_commit(frozenset(tx.topics))
 
     async def dispose(self) -> None:
-        """Close every connection."""
+        """Close every connection, and wait for what is still on its way to the disk."""
         await self.writer.dispose()
         if self.reader is not self.writer:
             await self.reader.dispose()
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, CLOSING_TIMEOUT)
+        self._threads.clear()
 
 
 CHANNEL = "toban"
 """PostgreSQL's NOTIFY channel; the payload names the topics that a commit touched."""
 
 
-def _sqlite(url: str, *, size: int, writing: bool) -> AsyncEngine:
+def _sqlite(url: str, threads: list[threading.Thread], *, size: int, writing: bool) -> AsyncEngine:
+    file = sa.make_url(url).database or ""
+
+    async def connect() -> aiosqlite.Connection:
+        connection = aiosqlite.connect(file, timeout=BUSY_TIMEOUT, check_same_thread=False)
+        # The driver tells its loop of each result from a thread that nobody joins, not even when the
+        # file cannot be opened: it must not outlive that loop, nor hold up the end of the process.
+        thread = connection._thread  # noqa: SLF001 - it offers no other way to be waited for
+        thread.daemon = True
+        threads[:] = [*(other for other in threads if other.is_alive()), thread]
+        return await connection
+
     engine = create_async_engine(
         url,
+        async_creator=connect,
         poolclass=AsyncAdaptedQueuePool,
         pool_size=size,
         max_overflow=0,
         pool_timeout=30.0,
-        connect_args={"timeout": BUSY_TIMEOUT},
     )
 
     @sa.event.listens_for(engine.sync_engine, "connect")

@@ -115,7 +115,7 @@ async def test_an_unknown_button_form_and_command_get_a_friendly_answer(world: S
     assert (await world.press("mika", world.card("alerts"), "Launch")).ok
     assert "another version" in world.told("mika")[-1]
 
-    assert "/incident help" in await say(world, "/deploy api now")
+    assert "docs/deploys.md" in await say(world, "/deploy api now")
     assert "/incident help" in await say(world, "/toban oncall")
 
 
