@@ -314,6 +314,7 @@ def _deploy_rule(rule: DeployRule) -> list[tuple[str, str]]:
         ),
         ("promoted", f"from {rule.minimum} requests on"),
         ("taken back", f"{limit} ({rule.level}), or nobody answers for {_long(rule.patience)}"),
+        ("alerts meanwhile", f"page after {_long(rule.hold)}" if rule.hold else "page at once"),
     ]
 
 

@@ -28,6 +28,7 @@ RULE = (
     "bake",
     "watch",
     "patience",
+    "hold",
     "threshold",
     "minimum",
     "checks",
@@ -46,11 +47,14 @@ WINDOWS = 9000
 
 ROLE = "role:"
 
-LONGEST = {"expires": 24, "bake": 1, "watch": 24, "patience": 24}
+LONGEST = {"expires": 24, "bake": 1, "watch": 24, "patience": 24, "hold": 1}
 """Hours. The shortest of each is a minute, since metrics come by the minute."""
 
 PATH = re.compile(r"/(?:(?!%(?:2[ef]|5c))[^\s#?\\])*(?:\?[^\s#\\]*)?", re.IGNORECASE)
 """A path with its query. An escaped slash or dot is refused: it may lead a server elsewhere."""
+
+NEVER = frozenset({"never", "off"})
+"""In place of a length: alerts are not held."""
 
 POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,9})?")
@@ -204,6 +208,8 @@ def _can_be_approved(rule: DeployRule, details: Mapping[str, Node], where: str, 
 
 
 def _length(node: Node | None, key: str, where: str, sheet: Sheet) -> timedelta | None:
+    if key == "hold" and isinstance(node, ScalarNode) and node.value in NEVER:
+        return timedelta(0)
     length = sheet.duration(node, f"{where}.{key}")
     if length is None or timedelta(minutes=1) <= length <= timedelta(hours=LONGEST[key]):
         return length

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     LEVEL_ROSE = "level rose"
     SOME_RESOLVED = "some alerts resolved"
     ALL_RESOLVED = "all alerts resolved"
+    OUTLIVED = "outlived a deploy"
     REMINDER = "nothing new"
     LATE = "closed before it opened"
     TOMBSTONE = "closing without an opening"
@@ -45,7 +46,10 @@ class Reason(StrEnum):
     @property
     def is_news(self) -> bool:
         """True where trouble is new or worse, so that somebody may have to be paged."""
-        return self in {Reason.FIRST, Reason.NEW_ALERTS, Reason.FIRED_AGAIN, Reason.LEVEL_ROSE}
+        return self in _NEWS
+
+
+_NEWS = frozenset({Reason.FIRST, Reason.NEW_ALERTS, Reason.FIRED_AGAIN, Reason.LEVEL_ROSE, Reason.OUTLIVED})
 
 
 class Signal(Value):
@@ -107,6 +111,7 @@ class AlertGroup(Value):
 
     ``generation`` counts the groups of one key: a trouble that comes back long after its end gets
     a new thread. ``fires`` counts how often it went from quiet to firing inside this thread.
+    ``held_until``: nobody is paged before, since the rollout with the id ``held_by`` may be why.
     """
 
     id: int | None = None
@@ -136,6 +141,8 @@ class AlertGroup(Value):
     resolved_by: By | None = None
     recovered: bool = True
     incident_id: int | None = None
+    held_until: datetime | None = None
+    held_by: int | None = None
     channel: str | None = None
     wording: Wording | None = None
     version: int = 1

@@ -64,7 +64,8 @@ class DeployRule(Value):
 
     ``threshold``: share of failed requests that is too much, 0..1; ``minimum``: requests of the canary
     before it may be promoted by itself. ``patience``: how long a question waits for a person before the
-    rollout goes back; ``expires``: how long an approval may be given.
+    rollout goes back; ``expires``: how long an approval may be given. ``hold``: so long an alert of the
+    service pages nobody while a part of its traffic is on trial or goes back; nothing: it always pages.
     """
 
     approvers: tuple[str, ...] = ()
@@ -76,6 +77,7 @@ class DeployRule(Value):
     bake: timedelta = timedelta(minutes=5)
     watch: timedelta = timedelta(minutes=15)
     patience: timedelta = timedelta(minutes=60)
+    hold: timedelta = timedelta(minutes=10)
     threshold: float = 0.01
     minimum: int = 250
     checks: tuple[Check, ...] = DEFAULT_CHECKS

@@ -8,6 +8,7 @@ from domain import incidents
 from domain.alerts import PAGE_AGAIN_AFTER, AlertGroup, AlertStatus, Reason
 from domain.effects import TOBAN
 from domain.escalation import Escalation
+from domain.holding import Hold, is_held
 from domain.incidents import TITLE_LIMIT, Incident
 from domain.policy import Level
 
@@ -41,11 +42,13 @@ def respond(
     ladder: Escalation | None,
     others_open: int,
     at: datetime,
+    hold: Hold | None = None,
 ) -> Response:
     """Decide about one group after a batch of signals.
 
     ``incident`` is the open incident that it belongs to or may join, ``ladder`` the running one of
-    that incident or else of the group, ``others_open`` counts the incident's other open groups.
+    that incident or else of the group, ``others_open`` counts the incident's other open groups,
+    ``hold`` says that a deploy may be why.
     """
     mine = incident if incident is not None and group.incident_id == incident.id else None
     if not group.is_open:
@@ -53,6 +56,14 @@ def respond(
         return Response(group=group, incident=mine, stop="recovered" if over else None)
     if not any(reason.is_news for reason in reasons):
         return Response(group=group, incident=mine)
+    if mine is None and ladder is None and group.status is AlertStatus.FIRING:
+        if hold is not None:
+            held = group.model_copy(update={"held_until": hold.until, "held_by": hold.by})
+            return Response(group=held)
+        if is_held(group, at) and group.level is not Level.EMERGENCY:
+            return Response(group=group)
+    if group.held_until is not None:
+        group = group.model_copy(update={"held_until": None})
     if mine is None and not group.level.opens_incident:
         silent = group.status is AlertStatus.ACKNOWLEDGED or group.level is Level.INFO
         start = None if silent or ladder is not None else group.level

@@ -6,7 +6,7 @@ from domain.schedule import Cron, Every
 from jobs.drain import Drainer
 from jobs.loops import Job
 from jobs.outbox import Speaker
-from operations import anomalies, capacity, ladders, rollouts, watching
+from operations import anomalies, capacity, holds, ladders, rollouts, watching
 from operations.inbox import Interpreters
 from operations.outbox import stay_in_touch
 from operations.recurring import Recurring, Work
@@ -44,6 +44,7 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker, works:
     loops = [
         Job("drain", "inbox", Drainer(world, interpreters).turn),
         Job("escalations", "escalations", lambda: ladders.tick(world)),
+        Job("holds", "holds", lambda: holds.tick(world)),
         Job("rollouts", "rollouts", lambda: rollouts.tick(world)),
         Job("outbox", "outbox", speaker.turn),
         Job("touch", "slack", lambda: stay_in_touch(world)),

@@ -76,7 +76,7 @@ async def declare(
     effects: list[Effect] = [incident_card(policy, incident, group)]
     running = None
     if group is not None:
-        await tx.save_groups([group.model_copy(update={"incident_id": incident.id})])
+        await tx.save_groups([group.model_copy(update={"incident_id": incident.id, "held_until": None})])
         effects.append(Refresh(subject=group.subject))
         running = (await tx.running_escalations([group.subject.key])).get(group.subject.key)
     if running is not None and severity.level.rank > running.level.rank:

@@ -6,13 +6,15 @@ from datetime import datetime
 
 from domain import alerts as rules
 from domain import escalation as ladders
-from domain.alerts import Alert, AlertGroup, Reason, Signal
+from domain.alerts import Alert, AlertGroup, AlertStatus, Reason, Signal
 from domain.effects import Effect, Event, Refresh, Subject, SubjectKind, Text
 from domain.escalation import Escalation
+from domain.holding import hold_on
 from domain.incidents import Incident
-from domain.policy import Policy
+from domain.policy import Level, Policy
 from domain.ports import Tx
 from domain.response import NOTES_OF_FLAPPING, Response, respond
+from domain.rollouts import Rollout
 from operations import counters
 from operations.ladders import stop_ladder
 from operations.places import alert_card, home, incident_card, thread_note
@@ -50,6 +52,19 @@ async def receive(tx: Tx, policy: Policy, heard: Sequence[tuple[Signal, datetime
     await _consequences(tx, policy, batch, at)
     for reason, count in batch.heard.items():
         counters.signals.labels(reason=reason.value).inc(count)
+
+
+async def let_go(tx: Tx, policy: Policy, group_id: int, at: datetime) -> None:
+    """The hold of a group is over: what still fires is answered as if it began now."""
+    group = (await tx.groups([group_id])).get(group_id)
+    if group is None or group.status is not AlertStatus.FIRING:
+        return
+    if group.held_until is None or group.held_until > at:
+        return
+    batch = _Batch({}, {group.key: group})
+    batch.touched.add(group_id)
+    batch.reasons[group_id] = Counter({Reason.OUTLIVED: 1})
+    await _consequences(tx, policy, batch, at)
 
 
 async def _load(tx: Tx, signals: Sequence[Signal]) -> _Batch:
@@ -97,6 +112,7 @@ async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> 
     subjects = [batch.by_id[group_id].subject.key for group_id in concerned]
     subjects += [incident.subject.key for incident in open_incidents.values()]
     running = await tx.running_escalations(subjects)
+    rollouts = await _rollouts(tx, policy, [batch.by_id[group_id] for group_id in concerned], at)
     events: list[Event] = []
     effects: list[Effect] = []
     saved: list[AlertGroup] = []
@@ -109,7 +125,11 @@ async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> 
         if incident is not None and not group.is_open:
             family = await tx.groups_of_incident(incident.subject.id)
             others = sum(batch.by_id.get(one.id, one).is_open for one in family if one.id != group_id)
-        response = respond(group, reasons, incident, ladder, others, at)
+        hold = None
+        if Reason.OUTLIVED not in reasons and group.service in rollouts:
+            rule = policy.deploys.rule(group.service)
+            hold = hold_on(group, rollouts[group.service], rule, at)
+        response = respond(group, reasons, incident, ladder, others, at, hold)
         incident = await _carry_out(tx, policy, response, ladder, running, events, effects, at)
         final = response.group
         if incident is not None:
@@ -122,6 +142,24 @@ async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> 
     await tx.save_groups(saved)
     await tx.tell(events)
     await tx.say(effects, at)
+
+
+async def _rollouts(
+    tx: Tx, policy: Policy, groups: Sequence[AlertGroup], at: datetime
+) -> dict[str, list[Rollout]]:
+    """The deploys that may explain what fires, by service."""
+    asked = {
+        group.service: policy.deploys.rule(group.service).hold
+        for group in groups
+        if group.service is not None and group.is_open and group.level is not Level.EMERGENCY
+    }
+    if not any(asked.values()):
+        return {}
+    found: dict[str, list[Rollout]] = {}
+    for rollout in await tx.rollouts_since(at - max(asked.values())):
+        if rollout.service in asked:
+            found.setdefault(rollout.service, []).append(rollout)
+    return found
 
 
 def _incident_of(group: AlertGroup, open_incidents: dict[int | None, Incident]) -> Incident | None:
@@ -198,6 +236,9 @@ def _effects(group: AlertGroup, reasons: Counter[Reason]) -> list[Effect]:
     if Reason.FIRED_AGAIN in reasons and group.is_open and group.fires <= NOTES_OF_FLAPPING:
         text = Text(key="note.fired_again", params={"at": seconds, "times": group.fires})
         effects.append(thread_note(f"again:{group.id}:{group.fires}", group.subject, home(group), text))
+    if Reason.OUTLIVED in reasons:
+        text = Text(key="note.outlived", params={"number": f"D-{group.held_by}"})
+        effects.append(thread_note(f"outlived:{group.id}:{group.held_by}", group.subject, home(group), text))
     if Reason.LEVEL_ROSE in reasons and group.is_open:
         text = Text(key="note.level_rose", params={"level": group.level.value})
         effects.append(thread_note(f"level:{group.id}:{group.level}", group.subject, home(group), text))

@@ -13,6 +13,9 @@ from storage.tables import AlertGroupRow, AlertRow
 GROUP = table(AlertGroupRow)
 ALERT = table(AlertRow)
 
+_HELD = GROUP.c.status == AlertStatus.FIRING
+"""Of what is answered or over nobody is told anyway."""
+
 
 class AlertQueries(Rows):
     """What the rules of alerts need."""
@@ -44,6 +47,18 @@ class AlertQueries(Rows):
     async def save_groups(self, groups: Sequence[AlertGroup]) -> None:
         """Changed groups, in one statement. Raises ``Conflict`` where one was changed meanwhile."""
         await self.save_many(AlertGroupRow, groups)
+
+    async def due_holds(self, at: datetime, limit: int) -> list[int]:
+        """Groups that a deploy does not explain any more, the longest waiting first."""
+        query = sa.select(GROUP.c.id).where(GROUP.c.held_until <= at, _HELD)
+        found = await self.connection.execute(query.order_by(GROUP.c.held_until).limit(limit))
+        return list(found.scalars())
+
+    async def next_hold_due(self) -> datetime | None:
+        """When the next hold ends."""
+        query = sa.select(sa.func.min(GROUP.c.held_until)).where(_HELD)
+        value = (await self.connection.execute(query)).scalar_one_or_none()
+        return value if isinstance(value, datetime) else None
 
     async def open_groups(self) -> list[AlertGroup]:
         """All groups that are not resolved, oldest first."""

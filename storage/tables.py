@@ -77,6 +77,12 @@ class AlertGroupRow(AlertGroup, SQLModel, table=True):
     __table_args__ = (
         sa.UniqueConstraint("key", "generation"),
         sa.Index("ix_alert_group_incident_id", "incident_id"),
+        sa.Index(
+            "ix_alert_group_held",
+            "held_until",
+            sqlite_where=sa.text("held_until IS NOT NULL"),
+            postgresql_where=sa.text("held_until IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -97,6 +103,7 @@ class AlertGroupRow(AlertGroup, SQLModel, table=True):
     resolved_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     resolved_by: By | None = Field(default=None, sa_type=Json(By))
     incident_id: int | None = Field(default=None, foreign_key="incident.id")
+    held_until: datetime | None = Field(default=None, sa_type=EpochMillis)
     channel: str | None = Field(default=None, max_length=80)
     wording: Wording | None = Field(default=None, sa_type=Json(Wording))
     version: int = Field(default=1)

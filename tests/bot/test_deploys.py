@@ -81,6 +81,7 @@ def test_the_section_is_read_to_its_last_detail(tmp_path):
   bake: 1h
   watch: 24h
   patience: 2h
+  hold: never
   threshold: 0.5%
   minimum: 1000
   level: warning
@@ -111,6 +112,7 @@ def test_the_section_is_read_to_its_last_detail(tmp_path):
         bake=timedelta(hours=1),
         watch=timedelta(days=1),
         patience=timedelta(hours=2),
+        hold=timedelta(0),
         threshold=0.005,
         minimum=1000,
         level=Level.WARNING,
@@ -258,6 +260,8 @@ CASES = {
     "a bake without its unit": ("  bake: 5", 0, "Write for example 5s or 5m"),
     "a long watch": ("  watch: 1d1s", 0, "deploys.watch must lie between 1m and 24h"),
     "no patience": ("  patience: 5s", 0, "deploys.patience must lie between 1m and 24h"),
+    "a short hold": ("  hold: 5s", 0, "deploys.hold must lie between 1m and 1h"),
+    "a hold without a length": ("  hold: soon", 0, '"soon" is not a duration'),
     "steps that fall": ("  steps: [50, 10, 100]", 0, "must rise and end with 100, such as [10, 50, 100]"),
     "steps that end too early": ("  steps: [10, 50]", 0, "must rise and end with 100"),
     "no steps": ("  steps: []", 0, "must rise and end with 100"),
@@ -467,6 +471,7 @@ api
   traffic  10 % for 5 min, 100 % for 15 min
   promoted  from 250 requests on
   taken back  where more than 1 % fail (critical), or nobody answers for 1 h
+  alerts meanwhile  page after 10 min
 sync
   approved by  2 of kenji, role:lead, dan (their own too), within 15 min
   where risky  2 of them
@@ -474,6 +479,7 @@ sync
   traffic  25 % for 12 min, 50 % for 12 min, 100 % for 15 min
   promoted  from 250 requests on
   taken back  where more than 0.5 % fail (critical), or nobody answers for 1 h
+  alerts meanwhile  page after 10 min
 bare
   off  services.bare has no project and no region
 frozen: friday  crontab 0 17 * * 5 for 2 d 15 h, api

@@ -447,7 +447,7 @@ def test_a_person_may_resolve_what_somebody_acknowledged():
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_only_new_or_worse_trouble_is_news(reason):
-    news = {Reason.FIRST, Reason.NEW_ALERTS, Reason.FIRED_AGAIN, Reason.LEVEL_ROSE}
+    news = {Reason.FIRST, Reason.NEW_ALERTS, Reason.FIRED_AGAIN, Reason.LEVEL_ROSE, Reason.OUTLIVED}
     assert reason.is_news is (reason in news)
 
 

@@ -34,6 +34,7 @@ def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
     if more:
         blocks.append(section(more))
     small = [
+        *_held(voice, group),
         *_outcome(voice, group),
         *ladder_lines(voice, view.escalation if group.is_open else None, view.pages),
     ]
@@ -48,6 +49,14 @@ def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
     if group.status is AlertStatus.FIRING:
         text = voice("alert.fallback_firing", state=_state(voice, group), title=title)
     return Rendered(text=text, blocks=blocks)
+
+
+def _held(voice: Voice, group: AlertGroup) -> list[str]:
+    """Why nobody is paged, and until when."""
+    if group.status is not AlertStatus.FIRING or group.held_until is None:
+        return []
+    until = int(group.held_until.timestamp())
+    return [voice("alert.held", number=f"D-{group.held_by}", until=until)]
 
 
 def _deployed(voice: Voice, view: AlertView) -> list[str]:
