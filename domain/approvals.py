@@ -117,11 +117,17 @@ def valid(given: tuple[Approval, ...], fingerprint: str) -> tuple[Approval, ...]
 
 
 def still_valid(
-    given: tuple[Approval, ...], rule: DeployRule, people: Mapping[str, Person], fingerprint: str
+    given: tuple[Approval, ...],
+    rule: DeployRule,
+    people: Mapping[str, Person],
+    requester: str,
+    fingerprint: str,
 ) -> tuple[Approval, ...]:
-    """Those whose givers are still approvers by the policy of now."""
+    """Those whose givers may still give them by the policy of now."""
     return tuple(
         one
         for one in valid(given, fingerprint)
-        if one.person in people and is_among(people[one.person], rule.approvers)
+        if one.person in people
+        and is_among(people[one.person], rule.approvers)
+        and (one.person != requester or rule.self_approval)
     )

@@ -123,7 +123,10 @@ def risks(before: Template, after: Template) -> tuple[Risk, ...]:
         Risk.ENV_REMOVED: before.env.keys() - after.env.keys(),
         Risk.SECRET_REMOVED: before.secrets.keys() - after.secrets.keys(),
         Risk.SECRET_LATEST: any(version.endswith("@latest") for version in after.secrets.values()),
-        Risk.LIMITS_LOWERED: _is_less(after.cpu, before.cpu) or _is_less(after.memory, before.memory),
+        Risk.LIMITS_LOWERED: any(
+            _is_less(new, old) or (not new and bool(old))  # Without a limit Cloud Run's own holds.
+            for new, old in ((after.cpu, before.cpu), (after.memory, before.memory))
+        ),
         Risk.MIN_INSTANCES_LOWERED: after.min_instances < before.min_instances,
         Risk.CONCURRENCY_LOWERED: 0 < after.concurrency < before.concurrency,
         Risk.SERVICE_ACCOUNT_CHANGED: after.service_account != before.service_account,

@@ -399,7 +399,9 @@ def _watching(rollout: Rollout, seen: ServiceSeen, sight: Sight, at: datetime) -
     patience = BLIND_FOR if rollout.kind is Kind.DEPLOY else timedelta(0)  # A rollback is not judged.
     if is_whole or at >= rollout.bake_until + patience:
         params = {"revision": rollout.revision, "length": rollout.course.watch.total_seconds()}
-        note = Text(key="rollout.note_done", params=params, picture=_picture(rollout))
+        is_blind = rollout.kind is Kind.DEPLOY and not is_whole
+        key = "rollout.note_done_blind" if is_blind else "rollout.note_done"
+        note = Text(key=key, params=params, picture=_picture(rollout))
         return Decision(rollout=to_stage(looked, Stage.DONE, at), notes=(note,))
     return Decision(rollout=looked)
 

@@ -189,7 +189,8 @@ async def _checks(
 def _is_approved(world: World, rollout: Rollout) -> bool:
     assert rollout.plan is not None
     rule, people = world.policy.deploys.rule(rollout.service), world.policy.people
-    valid = approvals.still_valid(rollout.approvals, rule, people, rollout.plan.fingerprint)
+    given, shown = rollout.approvals, rollout.plan.fingerprint
+    valid = approvals.still_valid(given, rule, people, rollout.requester, shown)
     return len(valid) >= rollout.needed
 
 

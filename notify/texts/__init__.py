@@ -15,7 +15,10 @@ LOCALES = ("en", "ja")
 HERE = Path(__file__).parent
 
 WORDS = frozenset(
-    ("level", "severity", "status", "means", "place", "metric", "direction", "work", "stage", "change")
+    (
+        *("level", "severity", "status", "means", "place", "metric", "direction", "work", "stage"),
+        *("change", "drift", "image"),
+    )
 )
 """Formats of our own closed values: each value is a text, ``level.critical``."""
 

@@ -237,8 +237,15 @@ def test_an_approval_lives_as_long_as_its_givers_authority(
     rule: DeployRule, people: dict[str, Person], names: list[str]
 ) -> None:
     given = ok(ok(requested(needed=2), KENJI), HANA).approvals
-    assert [one.person for one in still_valid(given, rule, people, SHOWN)] == names
-    assert still_valid(given, rule, people, "another plan") == ()
+    assert [one.person for one in still_valid(given, rule, people, "mika", SHOWN)] == names
+    assert still_valid(given, rule, people, "mika", "another plan") == ()
+
+
+def test_ones_own_approval_counts_no_more_once_the_policy_says_so() -> None:
+    given = ok(requested(needed=1), KENJI).approvals
+    own = RULE.model_copy(update={"self_approval": True})
+    assert [one.person for one in still_valid(given, own, PEOPLE, "kenji", SHOWN)] == ["kenji"]
+    assert still_valid(given, RULE, PEOPLE, "kenji", SHOWN) == ()
 
 
 # No.

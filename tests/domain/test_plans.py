@@ -102,6 +102,8 @@ def test_no_field_of_a_template_is_forgotten() -> None:
         (but(memory="511Mi"), (Risk.LIMITS_LOWERED,)),
         (but(memory="512M"), (Risk.LIMITS_LOWERED,)),
         (but(memory="1G"), ()),
+        (but(memory=""), (Risk.LIMITS_LOWERED,)),
+        (but(cpu=""), (Risk.LIMITS_LOWERED,)),
         (but(min_instances=1), (Risk.MIN_INSTANCES_LOWERED,)),
         (but(min_instances=3), ()),
         (but(concurrency=79), (Risk.CONCURRENCY_LOWERED,)),
@@ -109,7 +111,10 @@ def test_no_field_of_a_template_is_forgotten() -> None:
         (but(service_account="other@p.iam"), (Risk.SERVICE_ACCOUNT_CHANGED,)),
         (
             Template(image="x"),
-            (Risk.ENV_REMOVED, Risk.SECRET_REMOVED, Risk.MIN_INSTANCES_LOWERED, Risk.SERVICE_ACCOUNT_CHANGED),
+            (
+                *(Risk.ENV_REMOVED, Risk.SECRET_REMOVED, Risk.LIMITS_LOWERED),
+                *(Risk.MIN_INSTANCES_LOWERED, Risk.SERVICE_ACCOUNT_CHANGED),
+            ),
         ),
     ],
 )

@@ -122,6 +122,18 @@ def test_a_revision_that_sickens_only_with_all_requests_is_taken_back_too() -> N
     assert (story.rollout.stage, story.problem) == (Stage.ROLLED_BACK, "rollout.worse_later")
 
 
+def test_what_nobody_saw_while_it_was_watched_is_not_called_well() -> None:
+    def close_the_eyes(story: Story) -> None:
+        story.cloud.blind = "denied"
+
+    seen = Story().live()
+    assert "rollout.note_done" in seen.notes
+    story = Story(happens={points("saved", Stage.WATCHING)[0]: close_the_eyes}).live()
+    holds(story)
+    assert story.rollout.stage is Stage.DONE
+    assert "rollout.note_done_blind" in story.notes and "rollout.note_done" not in story.notes
+
+
 @QUICK
 @given(st.lists(st.sampled_from(HARMLESS), max_size=6), KILLS, st.booleans(), COURSES)
 def test_with_lost_answers_and_deaths_every_way_ends_and_traffic_is_where_the_machine_says(

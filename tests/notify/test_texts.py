@@ -9,7 +9,7 @@ import pytest
 from domain.alerts import AlertStatus
 from domain.approvals import Standing
 from domain.findings import Verdict
-from domain.images import ImageTrouble
+from domain.images import ImageTrouble, ReferenceFault
 from domain.incidents import IncidentStatus
 from domain.indicators import INDICATORS
 from domain.plans import Field, Risk, Warn
@@ -75,6 +75,8 @@ def words() -> set[str]:
     made |= {f"rollout.kind_{kind.value}" for kind in Kind} | {f"rollout.held_{what}" for what in HOLDING}
     made |= {f"{said}_{what}" for said in ("rollout.note", "answer.rollout") for what in DONE_TO_IT}
     made |= {f"{kind}.{name}" for kind in ("button", "confirm") for name in SURE}
+    made |= {f"image.{fault.value}" for fault in ReferenceFault}
+    made |= {f"drift.{what}" for what in ("baseline", "generation", "etag")}
     return made | {f"place.{place}" for place in Channels.model_fields}
 
 
