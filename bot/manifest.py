@@ -50,6 +50,7 @@ def manifest(url: str | None) -> dict[str, Any]:
     interactivity: dict[str, Any] = {"is_enabled": True}
     if endpoint:
         interactivity["request_url"] = endpoint
+        interactivity["message_menu_options_url"] = endpoint  # For the tags in the form of /deploy.
     return {
         "display_information": {
             "name": "Toban",

@@ -19,9 +19,10 @@ from handlers.requests import DeployRequest
 from handlers.slack import Body, Desk, typed
 from notify.slack import actions
 from notify.slack.cards.rollouts import history_card, plan_card, rollouts_card
-from notify.slack.views.deploy import DeployChoice, deploy_form
+from notify.slack.views.deploy import DeployChoice, deploy_form, picked, tag_menu
 from notify.texts import Voice
 from operations import deploys, planning
+from operations.tags import Catalogue
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck, AsyncApp
@@ -74,12 +75,14 @@ def register(app: "AsyncApp", desk: Desk) -> None:
     app.command("/deploy")(desk.command(taken.command))
     for act in BUTTONS:
         app.action(act)(desk.button(taken.press(act)))
+    app.options(actions.DEPLOY_TAG)(desk.menu(taken.tags))
     app.view(actions.DEPLOY_FORM)(desk.form(taken.submitted, "image"))
 
 
 class _Deploys:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+        self.catalogue = Catalogue(desk.world, desk.later)
 
     async def command(self, ack: "AsyncAck", body: Body) -> None:
         """``/deploy …``: what only reads is answered here, what changes anything is kept first."""
@@ -260,6 +263,17 @@ class _Deploys:
                 choices.append(choice)
         await self.desk.open_form(body, deploy_form(self.desk.voice(body), choices))
 
+    async def tags(self, body: Body) -> dict[str, Any]:
+        """The tags that a person may pick from, of the service that is chosen in the form just now."""
+        policy, chosen = self.desk.world.policy, _values(body).get("service")
+        services = [one for one in deploys.deployable(policy) if chosen in {None, "", one.name}]
+        found = await self.catalogue.find(services, str(body.get("value") or ""))
+        shown = {
+            service: [(str(image), tag.name, tag.uploaded_at) for image, tag in tags]
+            for service, tags in found.items()
+        }
+        return tag_menu(shown, policy.rules.zone)
+
     async def submitted(self, ack: "AsyncAck", body: Body) -> None:
         """The form is checked here, so that what was typed stays where something is wrong."""
         values = _values(body)
@@ -268,12 +282,10 @@ class _Deploys:
         service = self._service(values.get("service", ""))
         deploy = DeployRequest(
             service=service.name,
-            image=values.get("image", "").strip(),
+            image=_image(service, values),
             steps=steps,
             bake=int(bake.total_seconds()) if bake is not None else None,
         )
-        if not deploy.image:
-            raise Refused("refused.deploy_usage", given="—")
         await self._keep(body, actions.DEPLOY_REQUEST, deploy=deploy)
         await ack()
 
@@ -282,6 +294,21 @@ class _Deploys:
         request = self.desk.request(body, act, **fields)
         account = await self.desk.account(body)
         await self.desk.keep(body, request.model_copy(update={"account": account}))
+
+
+def _image(service: Service, values: dict[str, str]) -> str:
+    """The image that was picked or written out. Refused for neither, both, and another service's."""
+    written = values.get("image", "").strip()
+    of, image = picked(values.get("tag", ""))
+    if not image and not written:
+        raise Refused("refused.no_image")
+    if not image:
+        return written
+    if written not in {"", image}:
+        raise Refused("refused.two_images")
+    if of != service.name:
+        raise Refused("refused.tag_of_another", other=of, service=service.name)
+    return image
 
 
 def _values(body: Body) -> dict[str, str]:

@@ -215,6 +215,22 @@ class Desk:
 
         return listener
 
+    def menu(self, choices: Callable[[Body], Awaitable[dict[str, Any]]]) -> Callable[..., Awaitable[None]]:
+        """Wrap a menu's listener: where its choices cannot be found out it offers none."""
+
+        async def listener(ack: "AsyncAck", body: Body) -> None:
+            try:
+                self.request(body, "menu")
+                found = await choices(body)
+            except Refused:
+                found = {"options": []}
+            except Exception:
+                log.exception("slack.listener_failed")
+                found = {"options": []}
+            await ack(**found)
+
+        return listener
+
     def form(
         self, handle: Callable[["AsyncAck", Body], Awaitable[None]], block_id: str
     ) -> Callable[..., Awaitable[None]]:

@@ -118,6 +118,18 @@ def text_input(
     return made
 
 
+def suggested(block_id: str, label: str, action_id: str, *, hint: str, optional: bool = False) -> Block:
+    """A menu whose choices are asked for while a person types; from the first letter on, and before it."""
+    return {
+        "type": "input",
+        "block_id": block_id,
+        "label": {"type": "plain_text", "text": plain(label, 2000)},
+        "element": {"type": "external_select", "action_id": action_id, "min_query_length": 0},
+        "hint": {"type": "plain_text", "text": plain(hint, 2000)},
+        "optional": optional,
+    }
+
+
 def select(block_id: str, label: str, options: Iterable[tuple[str, str]], initial: str) -> Block:
     """A choice of one, from (value, text) pairs."""
     made = [

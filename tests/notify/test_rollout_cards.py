@@ -21,7 +21,7 @@ from domain.views import RolloutView
 from notify.slack import actions
 from notify.slack.cards.rollouts import history_card, plan_card, rollout_card, rollouts_card
 from notify.slack.limits import check_message, check_modal
-from notify.slack.views.deploy import DeployChoice, deploy_form
+from notify.slack.views.deploy import DeployChoice, deploy_form, picked, tag_menu
 from notify.texts import LOCALES, voice
 from sandbox.slack.blockkit import judge_blocks, judge_view
 from sandbox.slack.reading import plain_of
@@ -499,13 +499,28 @@ def test_the_form_is_one_that_slack_takes_and_says_what_serves_now(locale):
     assert "bondpoint-api:v1" in said
 
 
-def test_the_form_fills_in_no_image_that_may_belong_to_another_service():
-    def initial(choices: list[DeployChoice]) -> str | None:
-        blocks = deploy_form(voice("en"), choices)["blocks"]
-        return next(one for one in blocks if one.get("block_id") == "image")["element"].get("initial_value")
+CAME = datetime(2026, 11, 22, 15, 4, tzinfo=UTC)
 
-    assert initial(CHOICES) is None
-    assert initial(CHOICES[:1]) == f"{REPOSITORY}:v2"
+
+def test_the_menu_of_tags_fits_and_names_the_service_of_each():
+    menu = tag_menu(
+        {"api": [(f"{REPOSITORY}:v2", "v2", CAME), (f"{REPOSITORY}:v1", "v1", None)]}, "Asia/Tokyo"
+    )
+    (group,) = menu["option_groups"]
+    assert [one["text"]["text"] for one in group["options"]] == ["v2 · 2026-11-23 00:04", "v1"]
+    assert picked(group["options"][0]["value"]) == ("api", f"{REPOSITORY}:v2")
+    assert tag_menu({"api": []}, "UTC") == {"options": []}
+
+
+def test_a_menu_of_very_many_tags_is_cut_to_what_slack_takes():
+    tags = [(f"{REPOSITORY}:{n:0100}", f"{n:0100}", CAME) for n in range(300)]
+    assert tag_menu({"x" * 60: tags}, "UTC") == {"options": []}, "too long for a menu: written out instead"
+    menu = tag_menu(
+        {f"s{n}": [(f"h.pkg.dev/{n}/{t}", "t" * 128, CAME) for t in range(300)] for n in range(7)}, "UTC"
+    )
+    options = [one for group in menu["option_groups"] for one in group["options"]]
+    assert len(menu["option_groups"]) == 7 and len(options) == 98
+    assert all(len(one["text"]["text"]) <= 75 and len(one["value"]) <= 150 for one in options)
 
 
 @pytest.mark.parametrize("locale", LOCALES)

@@ -1,11 +1,13 @@
 """The form that asks for a deploy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from notify.slack import actions
-from notify.slack.blocks import Block, context, select, text_input
+from notify.slack.blocks import Block, context, select, suggested, text_input
 from notify.slack.cards.rollout_plan import code
 from notify.slack.escape import plain
 from notify.texts import Voice
@@ -15,6 +17,12 @@ IMAGE_LIMIT = 512
 
 OPTIONS = 100
 """Services in one menu: Slack takes no more."""
+
+CHOICES = 100
+"""Tags in the menu, of all services together."""
+
+VALUE_LIMIT = 150
+"""Characters of a choice's value: Slack takes no more."""
 
 DESCRIBED = 8
 """Services of which the form says what they serve; of more nobody would read it."""
@@ -37,22 +45,27 @@ class DeployChoice:
 
 
 def deploy_form(voice: Voice, choices: Sequence[DeployChoice]) -> dict[str, Any]:
-    """Service and image; steps and bake where they should differ from the policy's.
-
-    An image is filled in only where there is one service: beside another it would be that one's code.
+    """Service and image, picked by tag or written out; steps and bake where they should differ from the
+    policy's.
     """
-    only = choices[0].recent_images[:1] if len(choices) == 1 else ()
     options = [(one.service, one.service) for one in choices][:OPTIONS]
     now = [line for one in choices[:DESCRIBED] if (line := _now(voice, one))]
     blocks: list[Block] = [
         select("service", voice.plain("form.service"), options, options[0][0]),
         *([context(*now)] if now else []),
+        suggested(
+            "tag",
+            voice.plain("form.tag"),
+            actions.DEPLOY_TAG,
+            hint=voice.plain("form.tag_hint"),
+            optional=True,
+        ),
         text_input(
             "image",
             voice.plain("form.image"),
-            initial=only[0] if only else None,
             hint=voice.plain("form.image_hint"),
             max_length=IMAGE_LIMIT,
+            optional=True,
         ),
         text_input(
             "steps",
@@ -74,6 +87,37 @@ def deploy_form(voice: Voice, choices: Sequence[DeployChoice]) -> dict[str, Any]
         "close": _plain(voice.plain("button.cancel")),
         "blocks": blocks,
     }
+
+
+def tag_menu(found: Mapping[str, Sequence[tuple[str, str, datetime | None]]], zone: str) -> dict[str, Any]:
+    """The choices of the menu of tags: of each service (image, tag, when it came), newest first.
+
+    The value names the service too, since it may be chosen anew afterwards. A name too long for a menu
+    has to be written out.
+    """
+    each = max(1, CHOICES // max(1, len(found)))
+    groups = []
+    for service, tags in found.items():
+        made = [
+            {"text": _shown(tag, came, zone), "value": f"{service} {image}"}
+            for image, tag, came in tags
+            if len(f"{service} {image}") <= VALUE_LIMIT
+        ]
+        if made:
+            label = {"type": "plain_text", "text": plain(service, 75)}
+            groups.append({"label": label, "options": made[:each]})
+    return {"option_groups": groups[:OPTIONS]} if groups else {"options": []}
+
+
+def picked(value: str) -> tuple[str, str]:
+    """Service and image of a choice."""
+    service, _, image = value.rpartition(" ")
+    return service, image
+
+
+def _shown(tag: str, came: datetime | None, zone: str) -> dict[str, Any]:
+    when = f" · {came.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}" if came is not None else ""
+    return {"type": "plain_text", "text": plain(tag, 75 - len(when)) + when}
 
 
 def _now(voice: Voice, choice: DeployChoice) -> str:
