@@ -117,7 +117,8 @@ function external(block, one, use) {
     oninput: async (event) => {
       const query = event.target.value;
       use.change?.(block, one, query);
-      if (query.length < (one.min_query_length ?? 3)) return;
+      const isPicked = [...list.children].some((option) => option.value === query);
+      if (isPicked || query.length < (one.min_query_length ?? 3)) return;
       const texts = await use.suggest(one, query);
       refill(list, texts.map((text) => el("option", { value: text })));
     },
