@@ -8,13 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
-import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.errors import Outage
 from domain.ports import Clock
-
-log = structlog.get_logger(__name__)
+from gcp.telling import Trouble
 
 EARLY = timedelta(minutes=5)
 """A token is replaced so long before it ends: no request carries one that ends on its way."""
@@ -79,7 +77,7 @@ class Identity:
         self._clock = clock
         self._kept: dict[str | None, _Token] = {}
         self._locks: dict[str | None, asyncio.Lock] = {}
-        self._problem: str | None = None
+        self._log = Trouble("identity")
 
     async def access_token(self) -> str:
         """A token for Google's own interfaces. Raises ``Outage`` where there is none to be had."""
@@ -106,12 +104,12 @@ class Identity:
                 async with asyncio.timeout(PATIENCE):
                     token = await (self._ask_google(audience) if self._base is None else self._ask(audience))
             except TimeoutError as error:
-                self._tell("unavailable: no token in time")
+                self._log.tell("unavailable: no token in time")
                 raise Outage("unavailable: no token in time") from error
             except Outage as outage:
-                self._tell(outage.reason)
+                self._log.tell(outage.reason)
                 raise
-            self._tell(None)
+            self._log.tell(None)
             self._kept[audience] = token
             return token.text
 
@@ -161,17 +159,6 @@ class Identity:
             raise Outage(f"unavailable: {error}") from error
         except ValueError as error:  # Google's library reads answers without much doubt.
             raise Outage(f"error: {error}") from error
-
-    def _tell(self, problem: str | None) -> None:
-        """Log trouble when it begins, changes its kind or ends, not each time."""
-        word = None if problem is None else problem.partition(":")[0]
-        if word == self._problem:
-            return
-        self._problem = word
-        if word is None:
-            log.info("identity.recovered")
-        else:
-            log.warning("identity.trouble", problem=problem)
 
 
 async def bounded(response: aiohttp.ClientResponse, most: int) -> bytes:

@@ -23,6 +23,7 @@ from domain.images import (
     refusal,
 )
 from gcp.identity import Identity, bounded
+from gcp.telling import Trouble
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +98,7 @@ class Registry:
         self._identity = identity
         self._base = http_endpoint.rstrip("/") if http_endpoint is not None else None
         self._session = session
-        self._problem: str | None = None
+        self._log = Trouble("registry")
 
     async def digest(self, reference: Reference) -> str:
         """The ``sha256:…`` that the name means now; its own where it has one, without asking.
@@ -118,7 +119,7 @@ class Registry:
         said = headers.get("Docker-Content-Digest", found)
         if said != found:
             raise self._out(f"error: {reference.host}: says {said[:80]!r} of a manifest that is {found}")
-        self._tell(None)
+        self._log.tell(None)
         return found
 
     async def tags(self, repository: str) -> list[Tag]:
@@ -132,7 +133,7 @@ class Registry:
                 found = await self._pages(reference)
         except TimeoutError as error:
             raise self._out(f"unavailable: {reference.host}: timeout") from error
-        self._tell(None)
+        self._log.tell(None)
         return newest_first(list(found.values()))
 
     async def _pages(self, reference: Reference) -> dict[str, Tag]:
@@ -237,19 +238,8 @@ class Registry:
                 return self._out(f"error: {reference.host}: status {status}")
 
     def _out(self, reason: str, retry_after: float | None = None) -> Outage:
-        self._tell(reason)
+        self._log.tell(reason)
         return Outage(reason, retry_after=retry_after)
-
-    def _tell(self, problem: str | None) -> None:
-        """Log trouble when it begins, changes its kind or ends, not each time."""
-        word = None if problem is None else problem.partition(":")[0]
-        if word == self._problem:
-            return
-        self._problem = word
-        if word is None:
-            log.info("registry.recovered")
-        else:
-            log.warning("registry.trouble", problem=problem)
 
 
 def _tags(page: _Page) -> list[Tag]:

@@ -8,22 +8,11 @@ from typing import Any, Protocol
 import aiohttp
 import orjson
 from aiohttp.abc import AbstractResolver
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from domain.probes import Seen
+from gcp.guarded import FORBIDDEN, MOST_BODY, SECONDS, look, origin_of, problem_of, text_of
 from gcp.identity import Identity
-from gcp.probing import (
-    FORBIDDEN,
-    MOST_BODY,
-    SECONDS,
-    PublicResolver,
-    _origin,
-    _problem,
-    _public_socket,
-    _socket,
-    _text,
-)
 
 AGENT = "Toban (smoke test)"
 
@@ -74,7 +63,7 @@ class Smoke:
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._identity = identity
-        self._origins = frozenset(_origin(one) for one in origins) - {None}
+        self._origins = frozenset(origin_of(one) for one in origins) - {None}
         self._base = http_endpoint.rstrip("/") if http_endpoint is not None else None
         self._seconds = seconds
         self._resolver = resolver
@@ -98,7 +87,7 @@ class Smoke:
                 await self._look(url, token, seen)
             seen["problem"] = _unmet(expect, seen)
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError.
-            seen["problem"] = _problem(error)
+            seen["problem"] = problem_of(error)
         seconds = loop.time() - began
         seen["body"] = _TOKENS.sub("[token]", seen.get("body", ""))
         seen.pop("cut", None)
@@ -113,7 +102,7 @@ class Smoke:
         """
         if self._is_local(url):
             return audience is None or _is_under(url, URL(audience))
-        origin = _origin(str(url))
+        origin = origin_of(str(url))
         if origin is None:
             return False
         if origin in self._origins:
@@ -123,7 +112,7 @@ class Smoke:
             return False
         if audience is None:
             return True
-        owner = _origin(audience)
+        owner = origin_of(audience)
         return owner is not None and (host == owner[1] or host.endswith(f"{TAG_SIGN}{owner[1]}"))
 
     def _is_local(self, url: URL) -> bool:
@@ -132,31 +121,12 @@ class Smoke:
     async def _look(self, url: URL, token: str | None, seen: dict[str, Any]) -> None:
         """Fill in what is seen, as it is seen: a status stays when the body fails."""
         private = self._is_local(url)
-        inner = self._resolver or ThreadedResolver()
-        connector = aiohttp.TCPConnector(
-            resolver=inner if private else PublicResolver(inner),
-            socket_factory=_socket if private else _public_socket,
-            use_dns_cache=False,
-            force_close=True,
-        )
-        headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
+        headers = {"User-Agent": AGENT}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        async with (
-            aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,  # No proxy and no password file of the machine.
-                auto_decompress=False,
-                read_bufsize=MOST_BODY,
-            ) as session,
-            session.get(
-                url,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=self._seconds),
-            ) as response,
-        ):
+        async with look(
+            url, headers, private=private, seconds=self._seconds, resolver=self._resolver
+        ) as response:
             seen["status"] = response.status
             got = bytearray()
             try:
@@ -167,7 +137,7 @@ class Smoke:
                     got += chunk
             finally:
                 seen["cut"] = len(got) > MOST_BODY
-                seen["body"] = _text(bytes(got[:MOST_BODY]), response.headers.get("Content-Encoding", ""))
+                seen["body"] = text_of(bytes(got[:MOST_BODY]), response.headers.get("Content-Encoding", ""))
                 response.close()
 
 
@@ -187,7 +157,7 @@ def _address(uri: str, path: str) -> URL | None:
 
 def _is_under(url: URL, start: URL) -> bool:
     """Whether an address has the same origin as another and lies at it or below; dots are resolved."""
-    if _origin(str(url)) is None or _origin(str(url)) != _origin(str(start)):
+    if origin_of(str(url)) is None or origin_of(str(url)) != origin_of(str(start)):
         return False
     # A server may take an escaped slash or dot for a plain one.
     if re.search(r"%2[ef]|%5c|\\", url.raw_path, re.IGNORECASE):

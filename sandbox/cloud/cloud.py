@@ -7,6 +7,7 @@ from sandbox.cloud.faults import Faults
 from sandbox.cloud.images import Images
 from sandbox.cloud.journal import Journal
 from sandbox.cloud.monitoring import Monitoring
+from sandbox.cloud.run_calls import RunCalls
 from sandbox.cloud.running import Running
 from sandbox.cloud.web import Web
 
@@ -25,7 +26,8 @@ class Cloud:
         self.journal = Journal()
         self.monitoring = Monitoring(clock, self.faults, self.journal)
         self.images = Images()
-        self.run = Running(clock, self.faults, self.journal, self.images, self.monitoring)
+        self.run = Running(clock, self.images, self.monitoring)
+        self._run_calls = RunCalls(self.run, self.faults, self.journal)
         self.web = Web(
             self.images,
             clock,
@@ -51,7 +53,7 @@ class Cloud:
     async def start(self, port: int = 0, http_port: int = 0) -> None:
         """Listen; port 0 takes a free one. Raises ``RuntimeError`` or ``OSError`` where one is taken."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)])
-        server.add_generic_rpc_handlers((self.monitoring.handler(), *self.run.handlers()))
+        server.add_generic_rpc_handlers((self.monitoring.handler(), *self._run_calls.handlers()))
         self._port = server.add_insecure_port(f"{HOST}:{port}")
         await server.start()
         self._server = server

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import Any, assert_never
 
 import grpc
 from google.cloud import run_v2
@@ -16,9 +16,7 @@ from sandbox.cloud.journal import Call, Journal
 from sandbox.cloud.operations import GET_OPERATION, OPERATION
 from sandbox.cloud.refusals import Refusal, invalid
 from sandbox.cloud.revisions import RECONCILING, PretendRevision, unlucky
-
-if TYPE_CHECKING:
-    from sandbox.cloud.running import Running
+from sandbox.cloud.running import Running
 
 SERVICES, REVISIONS = "google.cloud.run.v2.Services", "google.cloud.run.v2.Revisions"
 OPERATIONS = "google.longrunning.Operations"
@@ -47,7 +45,7 @@ class RunCalls:
     update's mask, with commas, and ``validate_only``.
     """
 
-    def __init__(self, running: "Running", faults: Faults, journal: Journal) -> None:
+    def __init__(self, running: Running, faults: Faults, journal: Journal) -> None:
         self._running = running
         self._faults = faults
         self._journal = journal

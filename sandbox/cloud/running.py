@@ -9,11 +9,8 @@ from google.cloud import run_v2
 from domain.ports import Clock
 from sandbox.cloud import templates
 from sandbox.cloud.deployed import Deployed, Surroundings
-from sandbox.cloud.faults import Faults
 from sandbox.cloud.images import Behaviour, Images
-from sandbox.cloud.journal import Journal
 from sandbox.cloud.operations import PretendOperation
-from sandbox.cloud.run_calls import RunCalls
 from sandbox.cloud.served import Arrivals, Served
 from sandbox.cloud.services import RunDials, SteadyRun
 from sandbox.cloud.store import Points
@@ -67,18 +64,11 @@ class PretendService:
 class Running(Surroundings):
     """Cloud Run in this world. ``deployed`` are the services by full name, whoever made them."""
 
-    def __init__(
-        self, clock: Clock, faults: Faults, journal: Journal, images: Images, points: Points
-    ) -> None:
+    def __init__(self, clock: Clock, images: Images, points: Points) -> None:
         super().__init__(clock, images)
         self.deployed: dict[str, Deployed] = {}
         self._services: dict[str, PretendService] = {}
         self._points = points
-        self._calls = RunCalls(self, faults, journal)
-
-    def handlers(self) -> tuple[Any, ...]:
-        """Its gRPC services."""
-        return self._calls.handlers()
 
     def service(self, name: str, project: str = "") -> PretendService:
         """A service by its short name; by project too, where several projects have one. Raises KeyError."""

@@ -164,7 +164,7 @@ async def test_trouble_is_logged_when_it_begins_and_ends_and_not_in_between(clou
         cloud.faults.lift(fault)
         for _ in range(2):
             await cloud.registry.digest(Reference.parse(f"{API}:v1"))
-    assert [one["event"] for one in logs] == ["registry.trouble", "registry.recovered"]
+    assert [one["event"] for one in logs] == ["google.trouble", "google.recovered"]
 
 
 async def test_a_token_that_is_no_longer_accepted_is_replaced_once(cloud: Pretend) -> None:

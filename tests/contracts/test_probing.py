@@ -16,7 +16,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from domain.ports import Prober
-from gcp.probing import AGENT, MOST_BODY, ForbiddenAddress, HttpProber, PublicResolver, is_public
+from gcp.guarded import MOST_BODY, ForbiddenAddress, PublicResolver, is_public
+from gcp.probing import AGENT, HttpProber
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

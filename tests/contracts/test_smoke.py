@@ -14,8 +14,8 @@ from domain.deploys import DEFAULT_CHECKS
 from domain.errors import Outage
 from domain.ports import Smoke as SmokePort
 from domain.probes import Seen
+from gcp.guarded import MOST_BODY
 from gcp.identity import Identity
-from gcp.probing import MOST_BODY
 from gcp.smoke import AGENT, Smoke
 from sandbox.clock import StandingClock
 from sandbox.cloud.faults import Faults, permission, quota, slow, unavailable
