@@ -122,6 +122,7 @@ class Monitoring(Points):
         async def answer(request: Any, context: Any) -> Any:
             metric = _metric_of(method, request)
             code, points = "CANCELLED", 0
+            refused: _Refusal | None = None
             try:
                 action = self._faults.take(method, metric)
                 await _suffer(action)
@@ -130,8 +131,7 @@ class Monitoring(Points):
                     points = sum(len(series.points) for series in response.time_series)
                 code = "OK"
             except _Refusal as refusal:
-                code = refusal.code.name
-                await context.abort(refusal.code, refusal.detail)
+                code, refused = refusal.code.name, refusal
             except Exception:
                 code = "UNKNOWN"
                 raise
@@ -141,6 +141,9 @@ class Monitoring(Points):
                 self._journal.calls.append(
                     Call(method, project, metric, self._clock.now(), code, points, asked)
                 )
+            # Only now: whoever reads the journal after the answer finds the call in it.
+            if refused is not None:
+                await context.abort(refused.code, refused.detail)
             return response
 
         return answer

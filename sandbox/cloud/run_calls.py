@@ -95,6 +95,7 @@ class RunCalls:
             resource = _resource(request)
             short = self._short(resource)
             code = "CANCELLED"
+            refused: Refusal | None = None
             try:
                 action = self._faults.take(method.name, short)
                 await _suffer(action, method.permission, resource)
@@ -102,8 +103,7 @@ class RunCalls:
                 _lose(action)
                 code = "OK"
             except Refusal as refusal:
-                code = refusal.code.name
-                await context.abort(refusal.code, refusal.detail)
+                code, refused = refusal.code.name, refusal
             except Exception:
                 code = "UNKNOWN"
                 raise
@@ -111,6 +111,9 @@ class RunCalls:
                 project = resource.split("/")[1] if "/" in resource else ""
                 at, noted = self._running.clock.now(), _noted(request)
                 self._journal.calls.append(Call(method.name, project, short, at, code, filter=noted))
+            # Only now: whoever reads the journal after the answer finds the call in it.
+            if refused is not None:
+                await context.abort(refused.code, refused.detail)
             return response
 
         return answer
