@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from domain import cloudrun
+from domain.chances import Counts
 from domain.cloudrun import OperationSeen, RevisionSeen, Row, ServiceSeen
 from domain.deploys import DeployRule
 from domain.effects import Picture, Text
 from domain.levels import Value
 from domain.plans import Plan, drift, foreign
 from domain.rollouts import CANARY, Intent, Kind, Purpose, Rollout, Stage, to_stage, whole_minute
-from domain.verdict import Counts, Outcome, Verdict
+from domain.verdict import Outcome, Verdict
 
 LOOK = timedelta(seconds=20)
 """Between two looks at the metrics while a canary bakes."""

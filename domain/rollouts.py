@@ -7,14 +7,16 @@ from typing import Any
 from domain import approvals as rules_of_approval
 from domain.alerts import group_key
 from domain.approvals import Approval
+from domain.chances import Counts
 from domain.cloudrun import Row, Target
 from domain.deploys import DeployRule
 from domain.effects import By, Subject, SubjectKind, Text
 from domain.errors import Refused
+from domain.feasibility import Feasibility
 from domain.levels import Value
 from domain.plans import Plan
 from domain.policy import Person
-from domain.verdict import Counts, Feasibility, Verdict
+from domain.verdict import Verdict
 from domain.voice import SOURCE
 
 

@@ -5,8 +5,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+from domain.chances import Counts
+from domain.feasibility import MINUTE
 from domain.levels import Value
-from domain.verdict import DEFAULT_RULE, MINUTE, Counts, Outcome, Rule, judge
+from domain.verdict import DEFAULT_RULE, Outcome, Rule, judge
 
 LOOK_EVERY = 30
 """Seconds between two looks at the metric during a bake."""

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from domain.chances import Counts
 from domain.cloudrun import Target
 from domain.rolling import Window
 from domain.rollouts import Rollout
 from domain.series import Aligner, Query, Reading, Reducer, Series, epoch, moment
-from domain.verdict import Counts
 from operations.world import World
 
 REVISION = "resource.labels.revision_name"

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain import cloudrun, plans, verdict
+from domain import cloudrun, plans
 from domain.cloudrun import RevisionSeen, RunRefused, RunTrouble, ServiceSeen
 from domain.effects import Text
 from domain.errors import Outage
+from domain.feasibility import Reach, feasible
 from domain.images import BadReference, ImageProblem, Reference
 from domain.plans import Plan, Warn
 from domain.rollouts import Kind, Rollout
@@ -73,13 +74,13 @@ async def _deploy(
         raise CannotPlan("rollout.same_image", service=rollout.service, revision=base)
     counted, rate = await canaries.last_hour(world, rollout.target, base)
     rule = world.policy.deploys.rule(rollout.service)
-    feasibility = verdict.feasible(rate, rollout.course.steps[0], rollout.course.bake, rule.minimum)
+    feasibility = feasible(rate, rollout.course.steps[0], rollout.course.bake, rule.minimum)
     warnings = list(plans.warnings(seen, moves_tag=reference.digest is None))
     if tag is None:
         warnings.append(Warn.NO_TAG)
     if rate == 0:
         warnings.append(Warn.NO_TRAFFIC)
-    elif rollout.course.steps[0] < 100 and feasibility.reach is not verdict.Reach.BAKE:
+    elif rollout.course.steps[0] < 100 and feasibility.reach is not Reach.BAKE:
         warnings.append(Warn.FEW_REQUESTS)
     if counted.requests and counted.errors > rule.threshold * counted.requests:
         warnings.append(Warn.STABLE_IS_SICK)

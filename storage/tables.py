@@ -10,9 +10,11 @@ from sqlmodel.sql.sqltypes import UTCDateTime
 
 from domain.alerts import Alert, AlertGroup, AlertStatus
 from domain.approvals import Approval
+from domain.chances import Counts
 from domain.cloudrun import Row, Target
 from domain.effects import By, Subject, Text, Wording
 from domain.escalation import Escalation, Page, PageStatus, Phase
+from domain.feasibility import Feasibility
 from domain.findings import Finding, Verdict
 from domain.inbox import DeliveryStatus
 from domain.incidents import Incident, IncidentStatus
@@ -22,7 +24,6 @@ from domain.policy import Level, Means, Severity, Step
 from domain.rollouts import Course, Intent, Lock, Rollout, Stage
 from domain.rollouts import Kind as RolloutKind
 from domain.runs import JobRun, RunOutcome
-from domain.verdict import Counts, Feasibility
 from domain.verdict import Verdict as Judgement
 from domain.watches import Watch, WatchKind
 from storage.types import BIG, EpochMillis, Json, stored_enum

@@ -13,8 +13,9 @@ from rich.console import Console
 from scipy.stats import mannwhitneyu
 
 from bot.simulate_rollout import BadOption, Report, simulate_rollout
+from domain.chances import Counts
 from domain.simulation import CASES, Arrivals, Case, Cell, Tally, Way, _critical, simulate
-from domain.verdict import Counts, Outcome, Rule, judge
+from domain.verdict import Outcome, Rule, judge
 
 FIVE = timedelta(minutes=5)
 

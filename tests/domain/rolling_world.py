@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from domain import rolling, verdict
+from domain.chances import Counts
 from domain.cloudrun import (
     OperationSeen,
     RevisionSeen,
@@ -27,7 +28,6 @@ from domain.errors import Outage
 from domain.plans import Plan
 from domain.rolling import Decision, Sight, Window
 from domain.rollouts import Course, Kind, Purpose, Rollout, Stage, to_stage
-from domain.verdict import Counts
 
 START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)

@@ -10,20 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, fisher_exact, hypergeom
 
-from domain.verdict import (
-    Counts,
-    Evidence,
-    Outcome,
-    Reach,
-    Reason,
-    Rule,
-    Verdict,
-    at_least,
-    feasible,
-    judge,
-    no_worse,
-    wilson,
-)
+from domain.chances import Counts, at_least, no_worse, wilson
+from domain.feasibility import Reach, feasible
+from domain.verdict import Evidence, Outcome, Reason, Rule, Verdict, judge
 
 RULE = Rule()
 FIVE = timedelta(minutes=5)

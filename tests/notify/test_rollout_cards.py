@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from domain.approvals import Approval
+from domain.chances import Counts
 from domain.cloudrun import Row, Target
 from domain.effects import By, Text
+from domain.feasibility import feasible
 from domain.incidents import Incident, IncidentStatus
 from domain.levels import Severity
 from domain.outbox import Rendered
 from domain.plans import Change, Field, Plan, Risk, Warn
 from domain.rollouts import Course, Kind, Lock, Rollout, Stage
-from domain.verdict import Counts, Verdict, feasible, judge
+from domain.verdict import Verdict, judge
 from domain.views import RolloutView
 from notify.slack import actions
 from notify.slack.cards.rollouts import history_card, plan_card, rollout_card, rollouts_card

@@ -1,7 +1,8 @@
 """On what a canary was judged: counts, rates, probabilities, and up to when anything is known."""
 
+from domain.chances import Counts
 from domain.rollouts import Rollout, Stage
-from domain.verdict import Counts, Evidence, Reason
+from domain.verdict import Evidence, Reason
 from notify.texts import Voice
 
 CELLS = 10

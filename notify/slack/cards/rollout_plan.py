@@ -3,10 +3,10 @@
 import itertools
 from collections.abc import Sequence
 
+from domain.feasibility import Feasibility, Reach
 from domain.images import BadReference, Reference
 from domain.plans import Change, Field, Plan, Warn
 from domain.rollouts import Kind, Rollout
-from domain.verdict import Feasibility, Reach
 from notify.slack.escape import line
 from notify.texts import Voice
 
