@@ -17,6 +17,7 @@ from bot import web as http
 from bot.clock import SystemClock
 from bot.painting import Pictures
 from bot.settings import Settings
+from bot.vaults import make_vaults
 from bot.workers import Workers
 from domain.errors import Outage, Undeliverable
 from domain.policy import Policy
@@ -100,6 +101,8 @@ async def build(
             async with store() as tx:
                 await tx.release_leases()
                 await tx.release_rollouts()
+                await tx.release_backups()
+                await tx.release_drills()
         store.inbox.start()
         stack.push_async_callback(store.inbox.stop)
 
@@ -118,6 +121,7 @@ async def build(
         identity = Identity(settings.gcp_http_endpoint, session, clock)
         workers = Workers()
         stack.push_async_callback(workers.stop)
+        kept = make_vaults(settings, clock)
         world = World(
             clock=clock,
             store=store,
@@ -131,6 +135,9 @@ async def build(
             run=CloudRun(clients),
             images=Registry(identity, settings.gcp_http_endpoint, session),
             smoke=Smoke(identity, policy.rules.origins, http_endpoint=settings.gcp_http_endpoint),
+            vaults=kept.vaults,
+            rehearsals=kept.rehearsals,
+            drill_places=kept.places,
             wake=wake,
         )
         chat.painter = Pictures(world)

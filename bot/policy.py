@@ -6,6 +6,7 @@ from pathlib import Path
 
 from yaml import MappingNode, Node
 
+from bot.backups import read_backups
 from bot.deploys import read_deploys
 from bot.rules import read_rules
 from bot.shapes import channel, link, zone
@@ -23,8 +24,8 @@ from domain.policy import (
     Step,
 )
 
-SECTIONS = ("people", "channels", "services", "levels", "ladders", "rules", "deploys")
-LATER = ("rotations", "routes", "backups", "retention")
+SECTIONS = ("people", "channels", "services", "levels", "ladders", "rules", "deploys", "backups")
+LATER = ("rotations", "routes", "retention")
 """Sections whose names are fixed already, but which this version does not read."""
 
 LOCALES = ("en", "ja")
@@ -89,6 +90,7 @@ def _policy(parts: Mapping[str, Entry], root: Node | None, sheet: Sheet) -> Poli
         ladders=_ladders(found.get("ladders"), ladders_at, reach, sheet),
         rules=rules,
         deploys=read_deploys(found.get("deploys"), services, people, reach, rules, sheet),
+        backups=read_backups(found.get("backups"), rules.zone, sheet),
     )
 
 

@@ -69,6 +69,15 @@ def _database_url(raw: object) -> object:
     return url
 
 
+def _scratch_url(raw: object) -> object:
+    """Shown nowhere, since it may hold a password."""
+    if not str(raw).startswith("postgresql://"):
+        raise ValueError(
+            "it must begin with postgresql://: the server on which dumps are restored to try them."
+        )
+    return raw
+
+
 def _web_address(raw: object) -> object:
     parts = urlsplit(str(raw))
     if parts.scheme not in {"http", "https"} or not parts.netloc:
@@ -173,6 +182,11 @@ class Settings(BaseSettings):
         None, alias="TOBAN_GCP_HTTP_ENDPOINT"
     )
 
+    pg_bin: str | None = Field(None, alias="TOBAN_PG_BIN")
+    drill_database_url: Annotated[SecretStr | None, BeforeValidator(_scratch_url)] = Field(
+        None, alias="TOBAN_DRILL_DATABASE_URL"
+    )
+
     log_format: Annotated[Literal["json", "console"], _one_of("json", "console")] = Field(
         "json", alias="TOBAN_LOG_FORMAT"
     )
@@ -230,6 +244,11 @@ class Settings(BaseSettings):
         return f"{DRIVERS[scheme]}://{rest}"
 
     @property
+    def drill_server(self) -> str | None:
+        """The URL on which restore drills may create databases. May hold a password: never log it."""
+        return None if self.drill_database_url is None else self.drill_database_url.get_secret_value()
+
+    @property
     def database_shown(self) -> str:
         """The database for human eyes, the password left out."""
         url = re.sub(r"^(\w+://[^:@/]*:).*@", r"\1…@", self.database_url.get_secret_value())
@@ -278,9 +297,9 @@ class Settings(BaseSettings):
         found = [
             secret.get_secret_value() for secret in (*single, *self.webhook_tokens) if secret is not None
         ]
-        url = self.database_url.get_secret_value()
-        in_url = re.findall(r"^\w+://[^:@/]*:(.*)@|[?&](?:ssl)?password=([^&]*)", url, flags=re.IGNORECASE)
-        passwords = [part for pair in in_url for part in pair if part]
+        urls = [url.get_secret_value() for url in (self.database_url, self.drill_database_url) if url]
+        shape = re.compile(r"^\w+://[^:@/]*:(.*)@|[?&](?:ssl)?password=([^&]*)", flags=re.IGNORECASE)
+        passwords = [part for url in urls for pair in shape.findall(url) for part in pair if part]
         return (*found, *passwords, *map(unquote, passwords))
 
 

@@ -76,10 +76,12 @@ class SubjectKind(StrEnum):
     DELIVERY = "delivery"
     FINDING = "finding"
     ROLLOUT = "rollout"
+    BACKUP = "backup"
+    DRILL = "drill"
 
 
 class Subject(Value):
-    """One alert group, incident, page, delivery, finding or rollout."""
+    """One alert group, incident, page, delivery, finding, rollout, backup or drill."""
 
     kind: SubjectKind
     id: int

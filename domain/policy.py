@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from domain.backup_plans import Backups
 from domain.deploys import Deploys
 from domain.levels import Level, Severity, Value
 from domain.rules import Kind, Rules
@@ -118,6 +119,7 @@ class Policy(Value):
     ladders: dict[Level, Ladder] = Field(default_factory=dict)
     rules: Rules = Rules()
     deploys: Deploys = Deploys()
+    backups: Backups = Backups()
 
     def level(self, raw: str | None) -> Level | None:
         """The level that a sender's own word means here; ``None`` where it said nothing.

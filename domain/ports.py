@@ -3,19 +3,25 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from domain.alerts import Alert, AlertGroup
+from domain.backups import Backup, Began, Broke, Finished, Going, Order
 from domain.cloudrun import OperationSeen, RevisionSeen, Row, ServiceSeen, Target
 from domain.deploys import Check
+from domain.drills import Drill, DrillState
 from domain.effects import Drawn, Effect, Event, Picture, Subject, Text
 from domain.escalation import Escalation, Page
+from domain.evidence import Evidence
 from domain.findings import Finding
 from domain.images import Reference, Tag
 from domain.inbox import Delivery, NewDelivery
 from domain.incidents import Incident
+from domain.objects import BucketHold, StoredObject
 from domain.outbox import Letter, Rendered, Settled
 from domain.probes import Seen
+from domain.rehearsal import Restore
 from domain.rollouts import Lock, Rollout
 from domain.runs import JobRun
 from domain.series import Query, Reading
@@ -126,6 +132,26 @@ class Tx(Protocol):
     async def locks(self) -> list[Lock]: ...
     async def add_lock(self, lock: Lock) -> bool: ...
     async def remove_lock(self, service: str) -> bool: ...
+
+    # Backups.
+    async def add_backup(self, backup: Backup) -> Backup | None: ...
+    async def backup(self, backup_id: int) -> Backup | None: ...
+    async def save_backup(self, backup: Backup) -> Backup: ...
+    async def hold_backup(self, backup_id: int, until: datetime) -> None: ...
+    async def backups_of(self, plan: str, limit: int) -> list[Backup]: ...
+    async def verified_backups(self, plan: str, limit: int) -> list[Backup]: ...
+    async def kept_backups(self, plan: str) -> list[Backup]: ...
+    async def alarmed_backups(self) -> list[Backup]: ...
+    async def due_backups(self, at: datetime, limit: int) -> list[Backup]: ...
+    async def next_backup_due(self) -> datetime | None: ...
+    async def add_drill(self, drill: Drill) -> Drill | None: ...
+    async def drill(self, drill_id: int) -> Drill | None: ...
+    async def save_drill(self, drill: Drill) -> Drill: ...
+    async def hold_drill(self, drill_id: int, until: datetime) -> None: ...
+    async def drills_of(self, plan: str, limit: int, state: DrillState | None = None) -> list[Drill]: ...
+    async def alarmed_drills(self) -> list[Drill]: ...
+    async def due_drills(self, at: datetime, limit: int) -> list[Drill]: ...
+    async def next_drill_due(self) -> datetime | None: ...
 
     # What is shown.
     async def view(self, subject: Subject) -> View | None: ...
@@ -286,6 +312,94 @@ class Images(Protocol):
 
     async def tags(self, repository: str) -> list[Tag]:
         """The tags of ``host/repository``, newest first. Raises ``Outage`` and ``ImageProblem``."""
+        ...
+
+
+class Vault(Protocol):
+    """Copies one kind of thing, and looks at the copies. Calls raise ``Outage``: then nothing is known."""
+
+    async def find(self, order: Order) -> Began | None:
+        """The copy of this order that was begun before without our having heard of it."""
+        ...
+
+    async def begin(self, order: Order) -> Began | Broke:
+        """Begin a copy. It is never waited for where others make it."""
+        ...
+
+    async def look(self, order: Order, operation: str) -> Going | Finished | Broke:
+        """How a copy that was begun stands."""
+        ...
+
+    async def prove(self, order: Order, operation: str) -> Evidence:
+        """Look at a copy that is said to be finished, all of it as far as that can be paid for."""
+        ...
+
+    async def remove(self, order: Order) -> None:
+        """Delete a copy; one that is not there is no error. Raises ``Outage`` where that is forbidden."""
+        ...
+
+
+class Rehearsal(Protocol):
+    """Restores copies of one kind beside the real thing. Calls raise ``Outage``: then nothing is known."""
+
+    async def find(self, restore: Restore) -> Began | None:
+        """The restore that was begun before without our having heard of it."""
+        ...
+
+    async def begin(self, restore: Restore) -> Began | Broke:
+        """Begin to restore."""
+        ...
+
+    async def look(self, restore: Restore, operation: str) -> Going | Finished | Broke:
+        """How a restore that was begun stands."""
+        ...
+
+    async def examine(self, restore: Restore, operation: str) -> Evidence:
+        """Compare what was restored with what was copied, and ask it the questions."""
+        ...
+
+    async def remove(self, restore: Restore) -> None:
+        """Remove all that was restored; what is not there is no error."""
+        ...
+
+
+class Objects(Protocol):
+    """Objects in the buckets of Cloud Storage. Calls raise ``Outage``: forbidden, no such bucket, silent."""
+
+    async def list(self, bucket: str, prefix: str, limit: int | None = None) -> list[StoredObject]:
+        """The live objects below a prefix, by name."""
+        ...
+
+    async def stat(self, bucket: str, name: str) -> StoredObject | None:
+        """One live object; ``None`` where there is none."""
+        ...
+
+    async def read(self, found: StoredObject) -> bytes:
+        """All bytes of that generation, whose checksum is looked at on the way."""
+        ...
+
+    async def write(self, bucket: str, name: str, data: bytes) -> StoredObject:
+        """A new object, never over another: with the same bytes there already it is that one."""
+        ...
+
+    async def upload(self, bucket: str, name: str, file: Path) -> StoredObject:
+        """A file's bytes as a new object, like ``write``."""
+        ...
+
+    async def download(self, found: StoredObject, file: Path) -> None:
+        """That generation into a file, whose checksum is looked at on the way."""
+        ...
+
+    async def copy(self, source: StoredObject, bucket: str, name: str) -> StoredObject:
+        """That generation as a new object elsewhere, copied by Google, never over another one."""
+        ...
+
+    async def delete(self, found: StoredObject) -> None:
+        """That generation; one that is gone is no error."""
+        ...
+
+    async def hold(self, bucket: str) -> BucketHold:
+        """What keeps its objects from being deleted."""
         ...
 
 

@@ -15,12 +15,13 @@ from domain.levels import Value
 
 
 class Standing(StrEnum):
-    """What is known of a backup."""
+    """What is known of a backup. ``MISSED``: none was begun for its moment, so that there is nothing."""
 
     RUNNING = "running"
     VERIFIED = "verified"
     SUSPICIOUS = "suspicious"
     FAILED = "failed"
+    MISSED = "missed"
 
 
 class Why(StrEnum):
@@ -47,8 +48,8 @@ class Why(StrEnum):
     """Not verified, and something verified is newer."""
 
 
-class Backup(Value):
-    """One backup. ``at``: the moment whose state it holds, aware. ``is_listed``: the policy's to delete."""
+class Candidate(Value):
+    """One backup that may stay or go. ``at``: the moment whose state it holds; ``is_listed``: ours."""
 
     id: str
     at: datetime
@@ -72,13 +73,13 @@ class Retention(Value):
 class Fate(Value):
     """What becomes of a backup. ``why``: the first reason of several."""
 
-    backup: Backup
+    backup: Candidate
     keep: bool
     why: Why
 
 
 def plan(
-    backups: Iterable[Backup], retention: Retention, now: datetime, zone: str, *, halted: bool
+    backups: Iterable[Candidate], retention: Retention, now: datetime, zone: str, *, halted: bool
 ) -> tuple[Fate, ...]:
     """The fate of each, newest first. ``halted``: the last run was not verified, so that nothing goes.
 
@@ -100,7 +101,7 @@ def plan(
     return tuple(fates)
 
 
-def _untouchable(backup: Backup, now: datetime, *, halted: bool) -> Why | None:
+def _untouchable(backup: Candidate, now: datetime, *, halted: bool) -> Why | None:
     """Why nobody decides about it."""
     if halted:
         return Why.HALTED
@@ -113,7 +114,7 @@ def _untouchable(backup: Backup, now: datetime, *, halted: bool) -> Why | None:
     return Why.RUNNING if backup.standing is Standing.RUNNING else None
 
 
-def _periods(proven: list[Backup], retention: Retention, zone: ZoneInfo) -> dict[str, Why]:
+def _periods(proven: list[Candidate], retention: Retention, zone: ZoneInfo) -> dict[str, Why]:
     """The verified ones to keep, by id, newest first in; each with its first reason.
 
     Weeks are counted behind the days that are kept and months behind the weeks. Were they counted side by
@@ -127,7 +128,7 @@ def _periods(proven: list[Backup], retention: Retention, zone: ZoneInfo) -> dict
     ]
     older = proven
     for why, most, period in spans:
-        seen: dict[tuple[int, ...], Backup] = {}
+        seen: dict[tuple[int, ...], Candidate] = {}
         for one in older:
             seen.setdefault(period(one.at.astimezone(zone)), one)
         chosen = set(list(seen)[:most])

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from domain.policy import Value
+from domain.levels import Value
 from domain.series import epoch, moment
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from domain.policy import Value
+from domain.levels import Value
 
 
 class Aligner(StrEnum):

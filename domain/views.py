@@ -3,6 +3,8 @@
 from datetime import datetime
 
 from domain.alerts import Alert, AlertGroup
+from domain.backups import Backup
+from domain.drills import Drill
 from domain.escalation import Escalation, Page
 from domain.findings import Finding
 from domain.incidents import Incident
@@ -72,4 +74,18 @@ class RolloutView(Value):
     incident: Incident | None = None
 
 
-View = AlertView | IncidentView | PageView | Finding | RolloutView
+class BackupView(Value):
+    """The card of a backup. ``verified``: the newest verified one of its plan, itself included."""
+
+    backup: Backup
+    verified: Backup | None = None
+
+
+class DrillView(Value):
+    """The card of a restore drill, and the backup that it restores."""
+
+    drill: Drill
+    backup: Backup | None = None
+
+
+View = AlertView | IncidentView | PageView | Finding | RolloutView | BackupView | DrillView

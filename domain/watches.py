@@ -15,6 +15,10 @@ class WatchKind(StrEnum):
     RULE = "rule"
     PROBE = "probe"
     DETECTOR = "detector"
+    PLAN = "plan"
+    """Since when a plan of backups is known."""
+    DRILL = "drill"
+    """Since when the drills of a plan are known."""
 
 
 class Watch(Value):

@@ -14,13 +14,14 @@ __all__ = ["Desk", "interpreters", "register"]
 
 def register(app: "AsyncApp", desk: Desk) -> None:
     """The table of contents: every command, button and form, and what takes the rest."""
-    from handlers import alerts, deploys, incidents, slack, toban
+    from handlers import alerts, backups, deploys, incidents, slack, toban
 
     tables: list[Callable[[AsyncApp, Desk], None]] = [
         incidents.register,
         alerts.register,
         toban.register,
         deploys.register,
+        backups.register,
         slack.register,
     ]
     for table in tables:

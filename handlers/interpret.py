@@ -15,7 +15,7 @@ from domain.ports import Tx
 from handlers.requests import KIND, DeployRequest, Request
 from handlers.webhooks import SENDERS, Sender
 from notify.slack import actions
-from operations import deploys, findings, incidents, signals
+from operations import backups, deploys, drills, findings, incidents, signals
 from operations.inbox import Interpreter, Interpreters
 from operations.world import World
 
@@ -168,6 +168,38 @@ def _rollout(act: Callable[[Tx, World, int, Account, By, datetime], Awaitable[Te
     return done
 
 
+async def _run_backup(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    """By the plan's name, or once more as the backup whose button was pressed."""
+    name = request.text
+    if request.value:
+        backup = await tx.backup((await _subject(tx, request)).id)
+        name = backup.plan if backup is not None else ""
+    return await backups.run_now(tx, world, name, _account(request), request.by, at)
+
+
+async def _accept_backup(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    subject = await _subject(tx, request)
+    if subject.kind is not SubjectKind.BACKUP:
+        raise Refused("refused.unknown_action")
+    return await backups.accept(tx, world, subject.id, _account(request), request.by, at)
+
+
+async def _ask_drill(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    return await drills.request(tx, world, request.text, _account(request), request.by, at)
+
+
+def _drill(act: Callable[[Tx, World, int, Account, By, datetime], Awaitable[Text]]) -> Act:
+    """The answer to a drill that somebody asked for."""
+
+    async def done(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+        subject = await _subject(tx, request)
+        if subject.kind is not SubjectKind.DRILL:
+            raise Refused("refused.unknown_action")
+        return await act(tx, world, subject.id, _account(request), request.by, at)
+
+    return done
+
+
 ACTS: dict[str, Act] = {
     actions.ALERT_ACKNOWLEDGE: _acknowledge,
     actions.INCIDENT_ACKNOWLEDGE: _acknowledge,
@@ -192,4 +224,9 @@ ACTS: dict[str, Act] = {
     actions.ROLLOUT_WAIT: _rollout(deploys.wait),
     actions.ROLLOUT_ABORT: _rollout(deploys.abort),
     actions.ROLLOUT_BACK: _rollout(deploys.back),
+    actions.BACKUP_RUN: _run_backup,
+    actions.BACKUP_ACCEPT: _accept_backup,
+    actions.DRILL_REQUEST: _ask_drill,
+    actions.DRILL_APPROVE: _drill(drills.approve),
+    actions.DRILL_DECLINE: _drill(drills.decline),
 }

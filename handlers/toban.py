@@ -1,9 +1,10 @@
-"""``/toban``: what Toban sees by itself, and the answers of people below an anomaly."""
+"""``/toban``: what Toban sees and keeps by itself, and the answers of people below an anomaly."""
 
 import difflib
 from typing import TYPE_CHECKING, Any
 
 from domain.errors import Refused
+from handlers.backups import Backups
 from handlers.slack import Body, Desk, subject_of, typed
 from handlers.watching import Watching
 from notify.slack import actions
@@ -12,7 +13,7 @@ from notify.slack.cards.jobs import jobs_card
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck, AsyncApp
 
-VERBS = ("health", "anomalies", "capacity", "jobs", "help")
+VERBS = ("health", "anomalies", "backup", "capacity", "jobs", "help")
 
 FEEDBACK = (
     actions.FINDING_USEFUL,
@@ -34,6 +35,7 @@ class _Toban:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.watching = Watching(desk)
+        self.backups = Backups(desk)
 
     async def command(self, ack: "AsyncAck", body: Body) -> None:
         """``/toban VERB …``."""
@@ -48,6 +50,8 @@ class _Toban:
                 await self.watching.health(ack, body)
             case "anomalies":
                 await self.watching.anomalies(ack, body, rest)
+            case "backup" | "backups":
+                await self.backups.command(ack, body, rest)
             case "capacity":
                 await self.watching.capacity(ack, body, rest)
             case other:

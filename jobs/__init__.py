@@ -6,8 +6,9 @@ from domain.schedule import Cron, Every
 from jobs.drain import Drainer
 from jobs.loops import Job
 from jobs.outbox import Speaker
-from operations import anomalies, capacity, holds, ladders, rollouts, watching
+from operations import anomalies, backups, capacity, drills, holds, ladders, rollouts, watching
 from operations.inbox import Interpreters
+from operations.keeper import Keeper
 from operations.outbox import stay_in_touch
 from operations.recurring import Recurring, Work
 from operations.world import World
@@ -41,11 +42,15 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker, works:
 
     A turn does what is due and returns how much that was; with nothing due it costs one look.
     """
+    backed = Keeper(world, backups.schedule, backups.tick)
+    drilled = Keeper(world, drills.schedule, drills.tick)
     loops = [
         Job("drain", "inbox", Drainer(world, interpreters).turn),
         Job("escalations", "escalations", lambda: ladders.tick(world)),
         Job("holds", "holds", lambda: holds.tick(world)),
         Job("rollouts", "rollouts", lambda: rollouts.tick(world)),
+        Job("backups", "backups", backed.turn, backed.next_due),
+        Job("drills", "drills", drilled.turn, drilled.next_due),
         Job("outbox", "outbox", speaker.turn),
         Job("touch", "slack", lambda: stay_in_touch(world)),
     ]

@@ -30,6 +30,21 @@ verdicts = Counter("toban_finding_verdicts_total", "What people said about anoma
 judged = Counter(
     "toban_judged_total", "Rules and probes judged, and those that could not be.", ["kind", "outcome"]
 )
+backups = Counter("toban_backups_total", "Backups by what became of them.", ["standing"])
+backup_state = Gauge(
+    "toban_backup_state_timestamp_seconds",
+    "The moment whose state the newest verified backup holds, since 1970: time() minus this is the RPO.",
+    ["plan"],
+)
+backup_seconds = Histogram(
+    "toban_backup_seconds",
+    "From the beginning of a backup to its verdict.",
+    buckets=(1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800),
+)
+drills = Counter("toban_drills_total", "Restore drills by what came of them.", ["outcome"])
+drill_seconds = Gauge(
+    "toban_drill_recovery_seconds", "How long the last passed restore drill took: the RTO now.", ["plan"]
+)
 rollouts = Counter("toban_rollout_stages_total", "Deploys by the stages that they came to.", ["stage"])
 updates = Counter(
     "toban_cloud_run_updates_total", "Updates of services that we made.", ["purpose", "outcome"]

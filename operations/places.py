@@ -1,6 +1,8 @@
 """Where things are said: which card stands in which channel, whose thread a line belongs to."""
 
 from domain.alerts import AlertGroup
+from domain.backups import Backup
+from domain.drills import Drill
 from domain.effects import Card, Note, Priority, Subject, Text
 from domain.escalation import Page
 from domain.incidents import Incident
@@ -10,6 +12,7 @@ from domain.rollouts import Rollout
 ALERTS = "alerts"
 INCIDENTS = "incidents"
 DEPLOYS = "deploys"
+OPS = "ops"
 
 
 def alert_card(group: AlertGroup) -> Card:
@@ -41,6 +44,21 @@ def rollout_card(rollout: Rollout) -> Card:
 def rollout_note(name: str, rollout: Rollout, text: Text) -> Note:
     """A line in the thread of a deploy's card, said once for its name."""
     return thread_note(name, rollout.subject, DEPLOYS, text)
+
+
+def backup_card(backup: Backup) -> Card:
+    """The one message of a backup, in the ops channel."""
+    return Card(subject=backup.subject, place=OPS, priority=Priority.THREAD)
+
+
+def backup_note(name: str, backup: Backup, text: Text) -> Note:
+    """A line in the thread of a backup's card, said once for its name."""
+    return thread_note(name, backup.subject, OPS, text)
+
+
+def drill_card(drill: Drill) -> Card:
+    """The one message of a restore drill, in the ops channel."""
+    return Card(subject=drill.subject, place=OPS, priority=Priority.THREAD)
 
 
 def page_card(page: Page) -> Card:

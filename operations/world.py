@@ -1,10 +1,25 @@
 """All that an operation may touch: the clock, what we remember, how we speak, the policy."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from domain.backup_plans import Source
 from domain.policy import Policy
-from domain.ports import Chat, Clock, Compute, Images, Inbox, Metrics, Prober, Run, Smoke, Store
+from domain.ports import (
+    Chat,
+    Clock,
+    Compute,
+    Images,
+    Inbox,
+    Metrics,
+    Prober,
+    Rehearsal,
+    Run,
+    Smoke,
+    Store,
+    Vault,
+)
 
 
 class Wake:
@@ -47,6 +62,10 @@ class World:
     run: Run
     images: Images
     smoke: Smoke
+    vaults: Mapping[Source, Vault] = field(default_factory=dict)
+    rehearsals: Mapping[Source, Rehearsal] = field(default_factory=dict)
+    drill_places: frozenset[Source] = frozenset()
+    """For these the settings say where drills restore to; for all others the policy does."""
     wake: Wake = field(default_factory=Wake)
     recording: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an attempt is recorded: records of one process touch each other's cards."""

@@ -188,7 +188,8 @@ class Stage:
             if letter is not None and self.bot.world.chat.is_out():
                 letter = max(letter, self.clock.now() + ASKS_AGAIN)
             moments = [letter, await tx.next_escalation_due(), await tx.next_rollout_due()]
-            moments.append(await tx.next_hold_due())
+            moments += [await tx.next_hold_due(), await tx.next_backup_due()]
+            moments.append(await tx.next_drill_due())
         now = self.clock.now()
         moments += [job.next_due(now) for job in self.bot.jobs if job.next_due is not None]
         return min((moment for moment in moments if moment is not None), default=None)

@@ -10,8 +10,10 @@ from sqlmodel.sql.sqltypes import UTCDateTime
 
 from domain.alerts import Alert, AlertGroup, AlertStatus
 from domain.approvals import Approval
+from domain.backups import Backup, Progress
 from domain.chances import Counts
 from domain.cloudrun import Row, Target
+from domain.drills import Drill, DrillState
 from domain.effects import By, Subject, Text, Wording
 from domain.escalation import Escalation, Page, PageStatus, Phase
 from domain.feasibility import Feasibility
@@ -21,6 +23,7 @@ from domain.incidents import Incident, IncidentStatus
 from domain.outbox import Kind, Status
 from domain.plans import Plan
 from domain.policy import Level, Means, Severity, Step
+from domain.retention import Standing
 from domain.rollouts import Course, Intent, Lock, Rollout, Stage
 from domain.rollouts import Kind as RolloutKind
 from domain.runs import JobRun, RunOutcome
@@ -418,4 +421,95 @@ class LockRow(Lock, SQLModel, table=True):
     reason: Text = Field(sa_type=Json(Text))
     by: By = Field(sa_type=Json(By))
     since: datetime = Field(sa_type=EpochMillis)
+    version: int = Field(default=1)
+
+
+class BackupRow(Backup, SQLModel, table=True):
+    """One backup; its plan and due moment are its key, so that it is made once."""
+
+    model_config = STORED
+    __tablename__ = "backup"
+    __table_args__ = (
+        sa.UniqueConstraint("plan", "due_at"),
+        sa.Index(
+            "ix_backup_look",
+            "look_at",
+            sqlite_where=sa.text("look_at IS NOT NULL"),
+            postgresql_where=sa.text("look_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "uq_backup_running",
+            "plan",
+            unique=True,
+            sqlite_where=sa.text("standing = 'running'"),
+            postgresql_where=sa.text("standing = 'running'"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    plan: str = Field(max_length=64)
+    due_at: datetime = Field(sa_type=EpochMillis)
+    requested_by: By = Field(sa_type=Json(By))
+    begun_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    at: datetime = Field(sa_type=EpochMillis)
+    destination: str = Field(default="", sa_type=sa.Text)
+    parts: tuple[Progress, ...] = Field(default=(), sa_type=Json(tuple[Progress, ...]))
+    standing: Standing = Field(default=Standing.RUNNING, sa_type=stored_enum(Standing))
+    reasons: tuple[Text, ...] = Field(default=(), sa_type=Json(tuple[Text, ...]))
+    expected_by: datetime = Field(sa_type=EpochMillis)
+    until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    ended_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    accepted_by: By | None = Field(default=None, sa_type=Json(By))
+    alarmed_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    alarmed_level: Level | None = Field(default=None, sa_type=stored_enum(Level))
+    cleared_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    marked_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    doomed_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    removed_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    look_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    lease_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    version: int = Field(default=1)
+
+
+class DrillRow(Drill, SQLModel, table=True):
+    """One restore drill; a plan has one that is not over at a time."""
+
+    model_config = STORED
+    __tablename__ = "drill"
+    __table_args__ = (
+        sa.UniqueConstraint("plan", "due_at"),
+        sa.Index(
+            "ix_drill_look",
+            "look_at",
+            sqlite_where=sa.text("look_at IS NOT NULL"),
+            postgresql_where=sa.text("look_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "uq_drill_open",
+            "plan",
+            unique=True,
+            sqlite_where=sa.text("ended_at IS NULL"),
+            postgresql_where=sa.text("ended_at IS NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    plan: str = Field(max_length=64)
+    due_at: datetime = Field(sa_type=EpochMillis)
+    backup_id: int
+    at: datetime = Field(sa_type=EpochMillis)
+    state: DrillState = Field(sa_type=stored_enum(DrillState))
+    requested_by: By = Field(sa_type=Json(By))
+    requester: str | None = Field(default=None, sa_type=sa.Text)
+    answered_by: By | None = Field(default=None, sa_type=Json(By))
+    parts: tuple[Progress, ...] = Field(default=(), sa_type=Json(tuple[Progress, ...]))
+    reasons: tuple[Text, ...] = Field(default=(), sa_type=Json(tuple[Text, ...]))
+    begun_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    restored_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    ended_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    alarmed_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    cleared_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    look_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    lease_until: datetime | None = Field(default=None, sa_type=EpochMillis)
     version: int = Field(default=1)

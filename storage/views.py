@@ -9,8 +9,10 @@ from domain.effects import Subject, SubjectKind
 from domain.escalation import Escalation
 from domain.incidents import Incident
 from domain.rollouts import Rollout, Stage, rollout_group
-from domain.views import AlertView, IncidentView, OpenNow, PageView, RolloutView, View
+from domain.views import AlertView, BackupView, DrillView, IncidentView, OpenNow, PageView, RolloutView, View
 from storage.alerts import GROUP, AlertQueries
+from storage.backups import BackupQueries
+from storage.drills import DrillQueries
 from storage.escalations import EscalationQueries
 from storage.findings import FindingQueries
 from storage.incidents import IncidentQueries
@@ -28,7 +30,14 @@ FIRING_SHOWN = 5
 
 
 class ViewQueries(
-    AlertQueries, IncidentQueries, EscalationQueries, FindingQueries, RolloutQueries, OutboxQueries
+    AlertQueries,
+    IncidentQueries,
+    EscalationQueries,
+    FindingQueries,
+    RolloutQueries,
+    BackupQueries,
+    DrillQueries,
+    OutboxQueries,
 ):
     """What the renderer asks."""
 
@@ -45,6 +54,10 @@ class ViewQueries(
                 return await self.finding(subject.id)
             case SubjectKind.ROLLOUT:
                 return await self._rollout(subject.id)
+            case SubjectKind.BACKUP:
+                return await self._backup(subject.id)
+            case SubjectKind.DRILL:
+                return await self._drill(subject.id)
             case SubjectKind.DELIVERY:
                 return None
 
@@ -137,6 +150,19 @@ class ViewQueries(
             ahead=sum((one.id or 0) < rollout_id for one in ahead),
             incident=await self._incident_of_rollout(rollout),
         )
+
+    async def _backup(self, backup_id: int) -> BackupView | None:
+        backup = await self.backup(backup_id)
+        if backup is None:
+            return None
+        newest = await self.verified_backups(backup.plan, 1)
+        return BackupView(backup=backup, verified=next(iter(newest), None))
+
+    async def _drill(self, drill_id: int) -> DrillView | None:
+        drill = await self.drill(drill_id)
+        if drill is None:
+            return None
+        return DrillView(drill=drill, backup=await self.backup(drill.backup_id))
 
     async def _incident_of_rollout(self, rollout: Rollout) -> Incident | None:
         if not rollout.alerted:

@@ -26,6 +26,12 @@ DEPLOY_ROLLBACK = "deploy.rollback"
 DEPLOY_LOCK = "deploy.lock"
 DEPLOY_UNLOCK = "deploy.unlock"
 
+BACKUP_RUN = "backups.run"
+BACKUP_ACCEPT = "backups.accept"
+DRILL_REQUEST = "drills.request"
+DRILL_APPROVE = "drills.approve"
+DRILL_DECLINE = "drills.decline"
+
 DECLARE_FORM = "incident.declare_form"
 RESOLVE_FORM = "incident.resolve_form"
 DEPLOY_FORM = "deploy.form"

@@ -9,10 +9,12 @@ from domain.errors import Undeliverable
 from domain.findings import Finding
 from domain.outbox import Letter, Rendered
 from domain.ports import Painter
-from domain.views import AlertView, IncidentView, PageView, Posted, RolloutView, View
+from domain.views import AlertView, BackupView, DrillView, IncidentView, PageView, Posted, RolloutView, View
 from notify.slack.blocks import image, section
 from notify.slack.cards.alerts import alert_card
+from notify.slack.cards.backups import backup_card
 from notify.slack.cards.capacity import in_sections
+from notify.slack.cards.drills import drill_card
 from notify.slack.cards.findings import finding_card
 from notify.slack.cards.incidents import incident_card
 from notify.slack.cards.pages import page_card
@@ -224,6 +226,10 @@ def render(voice_: Voice, content: View | Text, links: Links) -> Rendered:
             return finding_card(voice_, content)
         case RolloutView():
             return rollout_card(voice_, content)
+        case BackupView():
+            return backup_card(voice_, content)
+        case DrillView():
+            return drill_card(voice_, content)
         case Text():
             text = voice_.say(content)
             return Rendered(text=text, blocks=[section(text), *in_sections(voice_, content.lines)])

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 WORDS = frozenset(
     (
         *("level", "severity", "status", "means", "place", "metric", "direction", "work", "stage"),
-        *("change", "drift", "image"),
+        *("change", "drift", "image", "backup_standing", "retention", "drill_state"),
     )
 )
 """Formats of our own closed values: each value is a text, ``level.critical``."""

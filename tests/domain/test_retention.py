@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from domain.retention import Backup, Fate, Retention, Standing, Why, plan
+from domain.retention import Candidate, Fate, Retention, Standing, Why, plan
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -15,16 +15,16 @@ TOKYO = "Asia/Tokyo"
 USUAL = Retention()
 
 
-def backup(days: float, standing: Standing = Standing.VERIFIED, **changes: bool) -> Backup:
+def backup(days: float, standing: Standing = Standing.VERIFIED, **changes: bool) -> Candidate:
     """So many days old."""
-    return Backup(id=f"{days:08.3f}-{standing}", at=NOW - days * DAY, standing=standing, **changes)
+    return Candidate(id=f"{days:08.3f}-{standing}", at=NOW - days * DAY, standing=standing, **changes)
 
 
-def decided(backups: list[Backup], retention: Retention = USUAL, *, halted: bool = False) -> list[Fate]:
+def decided(backups: list[Candidate], retention: Retention = USUAL, *, halted: bool = False) -> list[Fate]:
     return list(plan(backups, retention, NOW, TOKYO, halted=halted))
 
 
-def left(backups: list[Backup], retention: Retention = USUAL, *, halted: bool = False) -> list[Backup]:
+def left(backups: list[Candidate], retention: Retention = USUAL, *, halted: bool = False) -> list[Candidate]:
     return [fate.backup for fate in decided(backups, retention, halted=halted) if fate.keep]
 
 
@@ -74,8 +74,8 @@ def test_what_is_not_ours_to_delete_stays() -> None:
 
 def test_a_day_is_the_teams() -> None:
     """A backup at 23:00 and one at 01:00 in Tokyo are of two days, though of one in UTC."""
-    late = Backup(id="a", at=datetime(2026, 11, 20, 14, 0, tzinfo=UTC), standing=Standing.VERIFIED)
-    early = Backup(id="b", at=datetime(2026, 11, 20, 16, 0, tzinfo=UTC), standing=Standing.VERIFIED)
+    late = Candidate(id="a", at=datetime(2026, 11, 20, 14, 0, tzinfo=UTC), standing=Standing.VERIFIED)
+    early = Candidate(id="b", at=datetime(2026, 11, 20, 16, 0, tzinfo=UTC), standing=Standing.VERIFIED)
     two = Retention(daily=2, weekly=0, monthly=0, verified=1)
     assert left([late, early], two) == [early, late]
     one_day = plan([late, early], two, NOW, "UTC", halted=False)
@@ -84,7 +84,7 @@ def test_a_day_is_the_teams() -> None:
 
 HISTORIES = st.lists(
     st.builds(
-        Backup,
+        Candidate,
         id=st.text("abcdef0123456789", min_size=6, max_size=6),
         at=st.timedeltas(timedelta(days=-2), timedelta(days=800)).map(lambda age: NOW - age),
         standing=st.sampled_from([Standing.VERIFIED] * 4 + list(Standing)),
@@ -104,14 +104,14 @@ RETENTIONS = st.builds(
 THOROUGH = settings(max_examples=400, deadline=None)
 
 
-def proven(backups: list[Backup]) -> list[Backup]:
+def proven(backups: list[Candidate]) -> list[Candidate]:
     return [one for one in backups if one.standing is Standing.VERIFIED and one.is_listed and one.at <= NOW]
 
 
 @THOROUGH
 @given(HISTORIES, RETENTIONS, st.booleans())
 def test_verified_ones_never_fall_below_the_minimum_and_the_newest_stays(
-    history: list[Backup], retention: Retention, halted: bool
+    history: list[Candidate], retention: Retention, halted: bool
 ) -> None:
     kept = left(history, retention, halted=halted)
     there = proven(history)
@@ -124,7 +124,7 @@ def test_verified_ones_never_fall_below_the_minimum_and_the_newest_stays(
 
 @THOROUGH
 @given(HISTORIES, RETENTIONS)
-def test_carried_out_twice_it_deletes_nothing_more(history: list[Backup], retention: Retention) -> None:
+def test_carried_out_twice_it_deletes_nothing_more(history: list[Candidate], retention: Retention) -> None:
     once = left(history, retention)
     assert left(once, retention) == once
 
@@ -132,7 +132,7 @@ def test_carried_out_twice_it_deletes_nothing_more(history: list[Backup], retent
 @THOROUGH
 @given(HISTORIES, RETENTIONS, st.randoms())
 def test_the_order_in_which_they_are_listed_does_not_matter(
-    history: list[Backup], retention: Retention, random: Random
+    history: list[Candidate], retention: Retention, random: Random
 ) -> None:
     shuffled = list(history)
     random.shuffle(shuffled)
@@ -142,9 +142,9 @@ def test_the_order_in_which_they_are_listed_does_not_matter(
 @THOROUGH
 @given(HISTORIES, RETENTIONS, st.timedeltas(timedelta(0), timedelta(days=800)))
 def test_one_more_backup_never_leaves_fewer(
-    history: list[Backup], retention: Retention, age: timedelta
+    history: list[Candidate], retention: Retention, age: timedelta
 ) -> None:
-    more = Backup(id="one more", at=NOW - age, standing=Standing.VERIFIED)
+    more = Candidate(id="one more", at=NOW - age, standing=Standing.VERIFIED)
     assert len(proven(left([*history, more], retention))) >= len(proven(left(history, retention)))
 
 
@@ -152,7 +152,7 @@ def test_one_more_backup_never_leaves_fewer(
 @given(HISTORIES, RETENTIONS, st.sampled_from(["daily", "weekly", "monthly", "verified"]))
 @example([backup(days) for days in range(60)], Retention(daily=0, weekly=0, monthly=0), "daily")
 def test_a_more_generous_policy_never_deletes_more(
-    history: list[Backup], retention: Retention, what: str
+    history: list[Candidate], retention: Retention, what: str
 ) -> None:
     generous = retention.model_copy(update={what: getattr(retention, what) + 1})
     assert len(left(history, generous)) >= len(left(history, retention))

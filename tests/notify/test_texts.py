@@ -8,12 +8,17 @@ import pytest
 
 from domain.alerts import AlertStatus
 from domain.approvals import Standing
+from domain.backups import Stage as BackupStage
+from domain.drills import DrillState
+from domain.evidence import Flaw
 from domain.findings import Verdict
 from domain.images import ImageTrouble, ReferenceFault
 from domain.incidents import IncidentStatus
 from domain.indicators import INDICATORS
 from domain.plans import Field, Risk, Warn
 from domain.policy import Channels, Level, Means, Severity
+from domain.retention import Standing as Kept
+from domain.retention import Why
 from domain.rollouts import Kind, Stage
 from domain.verdict import Reason
 from notify.texts import LOCALES, MissingText, catalogue, language, voice
@@ -77,6 +82,12 @@ def words() -> set[str]:
     made |= {f"{kind}.{name}" for kind in ("button", "confirm") for name in SURE}
     made |= {f"image.{fault.value}" for fault in ReferenceFault}
     made |= {f"drift.{what}" for what in ("baseline", "generation", "etag")}
+    made |= {f"drill_state.{one.value}" for one in DrillState}
+    made |= {f"backup_standing.{one.value}" for one in Kept} | {f"retention.{why.value}" for why in Why}
+    made |= {f"backup.part_{stage.value}" for stage in BackupStage} | {"backup.stays", "backup.goes"}
+    made |= {f"backup.flaw_{flaw.value}" for flaw in Flaw}
+    made |= {f"drill.part_{stage.value}" for stage in BackupStage}
+    made |= {f"signal.backup_{what}" for what in ("late", "missed", "failed", "suspicious")}
     return made | {f"place.{place}" for place in Channels.model_fields}
 
 
@@ -124,6 +135,8 @@ def test_japanese_is_japanese():
     assert same <= {
         "anomalies.said",
         "picture.anomaly",
+        *("backup.part_going", "backup.size", "backup.took", "backup.fallback", "backup.when"),
+        *("backup.plan_name", "backup.lies_in", "drill.from"),
         *("rollout.head", "rollout.fallback", "rollout.line", "rollout.locked_because", "change.cpu"),
         *("means.slack", "means.sms", "show.when", "alert.fallback", "health.gauge", "capacity.service"),
     }

@@ -1,0 +1,214 @@
+"""How a backup goes on: what is due, what each answer means for a part, when all of it counts."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from domain.backup_plans import BackupPlan, Range
+from domain.backups import (
+    Backup,
+    Began,
+    Broke,
+    Finished,
+    Going,
+    Heard,
+    Order,
+    Progress,
+    Proved,
+    Silent,
+    Stage,
+)
+from domain.effects import TOBAN, By, Text
+from domain.evidence import Evidence, verdict
+from domain.levels import Level
+from domain.retention import Standing
+
+ATTEMPTS = 2
+"""A copy that came to nothing is begun once more: most such failures are the platform's, and pass."""
+
+PATIENCE = 3
+"""A backup is given up after so many times its expected duration."""
+
+LEAST_PATIENCE = timedelta(hours=1)
+
+LOOK_AGAIN = timedelta(seconds=10)
+"""Between two looks at a copy on its way."""
+
+AFTER_SILENCE = timedelta(seconds=30)
+
+LONGEST_GAP = 400
+"""Due moments that are looked at after an absence; what is older is not told one by one."""
+
+
+def due(plan: BackupPlan, since: datetime, at: datetime) -> tuple[tuple[datetime, ...], datetime | None]:
+    """The moments that came up after ``since`` and not after ``at``: those that are missed for good, and the
+    newest, for which a backup can still be made. Nothing runs twice to make up for several.
+    """
+    moments: list[datetime] = []
+    moment = plan.schedule.following(since)
+    while moment <= at:
+        moments.append(moment)
+        moment = plan.schedule.following(moment)
+    if not moments:
+        return (), None
+    return tuple(moments[-LONGEST_GAP:-1]), moments[-1]
+
+
+def free_moment(latest: datetime | None, at: datetime) -> datetime:
+    """A full second for something that is asked for now, and later than that of the ``latest`` one."""
+    now = at.replace(microsecond=0)
+    return now if latest is None else max(now, latest.replace(microsecond=0) + timedelta(seconds=1))
+
+
+def begin(plan: BackupPlan, due_at: datetime, at: datetime, by: By = TOBAN) -> Backup:
+    """A backup for a due moment, of the state of the last full minute (Firestore takes no finer one)."""
+    return Backup(
+        plan=plan.name,
+        due_at=due_at,
+        requested_by=by,
+        begun_at=at,
+        at=at.replace(second=0, microsecond=0),
+        destination=f"{plan.destination.rstrip('/')}/{plan.name}/{due_at:%Y%m%dT%H%M%SZ}",
+        parts=tuple(Progress(part=part) for part in plan.parts),
+        expected_by=due_at + plan.expected,
+        until=at + max(LEAST_PATIENCE, PATIENCE * plan.expected),
+        look_at=at,
+    )
+
+
+def missed(plan: BackupPlan, due_at: datetime) -> Backup:
+    """A due moment for which nothing was made."""
+    return Backup(
+        plan=plan.name,
+        due_at=due_at,
+        at=due_at,
+        standing=Standing.MISSED,
+        expected_by=due_at + plan.expected,
+        look_at=due_at + plan.expected,
+    )
+
+
+def order(backup: Backup, progress: Progress) -> Order:
+    """What the vault of a part is asked for. Each attempt has a place of its own."""
+    again = "" if progress.attempt == 1 else f"-{progress.attempt}"
+    name = f"{progress.part.name}{again}"
+    key = f"toban/{backup.plan}/{backup.due_at:%Y%m%dT%H%M%SZ}/{name}"
+    return Order(key=key, part=progress.part, at=backup.at, destination=f"{backup.destination}/{name}")
+
+
+def starting(backup: Backup) -> Backup:
+    """Every part that waits is about to be begun: kept before anybody is asked."""
+    return backup.model_copy(update={"parts": about_to_begin(backup.parts)})
+
+
+def about_to_begin(parts: tuple[Progress, ...]) -> tuple[Progress, ...]:
+    """The parts, of which none waits any more."""
+    return tuple(
+        one.model_copy(update={"stage": Stage.STARTING}) if one.stage is Stage.WAITING else one
+        for one in parts
+    )
+
+
+def hear(progress: Progress, heard: Heard) -> Progress:
+    """What an answer means for a part."""
+    changes: dict[str, object] = {"trouble": None}
+    match heard:
+        case Began(operation=operation):
+            changes |= {"stage": Stage.COPYING, "operation": operation}
+        case Going(done=done, total=total):
+            changes |= {"done": max(done, progress.done), "total": total}
+        case Finished():
+            changes |= {"stage": Stage.PROVING}
+        case Proved(evidence=evidence):
+            changes |= {"stage": Stage.DONE, "evidence": evidence}
+        case Broke(why=why) if progress.attempt < ATTEMPTS:
+            again = {"stage": Stage.WAITING, "operation": None, "done": 0, "total": None}
+            changes |= again | {"attempt": progress.attempt + 1, "trouble": why}
+        case Broke(why=why):
+            params = {"part": progress.part.name, "why": why}
+            changes |= {"stage": Stage.FAILED, "problem": Text(key="backup.broke", params=params)}
+        case Silent(why=why):
+            changes |= {"trouble": why}
+        case _:
+            assert_never(heard)
+    return progress.model_copy(update=changes)
+
+
+def step(
+    backup: Backup,
+    heard: Mapping[int, Heard],
+    plan: BackupPlan | None,
+    before: Mapping[str, Sequence[Evidence]],
+    at: datetime,
+) -> Backup:
+    """The backup after what was heard of its parts, by their place. ``before``: see ``evidence.verdict``."""
+    parts = tuple(hear(one, heard[n]) if n in heard else one for n, one in enumerate(backup.parts))
+    if backup.until is not None and at >= backup.until:
+        parts = given_up(parts)
+    changed = backup.model_copy(update={"parts": parts, "lease_until": None})
+    if all(one.stage.is_over for one in parts):
+        return _judged(changed, plan, before, at)
+    return changed.model_copy(update={"look_at": at + pause(backup.parts, parts)})
+
+
+def pause(before: tuple[Progress, ...], after: tuple[Progress, ...]) -> timedelta:
+    """Until the parts are looked at again: at once where one has come further, later where all are silent."""
+    if all(one.trouble is not None for one in after if not one.stage.is_over):
+        return AFTER_SILENCE
+    moved = any(
+        one.stage is not was.stage and one.trouble is None for one, was in zip(after, before, strict=True)
+    )
+    return timedelta(0) if moved else LOOK_AGAIN
+
+
+def given_up(parts: tuple[Progress, ...]) -> tuple[Progress, ...]:
+    """The parts, of which those that are not over have failed for taking too long."""
+    return tuple(one if one.stage.is_over else _given_up(one) for one in parts)
+
+
+def _given_up(progress: Progress) -> Progress:
+    params = {"part": progress.part.name} | ({"why": progress.trouble} if progress.trouble else {})
+    key = "backup.took_too_long_silent" if progress.trouble else "backup.took_too_long"
+    return progress.model_copy(update={"stage": Stage.FAILED, "problem": Text(key=key, params=params)})
+
+
+def _judged(
+    backup: Backup, plan: BackupPlan | None, before: Mapping[str, Sequence[Evidence]], at: datetime
+) -> Backup:
+    failed = [one for one in backup.parts if one.stage is Stage.FAILED]
+    found = {one.part.name: one.evidence for one in backup.parts if one.evidence is not None}
+    sizes = plan.sizes if plan is not None else Range()
+    standing, reasons = verdict(found, before, sizes)
+    if failed:
+        standing = Standing.FAILED
+        reasons = (
+            *(one.problem for one in failed if one.problem is not None),
+            *reasons,
+        )
+    # What was not verified is looked at once more when it was expected: by then it must be told.
+    look_at = None if standing is Standing.VERIFIED else max(at, backup.expected_by)
+    ended = {"standing": standing, "reasons": reasons, "ended_at": at, "look_at": look_at}
+    return backup.model_copy(update=ended)
+
+
+def alarm(backup: Backup, plan: BackupPlan, newest_verified: datetime | None, at: datetime) -> Level | None:
+    """The level at which its alert has to fire now; ``None`` where nothing new has to be told.
+
+    ``newest_verified``: the due moment of the newest verified backup of the plan.
+    """
+    if newest_verified is not None and newest_verified >= backup.due_at:
+        return None
+    if backup.standing is Standing.FAILED or at >= backup.expected_by:
+        wanted = plan.level
+    elif backup.standing is Standing.SUSPICIOUS:
+        wanted = min(plan.level, Level.WARNING, key=lambda level: level.rank)
+    else:
+        return None
+    told = backup.alarmed_level
+    return wanted if told is None or told.rank < wanted.rank else None
+
+
+def accept(backup: Backup, by: By, at: datetime) -> Backup:
+    """A person looked at a suspicious one and says that it is right."""
+    accepted = {"standing": Standing.VERIFIED, "accepted_by": by, "look_at": None}
+    return backup.model_copy(update=accepted | {"ended_at": backup.ended_at or at})

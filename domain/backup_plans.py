@@ -1,0 +1,92 @@
+"""The policy's section ``backups``: what is copied when and where to, and what is kept of it."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+
+from pydantic import Field
+
+from domain.levels import Level, Value
+from domain.questions import Question
+from domain.retention import Retention
+from domain.schedule import Cron
+
+
+class Source(StrEnum):
+    """What a part of a backup is a copy of."""
+
+    TOBAN = "toban"
+    """The bot's own database."""
+    CLOUD_SQL = "cloud-sql"
+    """A Cloud SQL instance, by its own backups."""
+    FIRESTORE = "firestore"
+    """A Firestore database, by a managed export."""
+    BUCKET = "bucket"
+    """The live objects of a bucket of Cloud Storage."""
+    SECRETS = "secrets"
+    """What is known of a project's secrets, never what they hold."""
+
+
+class Part(Value):
+    """One thing that is copied, by its name within the plan. ``of``: which one, where there are several."""
+
+    name: str
+    source: Source
+    of: str = ""
+    project: str | None = None
+
+
+class Range(Value):
+    """How small and how large a copy may be beside the median of the last verified ones: 0.5 is half."""
+
+    low: float = Field(default=0.5, ge=0)
+    high: float = Field(default=3.0, gt=0)
+
+
+UNREHEARSED = frozenset({Source.SECRETS})
+"""What is known of secrets is read back when it is verified; it cannot be restored to anywhere."""
+
+
+class DrillRule(Value):
+    """How a plan's copies are restored to prove them.
+
+    ``schedule``: when without being asked; ``scratch``: where to, by what is copied; ``approvers``: names
+    and ``role:…`` who may agree to one that somebody asks for, with none everybody else of the policy.
+    ``expected``: how long the recovery may take.
+    """
+
+    schedule: Cron | None = None
+    scratch: Mapping[Source, str] = Field(default_factory=dict)
+    questions: tuple[Question, ...] = ()
+    approvers: tuple[str, ...] = ()
+    self_approval: bool = False
+    expected: timedelta = timedelta(hours=1)
+
+
+class BackupPlan(Value):
+    """What is copied, when and where to. A verified copy is expected ``expected`` after each due moment.
+
+    ``destination``: a folder, or ``gs://bucket/prefix``. ``deletes``: the bot may delete what ``keep`` lets
+    go; without it the list is a report.
+    """
+
+    name: str
+    schedule: Cron
+    parts: tuple[Part, ...]
+    destination: str
+    expected: timedelta = timedelta(hours=1)
+    keep: Retention = Retention()
+    deletes: bool = False
+    sizes: Range = Range()
+    level: Level = Level.CRITICAL
+    drill: DrillRule | None = None
+
+
+class Backups(Value):
+    """The policy's section ``backups``, in the file's order."""
+
+    plans: tuple[BackupPlan, ...] = ()
+
+    def plan(self, name: str) -> BackupPlan | None:
+        """One by its name; ``None`` where the policy has none (any more)."""
+        return next((plan for plan in self.plans if plan.name == name), None)

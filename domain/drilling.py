@@ -1,0 +1,166 @@
+"""How a restore drill goes on: who may agree, what each answer means, when it is passed."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from domain import approvals, backing
+from domain.backup_plans import UNREHEARSED, BackupPlan, DrillRule
+from domain.backups import Backup, Heard, Progress, Stage
+from domain.drills import Drill, DrillState
+from domain.effects import By, Text
+from domain.errors import Refused
+from domain.policy import Person
+from domain.rehearsal import Restore
+
+ASKED_FOR = timedelta(hours=24)
+"""How long somebody may agree."""
+
+PATIENCE = 3
+"""A drill is given up after so many times its expected duration."""
+
+CLEANING = timedelta(hours=6)
+"""How long the removal of what was restored is tried."""
+
+
+Step = Callable[[Drill, datetime], Drill]
+"""A drill as it is kept and the time, to the drill as it is then."""
+
+
+def unprepared(plan: BackupPlan, ready: frozenset[str]) -> tuple[str, ...]:
+    """The parts for which nothing says where they could be restored to. ``ready``: sources that need no word.
+
+    Raises nothing; without a rule these are all.
+    """
+    scratch = plan.drill.scratch if plan.drill is not None else {}
+    return tuple(
+        part.name
+        for part in plan.parts
+        if part.source not in UNREHEARSED and part.source not in scratch and part.source.value not in ready
+    )
+
+
+def new(plan: BackupPlan, backup: Backup, due_at: datetime, at: datetime) -> Drill:
+    """One that the timetable begins: the policy has agreed to it."""
+    assert backup.id is not None
+    drill = Drill(
+        plan=plan.name, due_at=due_at, backup_id=backup.id, at=backup.at, state=DrillState.RUNNING, look_at=at
+    )
+    return _begun(drill, plan, backup, at)
+
+
+def ask(
+    plan: BackupPlan, backup: Backup, latest: Drill | None, person: Person, by: By, at: datetime
+) -> Drill:
+    """One that a person asks for; it waits until somebody else agrees. ``latest``: the plan's last one."""
+    assert backup.id is not None
+    until = at + ASKED_FOR
+    return Drill(
+        plan=plan.name,
+        due_at=backing.free_moment(latest.due_at if latest is not None else None, at),
+        backup_id=backup.id,
+        at=backup.at,
+        state=DrillState.ASKED,
+        requested_by=by,
+        requester=person.name,
+        until=until,
+        look_at=until,
+    )
+
+
+def approve(drill: Drill, plan: BackupPlan, backup: Backup, person: Person, by: By, at: datetime) -> Drill:
+    """Somebody agrees. Refused for who asked, for who may not, and where nobody is asked any more."""
+    rule = plan.drill or DrillRule()
+    _waiting(drill, at)
+    if rule.approvers and not approvals.is_among(person, rule.approvers):
+        raise Refused("refused.no_approver", approvers=", ".join(rule.approvers))
+    if person.name == drill.requester and not rule.self_approval:
+        raise Refused("refused.own_drill")
+    answered = drill.model_copy(update={"answered_by": by, "state": DrillState.RUNNING})
+    return _begun(answered, plan, backup, at)
+
+
+def decline(drill: Drill, plan: BackupPlan, person: Person, by: By, at: datetime) -> Drill:
+    """Somebody says no, or whoever asked takes it back."""
+    rule = plan.drill or DrillRule()
+    _waiting(drill, at)
+    if person.name != drill.requester and rule.approvers and not approvals.is_among(person, rule.approvers):
+        raise Refused("refused.no_approver", approvers=", ".join(rule.approvers))
+    ended = {"state": DrillState.DECLINED, "answered_by": by, "ended_at": at, "look_at": None}
+    return drill.model_copy(update=ended)
+
+
+def _waiting(drill: Drill, at: datetime) -> None:
+    if drill.state is not DrillState.ASKED or (drill.until is not None and at >= drill.until):
+        raise Refused("refused.drill_not_asked", number=drill.number)
+
+
+def _begun(drill: Drill, plan: BackupPlan, backup: Backup, at: datetime) -> Drill:
+    rule = plan.drill or DrillRule()
+    parts = tuple(Progress(part=one.part) for one in backup.parts if one.part.source not in UNREHEARSED)
+    until = at + max(backing.LEAST_PATIENCE, PATIENCE * rule.expected)
+    return drill.model_copy(update={"parts": parts, "begun_at": at, "until": until, "look_at": at})
+
+
+def expire(drill: Drill, at: datetime) -> Drill:
+    """Nobody agreed in time."""
+    return drill.model_copy(update={"state": DrillState.EXPIRED, "ended_at": at, "look_at": None})
+
+
+def restore(drill: Drill, progress: Progress, backup: Backup, plan: BackupPlan) -> Restore:
+    """What the rehearsal of a part is asked for. Each attempt has a key of its own."""
+    copied = next(one for one in backup.parts if one.part.name == progress.part.name)
+    rule = plan.drill or DrillRule()
+    again = "" if progress.attempt == 1 else f"-{progress.attempt}"
+    assert drill.begun_at is not None
+    return Restore(
+        key=f"toban-drill/{drill.plan}/{drill.due_at:%Y%m%dT%H%M%SZ}/{progress.part.name}{again}",
+        copy_of=backing.order(backup, copied),
+        operation=copied.operation or "",
+        at=drill.begun_at,
+        scratch=rule.scratch.get(progress.part.source, ""),
+        questions=tuple(one for one in rule.questions if one.part == progress.part.name),
+    )
+
+
+def starting(drill: Drill) -> Drill:
+    """Every part that waits is about to be restored: kept before anybody is asked."""
+    return drill.model_copy(update={"parts": backing.about_to_begin(drill.parts)})
+
+
+def step(drill: Drill, heard: Mapping[int, Heard], at: datetime) -> Drill:
+    """The drill after what was heard of its parts, by their place."""
+    parts = tuple(backing.hear(one, heard[n]) if n in heard else one for n, one in enumerate(drill.parts))
+    if drill.until is not None and at >= drill.until:
+        parts = backing.given_up(parts)
+    changed = drill.model_copy(update={"parts": parts, "lease_until": None})
+    there = {Stage.PROVING, Stage.DONE}
+    if changed.restored_at is None and all(one.stage in there for one in parts):
+        changed = changed.model_copy(update={"restored_at": at})
+    if not all(one.stage.is_over for one in parts):
+        return changed.model_copy(update={"look_at": at + backing.pause(drill.parts, parts)})
+    reasons = [one.problem for one in parts if one.problem is not None]
+    for one in parts:
+        if one.evidence is not None:
+            reasons += [finding.text(one.part.name) for finding in one.evidence.findings]
+    decided = {"state": DrillState.CLEANING, "reasons": tuple(reasons), "look_at": at, "until": at + CLEANING}
+    return changed.model_copy(update=decided)
+
+
+def abandon(drill: Drill, at: datetime) -> Drill:
+    """The plan or the backup is not there any more."""
+    reasons = (*drill.reasons, Text(key="drill.abandoned"))
+    ended = {"state": DrillState.FAILED, "reasons": reasons, "ended_at": at, "look_at": None}
+    return drill.model_copy(update=ended)
+
+
+def removed(drill: Drill, problem: str | None, at: datetime) -> Drill:
+    """What was restored is gone, or (``problem``) cannot be removed now; after hours it is left and told."""
+    changed = drill.model_copy(update={"lease_until": None})
+    if problem is not None and drill.until is not None and at < drill.until:
+        return changed.model_copy(update={"look_at": at + timedelta(minutes=5)})
+    state = DrillState.PASSED if drill.is_well else DrillState.FAILED
+    reasons = drill.reasons
+    if problem is not None:
+        reasons = (*reasons, Text(key="drill.remains", params={"why": problem[:300]}))
+    ended = {"state": state, "reasons": reasons, "ended_at": at, "look_at": None}
+    return changed.model_copy(update=ended)

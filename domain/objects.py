@@ -1,0 +1,36 @@
+"""Objects in a bucket of Cloud Storage, as far as backups need to know them."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from domain.levels import Value
+
+
+class StoredObject(Value):
+    """One generation of an object. ``crc32c`` as Google writes it: base64 of the big-endian checksum."""
+
+    bucket: str
+    name: str
+    generation: int
+    size: int = Field(ge=0)
+    crc32c: str
+    at: datetime
+
+
+class BucketHold(Value):
+    """What keeps a bucket's objects from being deleted: a retention policy, locked for good or not."""
+
+    seconds: int = 0
+    locked: bool = False
+
+
+def bucket_of(destination: str) -> tuple[str, str]:
+    """Bucket and prefix of ``gs://bucket/prefix``; the prefix without slashes at its ends."""
+    bucket, _, prefix = destination.removeprefix("gs://").partition("/")
+    return bucket, prefix.strip("/")
+
+
+def in_bucket(destination: str) -> bool:
+    """True for ``gs://…``."""
+    return destination.startswith("gs://")

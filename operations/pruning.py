@@ -1,0 +1,94 @@
+"""Which old backups may go: told first, and only where the policy says so deleted at a later verified one."""
+
+from datetime import datetime
+
+import structlog
+
+from domain import backing as rules
+from domain import retention
+from domain.backup_plans import BackupPlan
+from domain.backups import Backup, Progress
+from domain.effects import Refresh, Text
+from domain.errors import Outage
+from domain.ports import Tx
+from domain.retention import Candidate, Fate, Standing
+from domain.series import epoch
+from operations.places import backup_note
+from operations.world import World
+
+log = structlog.get_logger(__name__)
+
+LINES = 12
+"""Backups that are named in one note; the rest is counted."""
+
+
+async def fates(tx: Tx, plan: BackupPlan, at: datetime) -> dict[int, Fate]:
+    """What becomes of every backup of a plan that may still lie there, by its id."""
+    latest = await tx.backups_of(plan.name, 1)
+    halted = not latest or latest[0].standing is not Standing.VERIFIED
+    candidates = [
+        Candidate(id=f"{one.id:09d}", at=one.due_at, standing=one.standing)
+        for one in await tx.kept_backups(plan.name)
+    ]
+    decided = retention.plan(candidates, plan.keep, at, plan.schedule.zone, halted=halted)
+    return {int(fate.backup.id): fate for fate in decided}
+
+
+async def prune(tx: Tx, plan: BackupPlan, verified: Backup, at: datetime) -> None:
+    """Mark what may go and say so; what was marked before is to be deleted, if the policy lets us."""
+    goes = {key: fate for key, fate in (await fates(tx, plan, at)).items() if not fate.keep}
+    kept = await tx.kept_backups(plan.name)
+    marked: list[tuple[Backup, Fate]] = []
+    for one in kept:
+        assert one.id is not None
+        fate = goes.get(one.id)
+        if fate is None and one.marked_at is not None and one.doomed_at is None:
+            await tx.save_backup(one.model_copy(update={"marked_at": None}))
+        elif fate is not None and one.marked_at is None:
+            await tx.save_backup(one.model_copy(update={"marked_at": at}))
+            marked.append((one, fate))
+        elif fate is not None and plan.deletes and one.doomed_at is None:
+            await tx.save_backup(one.model_copy(update={"doomed_at": at, "look_at": at}))
+    if marked:
+        key = "backup.note_to_go" if plan.deletes else "backup.note_may_go"
+        lines = [_line(one, fate) for one, fate in marked[:LINES]]
+        params = {"count": len(marked), "kept": len(kept) - len(goes)}
+        text = Text(key=key, params=params, lines=tuple(lines))
+        await tx.say([backup_note(f"{verified.subject.key}:to-go", verified, text)], at)
+
+
+def _line(backup: Backup, fate: Fate) -> Text:
+    params = {"number": backup.number, "at": epoch(backup.due_at), "why": fate.why.value}
+    return Text(key="backup.goes_line", params=params)
+
+
+async def remove(world: World, backup: Backup) -> None:
+    """Delete all that a backup left anywhere. Where that is forbidden it stays, and is told."""
+    assert backup.id is not None
+    problem = None
+    try:
+        for progress in backup.parts:
+            vault = world.vaults.get(progress.part.source)
+            if vault is not None:
+                for attempt in _attempts(progress):
+                    await vault.remove(rules.order(backup, attempt))
+    except Outage as outage:
+        log.warning("backups.not_removed", backup=backup.number, reason=outage.reason)
+        problem = outage.reason
+    async with world.store() as tx:
+        at = world.clock.now()
+        latest = await tx.backup(backup.id)
+        if latest is None or latest.version != backup.version:
+            return
+        changes: dict[str, object] = {"lease_until": None, "look_at": None}
+        changes |= {"removed_at": at} if problem is None else {"doomed_at": None, "marked_at": None}
+        saved = await tx.save_backup(latest.model_copy(update=changes))
+        await tx.say([Refresh(subject=saved.subject)], at)
+        if problem is not None:
+            text = Text(key="backup.note_not_removed", params={"number": saved.number, "why": problem[:300]})
+            await tx.say([backup_note(f"{saved.subject.key}:kept:{saved.version}", saved, text)], at)
+
+
+def _attempts(progress: Progress) -> list[Progress]:
+    """A part as each of its attempts had it."""
+    return [progress.model_copy(update={"attempt": n}) for n in range(1, progress.attempt + 1)]

@@ -1,0 +1,79 @@
+"""Backups: those on their way, those that are kept, and those that never came."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from domain.backups import Backup
+from domain.retention import Standing
+from storage.rows import Rows, table
+from storage.tables import BackupRow
+
+BACKUP = table(BackupRow)
+
+
+class BackupQueries(Rows):
+    """What backups need. Every write wakes the loop that carries them out."""
+
+    async def add_backup(self, backup: Backup) -> Backup | None:
+        """A new one, with its id; ``None`` where there is one for its moment, or one of its plan runs."""
+        self.topics.add("backups")
+        fields = {name: getattr(backup, name) for name in type(backup).model_fields if name != "id"}
+        statement = self.insert(BackupRow).values(fields).on_conflict_do_nothing().returning(BACKUP.c.id)
+        found = (await self.connection.execute(statement)).scalar_one_or_none()
+        return None if found is None else backup.model_copy(update={"id": found})
+
+    async def backup(self, backup_id: int) -> Backup | None:
+        """One by its id."""
+        query = sa.select(BACKUP).where(BACKUP.c.id == backup_id)
+        return next(iter(await self.values(Backup, query)), None)
+
+    async def save_backup(self, backup: Backup) -> Backup:
+        """A changed one; the returned one can be saved again. Raises ``Conflict``."""
+        self.topics.add("backups")
+        await self.save(BackupRow, backup)
+        return backup.model_copy(update={"version": backup.version + 1})
+
+    async def hold_backup(self, backup_id: int, until: datetime) -> None:
+        """Whoever works on it needs longer."""
+        held = sa.update(BACKUP).where(BACKUP.c.id == backup_id, BACKUP.c.lease_until.is_not(None))
+        await self.connection.execute(held.values(lease_until=until))
+
+    async def backups_of(self, plan: str, limit: int) -> list[Backup]:
+        """The newest of a plan by the moments for which they are, newest first."""
+        query = sa.select(BACKUP).where(BACKUP.c.plan == plan).order_by(BACKUP.c.due_at.desc())
+        return await self.values(Backup, query.limit(limit), lock=False)
+
+    async def verified_backups(self, plan: str, limit: int) -> list[Backup]:
+        """The newest verified ones of a plan that are still there, newest first."""
+        there = sa.and_(BACKUP.c.standing == Standing.VERIFIED, BACKUP.c.removed_at.is_(None))
+        query = sa.select(BACKUP).where(BACKUP.c.plan == plan, there).order_by(BACKUP.c.due_at.desc())
+        return await self.values(Backup, query.limit(limit), lock=False)
+
+    async def kept_backups(self, plan: str) -> list[Backup]:
+        """All of a plan of which something may still lie there, newest first."""
+        there = sa.and_(BACKUP.c.removed_at.is_(None), BACKUP.c.standing != Standing.MISSED)
+        query = sa.select(BACKUP).where(BACKUP.c.plan == plan, there).order_by(BACKUP.c.due_at.desc())
+        return await self.values(Backup, query)
+
+    async def alarmed_backups(self) -> list[Backup]:
+        """Those whose alert fires."""
+        fires = sa.and_(BACKUP.c.alarmed_at.is_not(None), BACKUP.c.cleared_at.is_(None))
+        return await self.values(Backup, sa.select(BACKUP).where(fires).order_by(BACKUP.c.id))
+
+    async def due_backups(self, at: datetime, limit: int) -> list[Backup]:
+        """Those with something to do that nobody holds, the longest waiting first."""
+        free = sa.or_(BACKUP.c.lease_until.is_(None), BACKUP.c.lease_until <= at)
+        query = sa.select(BACKUP).where(BACKUP.c.look_at <= at, free)
+        return await self.values(Backup, query.order_by(BACKUP.c.look_at).limit(limit), lock=False)
+
+    async def next_backup_due(self) -> datetime | None:
+        """When there is something to do again, held or not."""
+        found = await self.connection.execute(sa.select(sa.func.min(BACKUP.c.look_at)))
+        value = found.scalar_one_or_none()
+        return value if isinstance(value, datetime) else None
+
+    async def release_backups(self) -> None:
+        """At the start of the only process on a database: whoever held one has died."""
+        held = sa.update(BACKUP).where(BACKUP.c.lease_until.is_not(None)).values(lease_until=None)
+        await self.connection.execute(held)

@@ -1,0 +1,66 @@
+"""Copies of our own database, of either kind: taken while it is used, and restored to prove them."""
+
+import asyncio
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from domain.copies import Manifest
+from storage import postgres_copies, sqlite_copies
+
+CHUNK = 1 << 20
+
+
+class Copies:
+    """Makes, checks and restores copies. ``url`` is SQLAlchemy's; ``tools`` the folder of ``pg_dump`` and
+    ``pg_restore`` where they are not on the PATH.
+    """
+
+    def __init__(self, url: str, tools: str | None = None) -> None:
+        self._url = plain_url(url)
+        self._tools = tools
+        self.is_sqlite = url.startswith("sqlite")
+
+    async def dump(self, file: Path, at: datetime) -> Manifest:
+        """Copy the whole database into ``file``, which must not exist, as of one moment.
+
+        Readable by its owner only. Raises ``Outage``; what was written so far is removed then.
+        """
+        await asyncio.to_thread(file.touch, mode=0o600, exist_ok=False)
+        try:
+            if self.is_sqlite:
+                tables = await sqlite_copies.dump(self._url, file)
+            else:
+                tables = await postgres_copies.dump(self._url, file, self._tools)
+        except BaseException:
+            file.unlink(missing_ok=True)  # noqa: ASYNC240 - also where this task was cancelled.
+            raise
+        kind: Literal["sqlite", "postgresql"] = "sqlite" if self.is_sqlite else "postgresql"
+        size, digest = await asyncio.to_thread(_measured, file)
+        return Manifest(kind=kind, at=at, file=file.name, bytes=size, sha256=digest, tables=tables)
+
+    async def tables(self, manifest: Manifest, file: Path) -> tuple[str, ...]:
+        """The tables that a copy holds, by its own word; reads all of a SQLite file. Raises ``Outage``."""
+        if manifest.kind == "sqlite":
+            return tuple(one.name for one in await sqlite_copies.digests(file))
+        return await postgres_copies.contents(file, self._tools)
+
+
+def plain_url(url: str) -> str:
+    """The URL without SQLAlchemy's driver: ``postgresql://…``, ``sqlite:///…``."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme.partition('+')[0]}://{rest}"
+
+
+def _measured(file: Path) -> tuple[int, str]:
+    return file.stat().st_size, sha256(file)
+
+
+def sha256(file: Path) -> str:
+    """Of a file's bytes."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

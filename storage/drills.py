@@ -1,0 +1,67 @@
+"""Restore drills: those that are asked for, on their way, and done."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from domain.drills import Drill, DrillState
+from storage.rows import Rows, table
+from storage.tables import DrillRow
+
+DRILL = table(DrillRow)
+
+
+class DrillQueries(Rows):
+    """What drills need. Every write wakes the loop that carries them out."""
+
+    async def add_drill(self, drill: Drill) -> Drill | None:
+        """A new one, with its id; ``None`` where there is one for its moment, or one of its plan is open."""
+        self.topics.add("drills")
+        fields = {name: getattr(drill, name) for name in type(drill).model_fields if name != "id"}
+        statement = self.insert(DrillRow).values(fields).on_conflict_do_nothing().returning(DRILL.c.id)
+        found = (await self.connection.execute(statement)).scalar_one_or_none()
+        return None if found is None else drill.model_copy(update={"id": found})
+
+    async def drill(self, drill_id: int) -> Drill | None:
+        """One by its id."""
+        return next(iter(await self.values(Drill, sa.select(DRILL).where(DRILL.c.id == drill_id))), None)
+
+    async def save_drill(self, drill: Drill) -> Drill:
+        """A changed one; the returned one can be saved again. Raises ``Conflict``."""
+        self.topics.add("drills")
+        await self.save(DrillRow, drill)
+        return drill.model_copy(update={"version": drill.version + 1})
+
+    async def hold_drill(self, drill_id: int, until: datetime) -> None:
+        """Whoever works on it needs longer."""
+        held = sa.update(DRILL).where(DRILL.c.id == drill_id, DRILL.c.lease_until.is_not(None))
+        await self.connection.execute(held.values(lease_until=until))
+
+    async def drills_of(self, plan: str, limit: int, state: DrillState | None = None) -> list[Drill]:
+        """The newest of a plan, newest first; of one state where one is asked for."""
+        query = sa.select(DRILL).where(DRILL.c.plan == plan).order_by(DRILL.c.due_at.desc())
+        if state is not None:
+            query = query.where(DRILL.c.state == state)
+        return await self.values(Drill, query.limit(limit), lock=False)
+
+    async def alarmed_drills(self) -> list[Drill]:
+        """Those whose alert fires."""
+        fires = sa.and_(DRILL.c.alarmed_at.is_not(None), DRILL.c.cleared_at.is_(None))
+        return await self.values(Drill, sa.select(DRILL).where(fires).order_by(DRILL.c.id))
+
+    async def due_drills(self, at: datetime, limit: int) -> list[Drill]:
+        """Those with something to do that nobody holds, the longest waiting first."""
+        free = sa.or_(DRILL.c.lease_until.is_(None), DRILL.c.lease_until <= at)
+        query = sa.select(DRILL).where(DRILL.c.look_at <= at, free)
+        return await self.values(Drill, query.order_by(DRILL.c.look_at).limit(limit), lock=False)
+
+    async def next_drill_due(self) -> datetime | None:
+        """When there is something to do again, held or not."""
+        found = await self.connection.execute(sa.select(sa.func.min(DRILL.c.look_at)))
+        value = found.scalar_one_or_none()
+        return value if isinstance(value, datetime) else None
+
+    async def release_drills(self) -> None:
+        """At the start of the only process on a database: whoever held one has died."""
+        held = sa.update(DRILL).where(DRILL.c.lease_until.is_not(None)).values(lease_until=None)
+        await self.connection.execute(held)

@@ -1,0 +1,155 @@
+"""Keeps copies of our own database in a folder: written aside, forced to the disk, named when whole."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from domain.backups import Began, Broke, Finished, Going, Order
+from domain.copies import Manifest
+from domain.errors import Outage
+from domain.evidence import Evidence, Finding, Flaw
+from storage.copies import Copies, sha256
+
+R = TypeVar("R")
+
+MANIFEST = "manifest.json"
+
+NAMES = {True: "toban.sqlite3", False: "toban.pgdump"}
+"""The copy's file by whether the database is SQLite."""
+
+
+class FolderVault:
+    """The bot's own database. An order's ``destination`` is a folder for that copy alone.
+
+    A copy is finished when its manifest has its name; whatever lies there without one is of an attempt that
+    ended halfway, and is written anew.
+    """
+
+    def __init__(self, copies: Copies, now: Callable[[], datetime]) -> None:
+        self._copies = copies
+        self._now = now
+
+    async def find(self, order: Order) -> Began | None:
+        """The manifest, if it has its name already."""
+        there = await _in_thread(Path(order.destination, MANIFEST).exists)
+        return Began(operation=order.key) if there else None
+
+    async def begin(self, order: Order) -> Began | Broke:
+        """Make the copy. It is not waited for anywhere else: a second process would find its manifest."""
+        folder = Path(order.destination)
+        if not folder.is_absolute():
+            return Broke(why=f"{folder} is not an absolute path")
+        await _in_thread(_prepare, folder)
+        file = folder / NAMES[self._copies.is_sqlite]
+        part = folder / f"{file.name}.part"
+        manifest = await self._copies.dump(part, self._now())
+        named = manifest.model_copy(update={"file": file.name})
+        await _in_thread(_name, part, file)
+        await _in_thread(_write, folder, named)
+        return Began(operation=order.key)
+
+    async def look(self, order: Order, operation: str) -> Going | Finished | Broke:
+        """It was finished when it began, or is gone."""
+        return Finished() if await self.find(order) is not None else Broke(why="its manifest is gone")
+
+    async def prove(self, order: Order, operation: str) -> Evidence:
+        """Read every byte again, and let the copy say what it holds."""
+        folder = Path(order.destination)
+        manifest = await _in_thread(_read, folder)
+        if manifest is None:
+            return Evidence.of([Finding(flaw=Flaw.UNFINISHED, name=MANIFEST)])
+        file = folder / manifest.file
+        findings = await _in_thread(_compare, manifest, file)
+        if not findings:
+            findings = await self._tables(manifest, file)
+        return Evidence.of(
+            findings, objects=2, bytes=manifest.bytes, records=manifest.rows, sampled=1, at=manifest.at
+        )
+
+    async def _tables(self, manifest: Manifest, file: Path) -> list[Finding]:
+        try:
+            held = await self._copies.tables(manifest, file)
+        except Outage as broken:
+            return [Finding(flaw=Flaw.UNFINISHED, name=file.name, found=broken.reason)]
+        known = {name.removeprefix("public.") for name in held}
+        return [Finding(flaw=Flaw.MISSING, name=one.name) for one in manifest.tables if one.name not in known]
+
+    async def remove(self, order: Order) -> None:
+        """The manifest first: half a copy is none."""
+        await _in_thread(_remove, Path(order.destination))
+
+    @asynccontextmanager
+    async def fetched(self, order: Order) -> AsyncIterator[tuple[Manifest, Path] | None]:
+        """What a copy says of itself, and its file; ``None`` where it is not whole."""
+        folder = Path(order.destination)
+        found = await _in_thread(_read, folder)
+        yield None if found is None else (found, folder / found.file)
+
+
+async def _in_thread(work: Callable[..., R], *arguments: object) -> R:
+    try:
+        return await asyncio.to_thread(work, *arguments)
+    except OSError as error:
+        raise Outage(f"backup folder: {error.strerror or error}: {error.filename}") from error
+
+
+def _prepare(folder: Path) -> None:
+    """A folder for this copy alone, without what an attempt left that died halfway."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in [*NAMES.values(), *(f"{name}.part" for name in NAMES.values()), f"{MANIFEST}.part"]:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _name(part: Path, file: Path) -> None:
+    """On the disk first, then visible under its name."""
+    with part.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    part.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write(folder: Path, manifest: Manifest) -> None:
+    part = folder / f"{MANIFEST}.part"
+    part.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    part.chmod(0o600)
+    _name(part, folder / MANIFEST)
+
+
+def _read(folder: Path) -> Manifest | None:
+    """``None`` where there is none that can be read."""
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _compare(manifest: Manifest, file: Path) -> list[Finding]:
+    """The file against its manifest."""
+    if not file.exists():
+        return [Finding(flaw=Flaw.MISSING, name=file.name)]
+    size = file.stat().st_size
+    if size == 0:
+        return [Finding(flaw=Flaw.EMPTY, name=file.name)]
+    if size != manifest.bytes:
+        return [Finding(flaw=Flaw.SIZE, name=file.name, wanted=str(manifest.bytes), found=str(size))]
+    found = sha256(file)
+    if found == manifest.sha256:
+        return []
+    return [Finding(flaw=Flaw.CHECKSUM, name=file.name, wanted=manifest.sha256[:12], found=found[:12])]
+
+
+def _remove(folder: Path) -> None:
+    for name in [MANIFEST, *NAMES.values()]:
+        (folder / name).unlink(missing_ok=True)
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
+        if not any(folder.parent.iterdir()):
+            folder.parent.rmdir()

@@ -1,0 +1,204 @@
+"""Nights with backups: verified, spoilt, missed, looked at, and deleted when newer ones are proven."""
+
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from domain.retention import Retention, Standing
+from sandbox.stage import Stage
+from tests.flows.backing import backed_up, backups, nightly, until_three
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.rglob("*") if one.is_file())
+
+
+def copy_of(folder: Path) -> Path:
+    """The newest copy's own file."""
+    return max(one for one in folder.rglob("toban.*") if one.is_file())
+
+
+async def standings(stage: Stage) -> list[Standing]:
+    return [one.standing for one in await backups(stage)]
+
+
+async def test_a_night_ends_with_a_verified_backup_on_one_card(database_url: str, tmp_path: Path) -> None:
+    async with backed_up(database_url, nightly(tmp_path / "kept")) as stage:
+        await until_three(stage)
+        (backup,) = await backups(stage)
+        assert backup.standing is Standing.VERIFIED
+        (card,) = stage.channel("#ops")
+        assert "Backup B-1 of nightly: verified" in card.plain
+        assert "records" in card.plain
+        assert stage.channel("#alerts") == []
+        kept = files(tmp_path / "kept")
+        assert kept[0] == "manifest.json" and len(kept) == 2
+        manifest = json.loads(next((tmp_path / "kept").rglob("manifest.json")).read_text())
+        assert {"alembic_version", "backup", "inbox", "timeline"} <= {
+            one["name"] for one in manifest["tables"]
+        }
+        await stage.advance(hours=2)
+        assert len(stage.channel("#ops")) == 1
+
+
+async def test_who_is_killed_in_the_night_makes_it_up_and_says_that_it_was_late(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with backed_up(database_url, nightly(tmp_path)) as stage:
+        await until_three(stage)
+        await stage.crash()
+        stage.clock.push(timedelta(days=3, hours=2))  # Three nights later, at five.
+        await stage.start()
+        await stage.advance(minutes=3)
+        assert await standings(stage) == [
+            Standing.VERIFIED,
+            Standing.MISSED,
+            Standing.MISSED,
+            Standing.VERIFIED,
+        ]
+        (alert,) = stage.channel("#alerts")
+        assert "verified again" in alert.plain or "Recovered" in alert.plain
+        lost = [one for one in await backups(stage) if one.standing is Standing.MISSED]
+        assert all(one.alarmed_at and one.cleared_at for one in lost)
+        assert len(stage.channel("#ops")) == 2
+
+
+async def test_what_cannot_be_made_is_red_alarms_and_leaves_the_old_ones_alone(
+    database_url: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kept"
+    async with backed_up(database_url, nightly(folder)) as stage:
+        await until_three(stage)
+        before = files(folder)
+        shutil.move(folder / "nightly", folder / "aside")
+        (folder / "nightly").write_text("a file where the folder was")
+        await until_three(stage, minutes=10)
+        assert stage.channel("#alerts") == [], "it is tried again until it is late"
+        await stage.advance(minutes=25)
+        (alert,) = stage.channel("#alerts")
+        assert "nightly" in alert.plain and "late" in alert.plain
+        assert stage.dms("kenji")
+        await stage.advance(hours=2)
+        assert (await standings(stage))[-1] is Standing.FAILED
+        card = stage.channel("#ops")[-1]
+        assert "failed" in card.plain and "Not a directory" in card.plain
+        (folder / "nightly").unlink()
+        shutil.move(folder / "aside", folder / "nightly")
+        assert files(folder) == before
+        await stage.press("kenji", card, "Back Up Again")
+        await stage.advance(minutes=1)
+        assert (await standings(stage))[-1] is Standing.VERIFIED
+        assert "Recovered" in stage.card("#alerts").plain
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("truncate", "bytes instead of"),
+        ("flip", "checksum"),
+        ("empty", "is empty"),
+        ("missing", "is missing"),
+        ("unfinished", "does not say that the copy was finished"),
+    ],
+)
+async def test_a_spoilt_copy_is_red_at_once_and_says_why(
+    sqlite_only: str, tmp_path: Path, harm: str, said: str
+) -> None:
+    """Between the copying and the reading somebody, or the disk, spoils it."""
+    async with backed_up(sqlite_only, nightly(tmp_path / "kept")) as stage:
+        await until_three(stage)
+        old = {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()}
+        vault = next(iter(stage.bot.world.vaults.values()))
+        look = vault.look
+
+        async def spoilt(order, operation):
+            answer = await look(order, operation)
+            file = copy_of(Path(order.destination))
+            whole = file.read_bytes()
+            match harm:
+                case "truncate":
+                    file.write_bytes(whole[:-100])
+                case "flip":
+                    file.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+                case "empty":
+                    file.write_bytes(b"")
+                case "missing":
+                    file.unlink()
+                case "unfinished":
+                    (file.parent / "manifest.json").unlink()
+            return answer
+
+        vault.look = spoilt
+        await until_three(stage)
+        assert (await standings(stage))[-1] is Standing.FAILED
+        assert said in stage.channel("#ops")[-1].plain
+        (alert,) = stage.channel("#alerts")
+        assert "Backup nightly" in alert.plain and "failed" in alert.plain
+        assert stage.dms("kenji")
+        assert {path: path.read_bytes() for path in old} == old
+
+
+async def test_an_unusual_size_waits_for_a_person(sqlite_only: str, tmp_path: Path) -> None:
+    plan = nightly(tmp_path, sizes={"low": 0.5, "high": 1.5})
+    async with backed_up(sqlite_only, plan) as stage:
+        for _ in range(3):
+            await until_three(stage)
+        async with stage.bot.store() as tx:
+            rows = [{"n": number, "filler": "x" * 400} for number in range(2000)]
+            from sqlalchemy import text
+
+            await tx.connection.execute(text("CREATE TABLE extra (n INTEGER, filler TEXT)"))
+            await tx.connection.execute(text("INSERT INTO extra VALUES (:n, :filler)"), rows)
+        await until_three(stage)
+        assert (await standings(stage))[-1] is Standing.SUSPICIOUS
+        card = stage.channel("#ops")[-1]
+        assert "unusually large" in card.plain
+        (alert,) = stage.channel("#alerts")
+        assert "Warning" in alert.plain and stage.dms("kenji") == []
+        await stage.press("mika", card, "Accept as Verified")
+        await stage.advance(seconds=30)
+        assert (await standings(stage))[-1] is Standing.VERIFIED
+        assert "accepted by mika" in stage.channel("#ops")[-1].plain
+        assert "Recovered" in stage.card("#alerts").plain
+        await stage.type("dan", "#ops", "/toban backup accept B-4")
+        assert "not waiting" in stage.told("dan")[-1]
+
+
+async def test_what_nobody_accepts_pages_when_it_was_expected(sqlite_only: str, tmp_path: Path) -> None:
+    plan = nightly(tmp_path, sizes={"low": 0.99999, "high": 1.00001})
+    async with backed_up(sqlite_only, plan) as stage:
+        for _ in range(10):
+            await until_three(stage)
+            if Standing.SUSPICIOUS in await standings(stage):
+                break
+        assert stage.dms("kenji") == []
+        await stage.advance(minutes=31)
+        assert stage.dms("kenji")
+
+
+async def test_old_ones_go_only_after_a_note_and_a_later_verified_one(
+    sqlite_only: str, tmp_path: Path
+) -> None:
+    keep = Retention(daily=2, weekly=0, monthly=0, verified=2)
+    async with backed_up(sqlite_only, nightly(tmp_path, keep=keep, deletes=True)) as stage:
+        for night in range(5):
+            await until_three(stage)
+            there = len(list(tmp_path.rglob("manifest.json")))
+            assert there == min(night + 1, 3), "two, and one that is announced"
+        notes = [line.plain for line in stage.thread(stage.channel("#ops")[2])]
+        assert any("will be deleted after the next verified backup" in line for line in notes)
+        assert any("B-1" in line for line in notes)
+        assert "Deleted" in stage.channel("#ops")[0].plain
+
+
+async def test_by_default_nothing_is_deleted(sqlite_only: str, tmp_path: Path) -> None:
+    keep = Retention(daily=1, weekly=0, monthly=0, verified=1)
+    async with backed_up(sqlite_only, nightly(tmp_path, keep=keep)) as stage:
+        for _ in range(4):
+            await until_three(stage)
+        assert len(list(tmp_path.rglob("manifest.json"))) == 4
+        notes = [line.plain for line in stage.thread(stage.channel("#ops")[1])]
+        assert any("Toban deletes none of them" in line for line in notes)
