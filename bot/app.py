@@ -121,7 +121,8 @@ async def build(
         identity = Identity(settings.gcp_http_endpoint, session, clock)
         workers = Workers()
         stack.push_async_callback(workers.stop)
-        kept = make_vaults(settings, clock)
+        kept = make_vaults(settings, clock, clients, identity, session)
+        stack.push_async_callback(kept.buckets.close)
         world = World(
             clock=clock,
             store=store,

@@ -9,6 +9,7 @@ from typing import Any
 
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from bot.approvers import able_people, read_approvers
 from bot.shapes import count, is_name, quantity, switch, yes_or_no
 from bot.sheet import Entry, Sheet, hint
 from domain.approvals import is_among
@@ -45,7 +46,6 @@ MOST_APPROVALS = 5
 WINDOWS = 9000
 """So many windows of a freeze are looked at: those of a year, if they last an hour."""
 
-ROLE = "role:"
 
 LONGEST = {"expires": 24, "bake": 1, "watch": 24, "patience": 24, "hold": 1}
 """Hours. The shortest of each is a minute, since metrics come by the minute."""
@@ -69,6 +69,10 @@ class _Team:
     able: tuple[Person, ...]
     sheet: Sheet
 
+    def approvers(self, node: Node | None, where: str) -> tuple[str, ...] | None:
+        """Names and roles of those who may."""
+        return read_approvers(node, where, self.people, self.able, self.sheet)
+
 
 def read_deploys(
     node: Node | None,
@@ -79,7 +83,7 @@ def read_deploys(
     sheet: Sheet,
 ) -> Deploys:
     """The section, with its defaults where it is silent. ``reach``: which keys each person fills in."""
-    able = tuple(person for name, person in people.items() if reach[name] & {"slack", "email"})
+    able = able_people(people, reach)
     team = _Team({service.name: service for service in services}, people, able, sheet)
     details = sheet.fields(node, "deploys", KEYS)
     default = _rule(details, "deploys", DeployRule(), team)
@@ -127,7 +131,7 @@ def _rule(details: Mapping[str, Node], where: str, usual: DeployRule, team: _Tea
     sheet, before = team.sheet, len(team.sheet.problems)
     level = sheet.text(details.get("level"), f"{where}.level")
     said = {
-        "approvers": _people(details.get("approvers"), f"{where}.approvers", team),
+        "approvers": team.approvers(details.get("approvers"), f"{where}.approvers"),
         "approvals": count(details.get("approvals"), f"{where}.approvals", sheet, 1, MOST_APPROVALS),
         "risky_approvals": count(
             details.get("risky-approvals"), f"{where}.risky-approvals", sheet, 1, MOST_APPROVALS
@@ -152,27 +156,6 @@ def _rule(details: Mapping[str, Node], where: str, usual: DeployRule, team: _Tea
     if len(sheet.problems) == before:
         _can_be_approved(rule, details, where, team)
     return rule
-
-
-def _people(node: Node | None, where: str, team: _Team) -> tuple[str, ...] | None:
-    """Names of people, and roles as ``role:lead``. An empty list says that it is nobody."""
-    if node is None:
-        return None
-    roles = {role for person in team.able for role in person.roles}
-    known = (*team.people, *(f"{ROLE}{role}" for role in sorted(roles)))
-    found = []
-    for name, at in team.sheet.texts(node, where):
-        if name in team.people and team.people[name] not in team.able:
-            why = f"{name} cannot press a button in Slack. Add slack or email to people.{name}"
-        elif name in known:
-            found.append(name)
-            continue
-        elif name.startswith(ROLE):
-            why = f'nobody has the role "{name.removeprefix(ROLE)}"{hint(name, known)}'
-        else:
-            why = f'unknown person "{name}"{hint(name, known)}'
-        team.sheet.wrong(at, f"{where}: {why}")
-    return tuple(found)
 
 
 def stuck(rule: DeployRule, needed: int, people: Iterable[Person]) -> tuple[str, ...]:
@@ -343,7 +326,7 @@ def _freeze(name: str, entry: Entry, rules: Rules, team: _Team) -> Freeze | None
 def _emergency(node: Node | None, team: _Team) -> Emergency:
     where = "deploys.emergency"
     details = team.sheet.fields(node, where, EMERGENCY)
-    people = _people(details.get("people"), f"{where}.people", team)
+    people = team.approvers(details.get("people"), f"{where}.people")
     if details and "people" not in details:
         team.sheet.wrong(node, f"{where} has no people. Say who may, or write `people: []` for nobody")
     if "skips" not in details:

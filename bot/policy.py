@@ -90,7 +90,7 @@ def _policy(parts: Mapping[str, Entry], root: Node | None, sheet: Sheet) -> Poli
         ladders=_ladders(found.get("ladders"), ladders_at, reach, sheet),
         rules=rules,
         deploys=read_deploys(found.get("deploys"), services, people, reach, rules, sheet),
-        backups=read_backups(found.get("backups"), rules.zone, sheet),
+        backups=read_backups(found.get("backups"), rules.zone, services, people, reach, sheet),
     )
 
 

@@ -182,9 +182,17 @@ class Settings(BaseSettings):
         None, alias="TOBAN_GCP_HTTP_ENDPOINT"
     )
 
+    storage_endpoint: Annotated[str | None, BeforeValidator(_web_address)] = Field(
+        None, alias="TOBAN_STORAGE_ENDPOINT"
+    )
+
     pg_bin: str | None = Field(None, alias="TOBAN_PG_BIN")
     drill_database_url: Annotated[SecretStr | None, BeforeValidator(_scratch_url)] = Field(
         None, alias="TOBAN_DRILL_DATABASE_URL"
+    )
+
+    drill_sql_url: Annotated[SecretStr | None, BeforeValidator(_scratch_url)] = Field(
+        None, alias="TOBAN_DRILL_SQL_URL"
     )
 
     log_format: Annotated[Literal["json", "console"], _one_of("json", "console")] = Field(
@@ -249,6 +257,11 @@ class Settings(BaseSettings):
         return None if self.drill_database_url is None else self.drill_database_url.get_secret_value()
 
     @property
+    def drill_sql(self) -> str | None:
+        """The URL of the scratch instance's database. May hold a password: never log it."""
+        return None if self.drill_sql_url is None else self.drill_sql_url.get_secret_value()
+
+    @property
     def database_shown(self) -> str:
         """The database for human eyes, the password left out."""
         url = re.sub(r"^(\w+://[^:@/]*:).*@", r"\1…@", self.database_url.get_secret_value())
@@ -297,7 +310,11 @@ class Settings(BaseSettings):
         found = [
             secret.get_secret_value() for secret in (*single, *self.webhook_tokens) if secret is not None
         ]
-        urls = [url.get_secret_value() for url in (self.database_url, self.drill_database_url) if url]
+        urls = [
+            url.get_secret_value()
+            for url in (self.database_url, self.drill_database_url, self.drill_sql_url)
+            if url
+        ]
         shape = re.compile(r"^\w+://[^:@/]*:(.*)@|[?&](?:ssl)?password=([^&]*)", flags=re.IGNORECASE)
         passwords = [part for url in urls for pair in shape.findall(url) for part in pair if part]
         return (*found, *passwords, *map(unquote, passwords))

@@ -22,6 +22,9 @@ CLEANING = timedelta(hours=6)
 """How long the removal of what was restored is tried."""
 
 
+TRY_AGAIN = timedelta(minutes=1)
+"""Until the removal is tried again: it may only be under way."""
+
 Step = Callable[[Drill, datetime], Drill]
 """A drill as it is kept and the time, to the drill as it is then."""
 
@@ -157,7 +160,7 @@ def removed(drill: Drill, problem: str | None, at: datetime) -> Drill:
     """What was restored is gone, or (``problem``) cannot be removed now; after hours it is left and told."""
     changed = drill.model_copy(update={"lease_until": None})
     if problem is not None and drill.until is not None and at < drill.until:
-        return changed.model_copy(update={"look_at": at + timedelta(minutes=5)})
+        return changed.model_copy(update={"look_at": at + TRY_AGAIN})
     state = DrillState.PASSED if drill.is_well else DrillState.FAILED
     reasons = drill.reasons
     if problem is not None:

@@ -43,6 +43,15 @@ class Flaw(StrEnum):
     """It does not answer a question."""
 
 
+class Doubt(StrEnum):
+    """What the thing that was copied leaves open, whatever its copies are like. None is a failure."""
+
+    NO_RECOVERY = "no_recovery"
+    """No point-in-time recovery: what was written after the last backup is lost with it."""
+    DIES_TOGETHER = "dies_together"
+    """Whoever deletes it deletes its backups."""
+
+
 class Finding(Value):
     """One flaw: of what, what was wanted, and what was there instead."""
 
@@ -73,6 +82,7 @@ class Evidence(Value):
     seconds: float | None = None
     findings: tuple[Finding, ...] = ()
     flaws: int = 0
+    doubts: tuple[Doubt, ...] = ()
 
     @classmethod
     def of(cls, findings: Sequence[Finding], **seen: object) -> "Evidence":

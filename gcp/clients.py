@@ -5,8 +5,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from google.cloud.firestore_admin_v1.services.firestore_admin import FirestoreAdminAsyncClient
+    from google.cloud.firestore_v1.services.firestore import FirestoreAsyncClient
     from google.cloud.monitoring_v3 import MetricServiceAsyncClient
     from google.cloud.run_v2 import RevisionsAsyncClient, ServicesAsyncClient
+    from google.cloud.secretmanager_v1 import SecretManagerServiceAsyncClient
 
 _OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 """As Google's own channels have them: a page of points may be larger than gRPC's 4 MB."""
@@ -41,6 +44,27 @@ class GcpClients:
     async def revisions(self) -> "RevisionsAsyncClient":
         """The client of Cloud Run's revisions."""
         made: RevisionsAsyncClient = await self._client("google.cloud.run_v2", "RevisionsAsyncClient")
+        return made
+
+    async def firestore_admin(self) -> "FirestoreAdminAsyncClient":
+        """The client of what is done to whole Firestore databases, and of the operations on them."""
+        made: FirestoreAdminAsyncClient = await self._client(
+            "google.cloud.firestore_admin_v1.services.firestore_admin", "FirestoreAdminAsyncClient"
+        )
+        return made
+
+    async def firestore(self) -> "FirestoreAsyncClient":
+        """The client of Firestore's documents."""
+        made: FirestoreAsyncClient = await self._client(
+            "google.cloud.firestore_v1.services.firestore", "FirestoreAsyncClient"
+        )
+        return made
+
+    async def secrets(self) -> "SecretManagerServiceAsyncClient":
+        """The client of Secret Manager."""
+        made: SecretManagerServiceAsyncClient = await self._client(
+            "google.cloud.secretmanager_v1", "SecretManagerServiceAsyncClient"
+        )
         return made
 
     async def _client(self, module: str, name: str) -> Any:

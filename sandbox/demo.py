@@ -19,7 +19,10 @@ from aiohttp import web
 
 from sandbox.clock import ShiftedClock
 from sandbox.cloud.bondpoint import REPOSITORY, BondPoint
+from sandbox.cloud.buckets import PretendStorage, why_not
 from sandbox.cloud.cloud import Cloud
+from sandbox.cloud.faults import failing
+from sandbox.cloud.furnishing import furnish
 from sandbox.senders import alertmanager, monitoring, monitoring_test
 from sandbox.slack.workspace import Workspace
 from sandbox.slack.world import WorldButton, WorldSlider
@@ -52,6 +55,7 @@ BUTTONS = (
     WorldButton("Test Button", "/world/send/test"),
     WorldButton("Health Address Down", "/world/health/down"),
     WorldButton("Health Address Up", "/world/health/up"),
+    WorldButton("Next SQL Backup Fails", "/world/backups/fail"),
     WorldButton("Kill the Bot (-9)", "/world/bot/kill"),
     WorldButton("Start the Bot", "/world/bot/start"),
 )
@@ -77,6 +81,7 @@ class Demo:
             self._turn(at, what, value)
         self.slack.on_advance = self.advance
         self.slack.status = self.status
+        self.storage = PretendStorage(home / "storage") if why_not() is None else None
         self.child: asyncio.subprocess.Process | None = None
         self.state = "stopped"
         self._wanted = asyncio.Event()
@@ -90,9 +95,13 @@ class Demo:
         router.add_post("/world/bot/{what}", self._bot)
         router.add_post("/world/dial/{what}", self._dial)
         router.add_post("/world/health/{what}", self._health)
+        router.add_post("/world/backups/fail", self._fail_backup)
         router.add_get("/world/shift", self._shift)
         router.add_get("/healthz", self._healthz)
         await self.cloud.start()
+        if self.storage is not None:
+            await self.storage.start()
+        await furnish(self.cloud, self.storage)
         await self.slack.start(port=_free_port(self.port))
         self.slack.events_url = f"http://127.0.0.1:{self.bot_port}/slack/events"
         (self.home / "toban.yaml").write_text(self._policy())
@@ -112,6 +121,8 @@ class Demo:
         for tag in ("v42", "v43-broken"):
             _say(f"    /deploy bondpoint-api {REPOSITORY}/api:{tag}")
         _say("  An open P1 holds deploys: /incident resolve INC-1 first.")
+        _say("  /toban backup run production copies a database, documents, pictures and secrets' names;")
+        _say("  /toban backup drill production, approved by somebody else, restores them beside.")
         _say("  Stop with Ctrl-C; the next make demo goes on from there.\n")
         await stop.wait()
         keeper.cancel()
@@ -123,6 +134,8 @@ class Demo:
         for task in self._sending:
             task.cancel()
         await self.cloud.stop()
+        if self.storage is not None:
+            await self.storage.stop()
         await self.slack.stop()
 
     # The clock.
@@ -184,6 +197,8 @@ class Demo:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("TOBAN_", "SLACK_"))
         }
+        if self.storage is not None:
+            kept["TOBAN_STORAGE_ENDPOINT"] = self.storage.url
         return kept | {
             "TOBAN_DATABASE_URL": f"sqlite:///{(self.home / 'toban.db').resolve()}",
             "TOBAN_POLICY": str((self.home / "toban.yaml").resolve()),
@@ -215,6 +230,13 @@ class Demo:
 
     # The services.
 
+    async def _fail_backup(self, request: web.Request) -> web.Response:
+        """Both attempts of the next backup of the instance."""
+        self.cloud.faults.add(
+            failing("Internal error at the pretend Google."), method="SqlInsertBackupRun", count=2
+        )
+        return web.json_response({"ok": True})
+
     def _policy(self) -> str:
         """BondPoint's policy, its health address being one that this world answers."""
         written = POLICY.read_text(encoding="utf-8")
@@ -222,11 +244,14 @@ class Demo:
             "url: https://api.bondpoint.example/healthz": f"url: {self.slack.url}/healthz",
             "origins: [https://api.bondpoint.example]": f"origins: [{self.slack.url}]",
             "      slow: 2s\n": "      slow: 2s\n      private: true\n",
+            "    to: /var/backups/toban\n": f"    to: {(self.home / 'backups').resolve()}\n",
         }
         for old, new in changes.items():
             if written.count(old) != 1:
                 raise ValueError(f"the example policy should say once: {old}")
             written = written.replace(old, new)
+        if self.storage is None:  # Nothing is there to export to.
+            written = written.partition("\n  production:\n    at:")[0]
         # The story is told on any day.
         head, _, rest = written.partition("\n  freezes:\n")
         kept = rest.splitlines(keepends=True)

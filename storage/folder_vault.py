@@ -63,7 +63,7 @@ class FolderVault:
         if manifest is None:
             return Evidence.of([Finding(flaw=Flaw.UNFINISHED, name=MANIFEST)])
         file = folder / manifest.file
-        findings = await _in_thread(_compare, manifest, file)
+        findings = await _in_thread(compare_file, manifest, file)
         if not findings:
             findings = await self._tables(manifest, file)
         return Evidence.of(
@@ -131,7 +131,7 @@ def _read(folder: Path) -> Manifest | None:
         return None
 
 
-def _compare(manifest: Manifest, file: Path) -> list[Finding]:
+def compare_file(manifest: Manifest, file: Path) -> list[Finding]:
     """The file against its manifest."""
     if not file.exists():
         return [Finding(flaw=Flaw.MISSING, name=file.name)]

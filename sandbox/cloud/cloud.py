@@ -4,11 +4,14 @@ import grpc
 
 from domain.ports import Clock
 from sandbox.cloud.faults import Faults
+from sandbox.cloud.firestore import Firestore
+from sandbox.cloud.firestore_calls import FirestoreCalls
 from sandbox.cloud.images import Images
 from sandbox.cloud.journal import Journal
 from sandbox.cloud.monitoring import Monitoring
 from sandbox.cloud.run_calls import RunCalls
 from sandbox.cloud.running import Running
+from sandbox.cloud.secrets import Secrets
 from sandbox.cloud.web import Web
 
 HOST = "127.0.0.1"
@@ -28,6 +31,8 @@ class Cloud:
         self.images = Images()
         self.run = Running(clock, self.images, self.monitoring)
         self._run_calls = RunCalls(self.run, self.faults, self.journal)
+        self.firestore = Firestore(clock)
+        self._firestore_calls = FirestoreCalls(self.firestore, self.faults, self.journal)
         self.web = Web(
             self.images,
             clock,
@@ -37,6 +42,8 @@ class Cloud:
             behaviour=self.run.behaviour,
             is_internal=self.run.is_internal,
         )
+        self.sql = self.web.sql
+        self.secrets = Secrets(clock, self.faults, self.journal)
         self._server: grpc.aio.Server | None = None
         self._port = 0
 
@@ -53,7 +60,9 @@ class Cloud:
     async def start(self, port: int = 0, http_port: int = 0) -> None:
         """Listen; port 0 takes a free one. Raises ``RuntimeError`` or ``OSError`` where one is taken."""
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)])
-        server.add_generic_rpc_handlers((self.monitoring.handler(), *self._run_calls.handlers()))
+        run = self._run_calls.handlers()
+        firestore = self._firestore_calls.handlers(run)
+        server.add_generic_rpc_handlers((self.monitoring.handler(), self.secrets.handler(), *firestore, *run))
         self._port = server.add_insecure_port(f"{HOST}:{port}")
         await server.start()
         self._server = server

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from domain.ports import Clock
-from sandbox.cloud import metadata
+from sandbox.cloud import metadata, sql
 from sandbox.cloud.faults import Action, Faults
 from sandbox.cloud.images import Behaviour, Images
 from sandbox.cloud.journal import Call, Journal
@@ -22,6 +22,7 @@ OUTCOMES = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    409: "ABORTED",
     429: "RESOURCE_EXHAUSTED",
     500: "INTERNAL",
     503: "UNAVAILABLE",
@@ -34,6 +35,7 @@ class Web:
 
     - ``{base}/{host}/v2/…`` is the registry at ``host`` (``*.pkg.dev``);
     - ``{base}/computeMetadata/v1/…`` is the metadata server;
+    - ``{base}/sqladmin.googleapis.com/v1/…`` is the Cloud SQL Admin API;
     - ``{base}/run/{service}[/{tag}]{path}`` is a service's own address, judged by ``Visits``.
 
     Faults and the journal know the calls as ``GetManifest``, ``ListTags`` and ``Registry`` (all else
@@ -54,6 +56,7 @@ class Web:
         is_internal: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self.tokens = Tokens(clock)
+        self.sql = sql.PretendSql(clock, self.tokens)
         self._clock = clock
         self._journal = journal
         self._faults = faults
@@ -71,6 +74,8 @@ class Web:
         """Listen; port 0 takes a free one. Raises ``OSError`` where the port is taken."""
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
+        app.router.add_post(f"/{sql.HOST}/{{path:.*}}", self._answer)
+        app.router.add_delete(f"/{sql.HOST}/{{path:.*}}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, port).start()
@@ -90,6 +95,8 @@ class Web:
         if path.startswith(ROOT):
             return await self._visit(request)
         host, _, rest = path.removeprefix("/").partition("/")
+        if host == sql.HOST:
+            return await self._administer(request, rest)
         if host.endswith(REGISTRY) and rest.startswith("v2/"):
             return await self._pull(request, host, rest.removeprefix("v2/"))
         return web.Response(status=404, text="Not found")
@@ -108,6 +115,26 @@ class Web:
             return await self._visits.answer(request, service, slash + rest)
 
         return await self._called(request, "Visit", service, service, answer, _plainly)
+
+    async def _administer(self, request: web.Request, rest: str) -> web.Response:
+        """Cloud SQL. A lost answer is one whose question did its work."""
+        method, instance = self.sql.method(request, rest)
+        action = self._faults.take(method, instance)
+        if action is not None and action.trouble == "slow":
+            await asyncio.sleep(action.value)
+        status = _status(action)
+        if status is None:
+            response = await self.sql.answer(request, rest, action)
+            if action is not None and action.trouble == "lost":
+                response = sql.problem(503, "backendError", "The service is currently unavailable.")
+        else:
+            words = {403: ("notAuthorized", "The client is not authorized to make this request.")}
+            response = sql.problem(status, *words.get(status, ("backendError", "Try again later.")))
+        outcome = OUTCOMES.get(response.status, str(response.status))
+        project = rest.split("/")[2] if rest.count("/") > 1 else ""
+        call = Call(method, project, instance, self._clock.now(), outcome, filter=request.path_qs)
+        self._journal.calls.append(call)
+        return response
 
     async def _pull(self, request: web.Request, host: str, rest: str) -> web.Response:
         async def answer() -> web.Response:

@@ -37,12 +37,12 @@ def nightly(folder: Path, **changes: Any) -> BackupPlan:
 
 @asynccontextmanager
 async def backed_up(
-    database_url: str, *plans: BackupPlan, start: bool = True, **environ: str
+    database_url: str, *plans: BackupPlan, start: bool = True, cloud: Any = None, **environ: str
 ) -> AsyncIterator[Stage]:
-    """The stage, with these plans."""
+    """The stage, with these plans; ``cloud`` makes its pretend Google Cloud."""
     environ |= {"TOBAN_PG_BIN": tools()} if tools() else {}
     policy = make_policy(backups=Backups(plans=plans), services=())  # Nothing else ticks.
-    async with Stage.open(database_url, policy, start=start, **environ) as stage:
+    async with Stage.open(database_url, policy, start=start, cloud=cloud, **environ) as stage:
         yield stage
 
 

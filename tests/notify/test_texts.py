@@ -10,7 +10,7 @@ from domain.alerts import AlertStatus
 from domain.approvals import Standing
 from domain.backups import Stage as BackupStage
 from domain.drills import DrillState
-from domain.evidence import Flaw
+from domain.evidence import Doubt, Flaw
 from domain.findings import Verdict
 from domain.images import ImageTrouble, ReferenceFault
 from domain.incidents import IncidentStatus
@@ -85,7 +85,9 @@ def words() -> set[str]:
     made |= {f"drill_state.{one.value}" for one in DrillState}
     made |= {f"backup_standing.{one.value}" for one in Kept} | {f"retention.{why.value}" for why in Why}
     made |= {f"backup.part_{stage.value}" for stage in BackupStage} | {"backup.stays", "backup.goes"}
-    made |= {f"backup.flaw_{flaw.value}" for flaw in Flaw}
+    made |= {f"backup.flaw_{flaw.value}" for flaw in Flaw} | {
+        f"backup.doubt_{doubt.value}" for doubt in Doubt
+    }
     made |= {f"drill.part_{stage.value}" for stage in BackupStage}
     made |= {f"signal.backup_{what}" for what in ("late", "missed", "failed", "suspicious")}
     return made | {f"place.{place}" for place in Channels.model_fields}
@@ -136,7 +138,7 @@ def test_japanese_is_japanese():
         "anomalies.said",
         "picture.anomaly",
         *("backup.part_going", "backup.size", "backup.took", "backup.fallback", "backup.when"),
-        *("backup.plan_name", "backup.lies_in", "drill.from"),
+        *("backup.plan_name", "backup.lies_in", "drill.from", "backup.part_done_one"),
         *("rollout.head", "rollout.fallback", "rollout.line", "rollout.locked_because", "change.cpu"),
         *("means.slack", "means.sms", "show.when", "alert.fallback", "health.gauge", "capacity.service"),
     }

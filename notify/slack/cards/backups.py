@@ -49,7 +49,7 @@ def backup_card(voice: Voice, view: BackupView) -> Rendered:
             lines.append(voice("backup.more_reasons", count=len(backup.reasons) - REASONS))
         blocks.append(section("\n".join(lines)))
     blocks.append(section("\n".join(_part(voice, one) for one in backup.parts)))
-    small = _small(voice, view)
+    small = [*_doubts(voice, backup), *_small(voice, view)]
     if small:
         blocks.append(context(*small))
     buttons = _buttons(voice, backup)
@@ -84,6 +84,8 @@ def _part(voice: Voice, progress: Progress) -> str:
             if seen.flaws:
                 return f":x: {voice('backup.part_flawed', **params)}"
             key = "backup.part_done" if seen.records is None else "backup.part_done_records"
+            if seen.records is None and seen.objects == 1:
+                key = "backup.part_done_one"
             return f":white_check_mark: {voice(key, **params, records=(seen.records or 0, Unit.COUNT.value))}"
         case Stage.FAILED:
             return f":x: {voice('backup.part_failed', **params)}"
@@ -96,6 +98,16 @@ def _part(voice: Voice, progress: Progress) -> str:
     if progress.trouble is None:
         return line
     return f"{line}\n{voice('backup.part_trouble', why=progress.trouble)}"
+
+
+def _doubts(voice: Voice, backup: Backup) -> list[str]:
+    """What the copied things leave open, each with the way out."""
+    return [
+        f":warning: {voice(f'backup.doubt_{doubt.value}', part=one.part.name)}"
+        for one in backup.parts
+        if one.evidence is not None
+        for doubt in one.evidence.doubts
+    ][:4]
 
 
 def _small(voice: Voice, view: BackupView) -> list[str]:

@@ -66,13 +66,16 @@ def _part(voice: Voice, progress: Progress) -> str:
     match progress.stage:
         case Stage.DONE if progress.evidence is not None:
             seen = progress.evidence
-            params |= {"objects": seen.objects, "records": (seen.records or 0, Unit.COUNT.value)}
             if seen.flaws:
                 return f":x: {voice('backup.part_flawed', **params)}"
-            if seen.seconds is None:
-                return f":white_check_mark: {voice('drill.part_done', **params)}"
-            took = (seen.seconds, Unit.SECONDS.value)
-            return f":white_check_mark: {voice('drill.part_done_in', **params, took=took)}"
+            if seen.records is not None:
+                line = voice("drill.part_done_records", **params, records=(seen.records, Unit.COUNT.value))
+            elif seen.objects > 1:
+                line = voice("drill.part_done_files", **params, objects=seen.objects)
+            else:
+                line = voice("drill.part_done", **params)
+            took = "" if seen.seconds is None else voice("drill.in", took=(seen.seconds, Unit.SECONDS.value))
+            return " · ".join(filter(None, [f":white_check_mark: {line}", took]))
         case Stage.FAILED:
             return f":x: {voice('drill.part_failed', **params)}"
         case Stage.COPYING if progress.total:

@@ -1,0 +1,152 @@
+"""What is known of a project's secrets: names, labels, versions and their states, never what they hold."""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from domain.backups import Began, Broke, Finished, Going, Order
+from domain.errors import Outage
+from domain.evidence import Evidence, Finding, Flaw
+from domain.levels import Value
+from gcp.clients import GcpClients
+from gcp.shelves import Shelf
+
+if TYPE_CHECKING:
+    from google.cloud.secretmanager_v1 import SecretManagerServiceAsyncClient
+
+FILE, MANIFEST = "secrets.json", "manifest.json"
+
+PAGE = 250
+"""Secrets or versions in one page."""
+
+SECONDS = 20.0
+"""For one page."""
+
+
+class SecretsManifest(Value):
+    """What stands beside the file. ``versions`` counts those of all secrets."""
+
+    project: str
+    at: datetime
+    secrets: int
+    versions: int
+    bytes: int
+    sha256: str
+
+
+class SecretVault:
+    """Fulfils ``Vault``. Needs *Secret Manager Viewer*, which cannot read what secrets hold; nor is it asked.
+
+    With it a project's secrets can be set up again, each to be filled by whoever knows its value.
+    """
+
+    def __init__(self, clients: GcpClients, shelf: Shelf, *, seconds: float = SECONDS) -> None:
+        self._clients = clients
+        self._shelf = shelf
+        self._once: dict[str, Any] = {"retry": None, "timeout": seconds}
+
+    async def find(self, order: Order) -> Began | None:
+        """The manifest, if it has its name already."""
+        there = await self._shelf.read(order.destination, MANIFEST)
+        return None if there is None else Began(operation=order.key)
+
+    async def begin(self, order: Order) -> Began | Broke:
+        """List them, and keep the list; the manifest last."""
+        found = await self._listed(order.part.project or "")
+        if isinstance(found, Broke):
+            return found
+        # What an attempt left that died before its manifest may differ by now.
+        await self._shelf.remove(order.destination, FILE)
+        data = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False).encode()
+        await self._shelf.write(order.destination, FILE, data)
+        manifest = SecretsManifest(
+            project=order.part.project or "",
+            at=order.at,
+            secrets=len(found),
+            versions=sum(len(one["versions"]) for one in found),
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        await self._shelf.write(order.destination, MANIFEST, manifest.model_dump_json(indent=1).encode())
+        return Began(operation=order.key)
+
+    async def look(self, order: Order, operation: str) -> Going | Finished | Broke:
+        """It was finished when it began, or is gone."""
+        return Finished() if await self.find(order) is not None else Broke(why="its manifest is gone")
+
+    async def prove(self, order: Order, operation: str) -> Evidence:
+        """Read it again: its bytes, its counts, its project."""
+        raw = await self._shelf.read(order.destination, MANIFEST)
+        try:
+            manifest = SecretsManifest.model_validate_json(raw or b"")
+        except ValidationError:
+            return Evidence.of([Finding(flaw=Flaw.UNFINISHED, name=MANIFEST)])
+        data = await self._shelf.read(order.destination, FILE)
+        if data is None:
+            return Evidence.of([Finding(flaw=Flaw.MISSING, name=FILE)])
+        findings = _wrong(order, manifest, data)
+        return Evidence.of(
+            findings, objects=2, bytes=len(data), records=manifest.versions, sampled=1, at=manifest.at
+        )
+
+    async def remove(self, order: Order) -> None:
+        """The manifest first: half a copy is none."""
+        await self._shelf.remove(order.destination, MANIFEST)
+        await self._shelf.remove(order.destination, FILE)
+
+    async def _listed(self, project: str) -> list[dict[str, Any]] | Broke:
+        from google.api_core import exceptions as api
+        from google.auth.exceptions import GoogleAuthError
+
+        client = await self._clients.secrets()
+        try:
+            found = []
+            pager = await client.list_secrets(
+                request={"parent": f"projects/{project}", "page_size": PAGE}, **self._once
+            )
+            async for secret in pager:
+                written = type(secret).to_dict(secret, use_integers_for_enums=False)
+                written["versions"] = await self._versions(client, secret.name)
+                found.append(written)
+        except api.NotFound as error:
+            return Broke(why=str(error.message)[:300])
+        except api.Forbidden as error:
+            raise Outage(f"permission: Secret Manager: {str(error.message)[:300]}") from error
+        except api.Unauthenticated as error:
+            raise Outage(f"credentials: Secret Manager: {str(error.message)[:300]}") from error
+        except api.ResourceExhausted as error:
+            raise Outage(f"quota: Secret Manager: {str(error.message)[:300]}") from error
+        except api.GoogleAPICallError as error:
+            raise Outage(f"unavailable: Secret Manager: {str(error.message)[:300]}") from error
+        except GoogleAuthError as error:
+            raise Outage(f"credentials: Secret Manager: {str(error)[:300]}") from error
+        return sorted(found, key=lambda one: str(one["name"]))
+
+    async def _versions(self, client: "SecretManagerServiceAsyncClient", secret: str) -> list[dict[str, Any]]:
+        pager = await client.list_secret_versions(request={"parent": secret, "page_size": PAGE}, **self._once)
+        return [type(one).to_dict(one, use_integers_for_enums=False) async for one in pager]
+
+
+def _wrong(order: Order, manifest: SecretsManifest, data: bytes) -> list[Finding]:
+    if not data:
+        return [Finding(flaw=Flaw.EMPTY, name=FILE)]
+    if len(data) != manifest.bytes:
+        return [Finding(flaw=Flaw.SIZE, name=FILE, wanted=str(manifest.bytes), found=str(len(data)))]
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != manifest.sha256:
+        wanted = manifest.sha256[:12]
+        return [Finding(flaw=Flaw.CHECKSUM, name=FILE, wanted=wanted, found=digest[:12])]
+    found = json.loads(data)
+    findings = []
+    if not found:
+        findings.append(Finding(flaw=Flaw.EMPTY, name=manifest.project))
+    if len(found) != manifest.secrets:
+        wanted = str(manifest.secrets)
+        findings.append(Finding(flaw=Flaw.COUNT, name=FILE, wanted=wanted, found=str(len(found))))
+    if manifest.project != order.part.project:
+        wanted = order.part.project or "—"
+        findings.append(Finding(flaw=Flaw.ELSEWHERE, name=FILE, wanted=wanted, found=manifest.project))
+    return findings

@@ -1,0 +1,132 @@
+"""One night of a whole team: database, instance, documents, pictures and secrets into a bucket; a drill."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.backup_plans import BackupPlan, DrillRule, Part, Source
+from domain.drills import DrillState
+from domain.questions import Question
+from domain.retention import Standing
+from sandbox.cloud.buckets import PretendStorage, why_not
+from sandbox.cloud.cloud import Cloud
+from sandbox.cloud.faults import FOREVER, failing, permission
+from sandbox.stage import Stage
+from tests.flows.backing import backed_up, backups, drills, nightly, until_three
+
+PROJECT, SCRATCH = "bondpoint-prod", "bondpoint-scratch"
+PARTS = (
+    Part(name="toban", source=Source.TOBAN),
+    Part(name="secrets", source=Source.SECRETS, project=PROJECT),
+    Part(name="cloud-sql-db", source=Source.CLOUD_SQL, of="db", project=PROJECT),
+    Part(name="firestore", source=Source.FIRESTORE, of="(default)", project=PROJECT),
+    Part(name="bucket-images", source=Source.BUCKET, of="bondpoint-images", project=PROJECT),
+)
+DRILL = DrillRule(
+    scratch={
+        Source.CLOUD_SQL: f"{SCRATCH}/restored",
+        Source.FIRESTORE: f"{SCRATCH}/restored",
+        Source.BUCKET: "gs://bondpoint-scratch/drills",
+    },
+    questions=(
+        Question(part="firestore", ask="users", least=100),
+        Question(part="bucket-images", ask="users/", least=2),
+    ),
+)
+
+
+def everything(**changes: Any) -> BackupPlan:
+    given = {"destination": "gs://bondpoint-backups/prod", "parts": PARTS, "drill": DRILL}
+    return nightly(Path("/unused"), **(given | changes))
+
+
+@asynccontextmanager
+async def team(database_url: str, *plans: BackupPlan) -> AsyncIterator[tuple[Stage, PretendStorage]]:
+    """The stage with all that BondPoint has on Google Cloud."""
+    why = why_not()
+    if why is not None:
+        pytest.skip(why)
+    storage = PretendStorage()
+    await storage.start()
+    try:
+        for bucket in ("bondpoint-backups", "bondpoint-images", "bondpoint-scratch"):
+            await storage.make(bucket)
+        for name in ("users/1.png", "users/2.png", "teams/1.png"):
+            await storage.write("bondpoint-images", name, name.encode())
+        environ = {"TOBAN_STORAGE_ENDPOINT": storage.url}
+        async with backed_up(database_url, *plans, cloud=Cloud, **environ) as stage:
+            stage.cloud.firestore.shelf = storage
+            stage.cloud.firestore.add(PROJECT, documents={"users": 1200, "teams": 30})
+            stage.cloud.firestore.add(SCRATCH, "restored")
+            stage.cloud.sql.add(PROJECT, "db")
+            stage.cloud.sql.add(SCRATCH, "restored")
+            stage.cloud.secrets.add(PROJECT, "slack-token", versions=3)
+            yield stage, storage
+    finally:
+        await storage.stop()
+
+
+async def test_a_night_of_everything_and_a_drill_of_it(sqlite_only: str) -> None:
+    async with team(sqlite_only, everything()) as (stage, storage):
+        await until_three(stage, minutes=5)
+        (backup,) = await backups(stage)
+        assert backup.standing is Standing.VERIFIED, [one.model_dump() for one in backup.parts]
+        names = await storage.names("bondpoint-backups")
+        assert any(name.endswith("/firestore/firestore.overall_export_metadata") for name in names)
+        assert any(name.endswith("/toban/manifest.json") for name in names)
+        (card,) = stage.channel("#ops")
+        for part in PARTS:
+            assert part.name in card.plain
+        await stage.type("mika", "#ops", "/toban backup drill nightly")
+        await stage.press("aya", stage.card("#ops"), "Approve Drill")
+        await stage.advance(minutes=8)
+        (drill,) = await drills(stage)
+        assert drill.state is DrillState.PASSED, drill
+        assert drill.seconds is not None
+        assert drill.seconds >= 120, "the instance alone takes two minutes"
+        assert await storage.names("bondpoint-scratch") == []
+        assert stage.channel("#alerts") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("SqlInsertBackupRun", "*cloud-sql-db* could not be copied: It broke."),
+        ("ExportDocuments", "*firestore* could not be copied: It broke."),
+    ],
+)
+async def test_an_operation_of_google_that_fails_twice_fails_the_night(
+    sqlite_only: str, method: str, said: str
+) -> None:
+    """Once is tried again; the parts that went well are kept, and so is everything older."""
+    async with team(sqlite_only, everything()) as (stage, storage):
+        await until_three(stage, minutes=5)
+        old = await storage.names("bondpoint-backups")
+        stage.cloud.faults.add(failing("It broke."), method=method, count=1)
+        await until_three(stage, minutes=8)
+        assert (await backups(stage))[-1].standing is Standing.VERIFIED
+        stage.cloud.faults.add(failing("It broke."), method=method, count=FOREVER)
+        await until_three(stage, minutes=8)
+        assert (await backups(stage))[-1].standing is Standing.FAILED
+        assert said in stage.channel("#ops")[-1].plain
+        assert "Backup nightly" in stage.card("#alerts").plain
+        assert stage.dms("kenji")
+        assert set(old) <= set(await storage.names("bondpoint-backups"))
+
+
+async def test_a_missing_right_is_told_on_the_card_and_healed_when_it_is_given(sqlite_only: str) -> None:
+    async with team(sqlite_only, everything(expected=timedelta(minutes=30))) as (stage, _):
+        fault = stage.cloud.faults.add(permission(), method="ExportDocuments", count=FOREVER)
+        await until_three(stage, minutes=10)
+        (card,) = stage.channel("#ops")
+        assert "datastore.databases.export" in card.plain
+        await stage.advance(minutes=25)
+        assert "is late" in stage.card("#alerts").plain
+        stage.cloud.faults.lift(fault)
+        await stage.advance(minutes=5)
+        assert (await backups(stage))[-1].standing is Standing.VERIFIED
+        assert "Recovered" in stage.card("#alerts").plain
