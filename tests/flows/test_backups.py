@@ -9,6 +9,7 @@ import pytest
 
 from domain.retention import Retention, Standing
 from sandbox.stage import Stage
+from tests.conftest import new_postgres
 from tests.flows.backing import backed_up, backups, nightly, until_three
 
 
@@ -107,7 +108,10 @@ async def test_what_cannot_be_made_is_red_alarms_and_leaves_the_old_ones_alone(
 async def test_a_spoilt_copy_is_red_at_once_and_says_why(
     sqlite_only: str, tmp_path: Path, harm: str, said: str
 ) -> None:
-    """Between the copying and the reading somebody, or the disk, spoils it."""
+    """Between the copying and the reading somebody, or the disk, spoils it.
+
+    Seed defect 76: the draft looked whether a file is listed. Seed defect 77: it told nobody of a failure.
+    """
     async with backed_up(sqlite_only, nightly(tmp_path / "kept")) as stage:
         await until_three(stage)
         old = {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()}
@@ -202,3 +206,48 @@ async def test_by_default_nothing_is_deleted(sqlite_only: str, tmp_path: Path) -
         assert len(list(tmp_path.rglob("manifest.json"))) == 4
         notes = [line.plain for line in stage.thread(stage.channel("#ops")[1])]
         assert any("Toban deletes none of them" in line for line in notes)
+
+
+async def test_seed_defect_71_a_tool_that_fails_in_the_middle_is_told_and_fails_the_night(
+    postgres: str, tmp_path: Path
+) -> None:
+    """The draft's pipeline swallowed the failure of its first program, and reported success."""
+    broken = tmp_path / "bin" / "pg_dump"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho half of it\necho 'pg_dump: error: out of memory' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    url = new_postgres(postgres)
+    async with backed_up(url, nightly(tmp_path / "kept"), TOBAN_PG_BIN=str(broken.parent)) as stage:
+        await until_three(stage, minutes=5)
+        assert "out of memory" in stage.card("#ops").plain
+        await stage.advance(minutes=30)
+        assert "Backup nightly is late" in stage.card("#alerts").plain
+        assert stage.dms("kenji")
+        await stage.advance(hours=2)
+        assert await standings(stage) == [Standing.FAILED]
+        assert files(tmp_path / "kept") == []
+
+
+async def test_seed_defect_73_what_cannot_be_deleted_stays_and_is_told(
+    sqlite_only: str, tmp_path: Path
+) -> None:
+    """The draft went on silently where a deletion was refused."""
+    keep = Retention(daily=1, weekly=0, monthly=0, verified=1)
+    async with backed_up(sqlite_only, nightly(tmp_path, keep=keep, deletes=True)) as stage:
+        await until_three(stage)
+        (first,) = tmp_path.rglob("manifest.json")
+        whole = first.read_bytes()
+        first.unlink()
+        first.mkdir()  # What is a folder cannot be unlinked, whoever we are.
+        for _ in range(2):
+            await until_three(stage)
+        cards = stage.channel("#ops")
+        notes = [line.plain for card in cards for line in stage.thread(card)]
+        assert any("B-1 could not be deleted, so it stays" in line for line in notes)
+        (kept, *_) = await backups(stage)
+        assert kept.removed_at is None
+        first.rmdir()
+        first.write_bytes(whole)
+        for _ in range(2):
+            await until_three(stage)
+        assert (await backups(stage))[0].removed_at is not None
