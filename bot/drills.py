@@ -20,7 +20,7 @@ EXAMPLE = 'Write for example `{copy: toban, ask: "SELECT count(*) FROM incident"
 SCRATCH = {
     Source.TOBAN: (re.compile(r"/.+"), "a folder by its absolute path, such as /var/tmp/toban"),
     Source.CLOUD_SQL: (
-        re.compile(r"[a-z][a-z0-9.:-]+/[a-z][a-z0-9-]+"),
+        re.compile(r"[a-z][a-z0-9.:-]+/[a-z][a-z0-9-]*"),
         "project/instance, such as scratch-1/restored",
     ),
     Source.FIRESTORE: (
