@@ -72,10 +72,10 @@ async def _begin_due(world: World, plan: BackupPlan, at: datetime) -> bool:
             new = Watch(kind=WatchKind.PLAN, key=plan.name, state=cron | {"since": epoch(at)}, changed_at=at)
             await tx.save_watches([new])
             return False
-        latest = await tx.backups_of(plan.name, 1)
+        latest = await tx.backups_of(plan.name, PAST)
         since = moment(watch.state["since"])
-        if latest and latest[0].due_at > since:
-            since = latest[0].due_at
+        # What a clock that was ahead has made is no reason to make nothing until it is right.
+        since = max([since, *(one.due_at for one in latest if one.due_at <= at)])
         # A schedule that was changed counts from now on: what the old one left undone is still missed.
         old = Cron(line=watch.state["line"], zone=watch.state["zone"])
         lost, newest = rules.due(plan.model_copy(update={"schedule": old}), since, at)
@@ -84,7 +84,7 @@ async def _begin_due(world: World, plan: BackupPlan, at: datetime) -> bool:
             await tx.save_watches([watch.model_copy(update={"state": state, "changed_at": at})])
         if newest is None:
             return False
-        if latest and not latest[0].is_over:
+        if not all(one.is_over for one in latest):
             return True
         for due_at in lost:
             await tx.add_backup(rules.missed(plan, due_at))
@@ -254,8 +254,8 @@ async def _ask(world: World, backup: Backup, place: int) -> Heard:
 async def _keep(tx: Tx, world: World, before: Backup, after: Backup, at: datetime) -> Backup:
     """Save a changed backup and all that follows from it, in one transaction."""
     plan = world.policy.backups.plan(after.plan)
-    verified = await tx.verified_backups(after.plan, 1)
-    newest = verified[0].due_at if verified else None
+    verified = await tx.verified_backups(after.plan, PAST)
+    newest = max((one.due_at for one in verified if one.due_at <= max(at, after.due_at)), default=None)
     is_new = after.standing is Standing.VERIFIED and before.standing is not Standing.VERIFIED
     if is_new:
         newest = after.due_at if newest is None else max(newest, after.due_at)

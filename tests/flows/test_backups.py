@@ -251,3 +251,20 @@ async def test_seed_defect_73_what_cannot_be_deleted_stays_and_is_told(
         for _ in range(2):
             await until_three(stage)
         assert (await backups(stage))[0].removed_at is not None
+
+
+async def test_a_clock_that_was_ahead_and_is_set_right_costs_no_night(
+    sqlite_only: str, tmp_path: Path
+) -> None:
+    async with backed_up(sqlite_only, nightly(tmp_path)) as stage:
+        await until_three(stage)
+        stage.clock.push(timedelta(days=5))
+        await until_three(stage)
+        await stage.crash()
+        stage.clock.push(timedelta(days=-6))
+        await stage.start()
+        await until_three(stage)
+        wrong, *right = sorted(await backups(stage), key=lambda one: one.due_at > stage.clock.now())[::-1]
+        assert wrong.due_at > stage.clock.now()
+        verified = [one for one in right if one.standing is Standing.VERIFIED]
+        assert max(one.due_at for one in verified) > stage.clock.now() - timedelta(minutes=5)
