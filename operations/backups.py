@@ -75,7 +75,8 @@ async def _begin_due(world: World, plan: BackupPlan, at: datetime) -> bool:
         latest = await tx.backups_of(plan.name, PAST)
         since = moment(watch.state["since"])
         # What a clock that was ahead has made is no reason to make nothing until it is right.
-        since = max([since, *(one.due_at for one in latest if one.due_at <= at)])
+        made = [one.due_at for one in latest if one.due_at <= at and one.standing is not Standing.MISSED]
+        since = max([since, *made])
         # A schedule that was changed counts from now on: what the old one left undone is still missed.
         old = Cron(line=watch.state["line"], zone=watch.state["zone"])
         lost, newest = rules.due(plan.model_copy(update={"schedule": old}), since, at)
@@ -94,9 +95,15 @@ async def _begin_due(world: World, plan: BackupPlan, at: datetime) -> bool:
 
 async def _begin(tx: Tx, plan: BackupPlan, due_at: datetime, at: datetime, by: By) -> Backup | None:
     """A backup and its card; ``None`` where one runs already or was made for that moment."""
-    begun = await tx.add_backup(rules.begin(plan, due_at, at, by))
+    new = rules.begin(plan, due_at, at, by)
+    begun = await tx.add_backup(new)
     if begun is None:
-        return None
+        # A clock that was ahead has called a moment missed that only comes now.
+        there = next((one for one in await tx.backups_of(plan.name, PAST) if one.due_at == due_at), None)
+        if there is None or there.standing is not Standing.MISSED:
+            return None
+        kept = {"id", "version", "alarmed_at", "alarmed_level", "cleared_at"}
+        begun = await tx.save_backup(new.model_copy(update=there.model_dump(include=kept)))
     await tx.tell([Event(subject=begun.subject, what="backups.begun", at=at, by=by)])
     await tx.say([backup_card(begun)], at)
     return begun
