@@ -1,10 +1,10 @@
 """Calls to Google's JSON interfaces that have no client of their own worth its weight."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
+from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
 from domain.errors import Outage
@@ -16,6 +16,9 @@ SECONDS = 20.0
 
 MOST = 4 * 1024 * 1024
 """Bytes of an answer."""
+
+_OBJECT = TypeAdapter(dict[str, Any])
+"""Unlike Python's own reader it refuses lone surrogates; nesting without an end is a plain error to it."""
 
 
 class Rejected(Exception):
@@ -104,12 +107,12 @@ class Rest:
         except (aiohttp.ClientError, OSError) as error:
             raise self._out(f"unavailable: {self._host}: {error or type(error).__name__}") from error
         try:
-            answer = json.loads(raw) if raw else {}
-        except ValueError as error:
+            return status, _OBJECT.validate_json(raw)
+        except ValidationError as error:
+            # An answer that cannot be read must not look like an empty list: that something is not there.
             if status == 200:
                 raise self._out(f"error: {self._host}: broken answer") from error
-            answer = {}
-        return status, answer if isinstance(answer, dict) else {}
+            return status, {}
 
     def _out(self, reason: str) -> Outage:
         self._log.tell(reason)

@@ -14,10 +14,18 @@ from gcp.sql_admin import HOST, Operation, SqlAdmin
 RUN, OPERATION = "backupRuns/", "operations/"
 """How a copy on its way is named: by its run where that is known, else by the operation that makes it."""
 
-GONE = frozenset({"FAILED", "SKIPPED", "DELETED", "DELETION_PENDING", "DELETION_FAILED", "OVERDUE"})
-"""States of a backup run that never become a backup."""
+GONE = frozenset({"FAILED", "SKIPPED", "DELETED", "DELETION_PENDING", "DELETION_FAILED"})
+"""States of a backup run that never become a backup (again)."""
+
+APART = timedelta(minutes=1)
+"""So far may Google's clock be behind ours."""
 
 DONE = "SUCCESSFUL"
+
+READY = "RUNNABLE"
+
+PASSING = frozenset({"MAINTENANCE", "PENDING_CREATE", "ONLINE_MAINTENANCE"})
+"""States of an instance out of which it comes by itself."""
 
 Ask = Callable[[str], Awaitable[object]]
 """Puts one query to the scratch instance's database, and returns the first value. Raises ``Outage``."""
@@ -38,7 +46,7 @@ class SqlVault:
         try:
             run = await self._admin.run(project, instance, order.key)
         except Rejected:
-            return None  # ``begin`` says it in its own words.
+            return None  # No such instance, or no such name: ``begin`` says it in its own words.
         return None if run is None else Began(operation=f"{RUN}{run.id}")
 
     async def begin(self, order: Order) -> Began | Broke:
@@ -51,11 +59,15 @@ class SqlVault:
         return Began(operation=f"{OPERATION}{operation.name}")
 
     async def look(self, order: Order, operation: str) -> Going | Finished | Broke:
-        """The operation, or where only that is known the run. An operation does not say how far it is."""
+        """The operation, or where that is not known (any more) the run. Neither says how far it is."""
         project, instance = _source(order.part)
         try:
             if operation.startswith(OPERATION):
                 return _seen(await self._admin.operation(project, operation.removeprefix(OPERATION)))
+        except Rejected as refusal:
+            if refusal.status != 404:
+                return _refused(refusal)
+        try:
             run = await self._admin.run(project, instance, order.key)
         except Rejected as refusal:
             return _refused(refusal)
@@ -85,7 +97,7 @@ class SqlVault:
             findings.append(
                 Finding(flaw=Flaw.ELSEWHERE, name=name, wanted="ON_DEMAND", found=run.type or "—")
             )
-        if run.start_time is None or run.start_time < order.at:
+        if run.start_time is None or run.start_time < order.at - APART:
             found = f"{run.start_time:%Y-%m-%d %H:%M} UTC" if run.start_time else "—"
             wanted = f"{order.at:%Y-%m-%d %H:%M} UTC"
             findings.append(Finding(flaw=Flaw.ELSEWHERE, name=name, wanted=wanted, found=found))
@@ -98,11 +110,10 @@ class SqlVault:
         )
 
     async def remove(self, order: Order) -> None:
-        """Delete the run. Raises ``Outage`` where that is refused."""
+        """Delete the run, and one that was made twice twice. Raises ``Outage`` where that is refused."""
         project, instance = _source(order.part)
         try:
-            run = await self._admin.run(project, instance, order.key)
-            if run is not None:
+            for run in await self._admin.runs(project, instance, order.key):
                 await self._admin.delete(project, instance, run.id)
         except Rejected as refusal:
             if refusal.status == 404:
@@ -154,6 +165,11 @@ class SqlRehearsal:
         if project == source_project:
             return Broke(why=f"{restore.scratch} is in the project of {source}; drills never restore there")
         try:
+            # The same project may be written in two ways, by its number too: Google says which they are.
+            of_source = (await self._admin.instance(source_project, source)).project
+            of_scratch = (await self._admin.instance(project, instance)).project
+            if not of_source or not of_scratch or of_source == of_scratch:
+                return Broke(why=f"{restore.scratch} is not said to be in another project than {source}")
             run = await self._admin.run(source_project, source, restore.copy_of.key)
             if run is None:
                 return Broke(why="the backup is not listed any more")
@@ -170,17 +186,20 @@ class SqlRehearsal:
             return _refused(refusal)
 
     async def examine(self, restore: Restore, operation: str) -> Evidence:
-        """The instance runs, and its database answers the questions."""
+        """The instance runs, and its database answers the questions.
+
+        While it is still being worked on nothing is known of it: raises ``Outage``.
+        """
         project, _, name = restore.scratch.partition("/")
         try:
             instance = await self._admin.instance(project, name)
         except Rejected as refusal:
             return Evidence.of([Finding(flaw=Flaw.MISSING, name=restore.scratch, found=refusal.message)])
-        findings = []
-        if instance.state != "RUNNABLE":
-            wanted = "RUNNABLE"
-            findings.append(
-                Finding(flaw=Flaw.ELSEWHERE, name=restore.scratch, wanted=wanted, found=instance.state)
+        if instance.state in PASSING:
+            raise Outage(f"busy: {restore.scratch}: {instance.state}")
+        if instance.state != READY:
+            return Evidence.of(
+                [Finding(flaw=Flaw.ELSEWHERE, name=restore.scratch, wanted=READY, found=instance.state)]
             )
         answers: list[object] = []
         for question in restore.questions:
@@ -188,7 +207,7 @@ class SqlRehearsal:
                 answers.append(await self._answer(question.ask))
             except Outage as outage:
                 answers.append(outage)
-        findings += answer_findings(restore.questions, answers, restore.copy_of.at)
+        findings = answer_findings(restore.questions, answers, restore.copy_of.at)
         return Evidence.of(findings, objects=1, at=restore.copy_of.at)
 
     async def _answer(self, query: str) -> object:

@@ -1,5 +1,6 @@
 """The Cloud SQL Admin API, which exists over REST only: backup runs, operations, restores."""
 
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ PAGE = "500"
 MOST_PAGES = 40
 
 Answer = TypeVar("Answer", bound=BaseModel)
+Page = TypeVar("Page", bound="_Page")
 
 
 class _Read(BaseModel):
@@ -54,9 +56,12 @@ class BackupRun(_Read):
     error: Failure | None = None
 
 
-class _Runs(_Read):
-    items: list[BackupRun] = Field(default_factory=list)
+class _Page(_Read):
     next_page_token: str | None = None
+
+
+class _Runs(_Page):
+    items: list[BackupRun] = Field(default_factory=list)
 
 
 class Operation(_Read):
@@ -69,9 +74,8 @@ class Operation(_Read):
     error: Failure | None = None
 
 
-class _Operations(_Read):
+class _Operations(_Page):
     items: list[Operation] = Field(default_factory=list)
-    next_page_token: str | None = None
 
 
 class Instance(_Read):
@@ -88,6 +92,8 @@ class Instance(_Read):
         retain_backups_on_delete: bool = False
 
     name: str
+    project: str = ""
+    """By its id, even where it was asked for by its number."""
     state: str = ""
     database_version: str = ""
     settings: Settings = Field(default_factory=Settings)
@@ -106,18 +112,21 @@ class SqlAdmin:
 
     async def run(self, project: str, instance: str, description: str) -> BackupRun | None:
         """The newest backup run of that description which is not deleted; ``None`` without."""
-        token: str | None = None
-        for _ in range(MOST_PAGES):
-            query = {"maxResults": PAGE} | ({"pageToken": token} if token else {})
-            answer = await self._rest.call("GET", f"{_path(project, instance)}/backupRuns", query=query)
-            page = _read(_Runs, answer)
+        async for page in self._pages(_Runs, f"{_path(project, instance)}/backupRuns", {}):
             for one in page.items:
                 if one.description == description and one.status != "DELETED":
                     return one
-            token = page.next_page_token
-            if not token:
-                return None
-        raise Outage(f"error: {HOST}: the backup runs of {instance} have no end")
+        return None
+
+    async def runs(self, project: str, instance: str, description: str) -> list[BackupRun]:
+        """All backup runs of that description which are neither deleted nor about to be."""
+        gone = {"DELETED", "DELETION_PENDING"}
+        return [
+            one
+            async for page in self._pages(_Runs, f"{_path(project, instance)}/backupRuns", {})
+            for one in page.items
+            if one.description == description and one.status not in gone
+        ]
 
     async def delete(self, project: str, instance: str, run: str) -> None:
         """Delete a backup run; one that is gone is no error."""
@@ -133,16 +142,16 @@ class SqlAdmin:
 
     async def restores(self, project: str, instance: str, since: datetime) -> list[Operation]:
         """The restores of an instance that were begun since, newest first."""
-        query = {"instance": instance, "maxResults": PAGE}
-        answer = await self._rest.call("GET", f"/v1/projects/{project}/operations", query=query)
-        found = [
-            one
-            for one in _read(_Operations, answer).items
-            if one.operation_type == "RESTORE_VOLUME"
-            and one.target_id == instance
-            and one.insert_time is not None
-            and one.insert_time >= since
-        ]
+        found: list[Operation] = []
+        path = f"/v1/projects/{project}/operations"
+        async for page in self._pages(_Operations, path, {"instance": instance}):
+            young = [one for one in page.items if one.insert_time is not None and one.insert_time >= since]
+            found += [
+                one for one in young if one.operation_type == "RESTORE_VOLUME" and one.target_id == instance
+            ]
+            # They come newest first: behind a page without a young one there are old ones only.
+            if page.items and not young:
+                break
         return sorted(found, key=lambda one: one.insert_time or since, reverse=True)
 
     async def restore(self, project: str, instance: str, source: Part, run: str) -> Operation:
@@ -156,6 +165,26 @@ class SqlAdmin:
     async def instance(self, project: str, instance: str) -> Instance:
         """An instance and its settings."""
         return _read(Instance, await self._rest.call("GET", _path(project, instance)))
+
+    async def _pages(self, kind: type[Page], path: str, query: Mapping[str, str]) -> AsyncIterator[Page]:
+        """The pages of a list. Raises ``Rejected`` for its first page only.
+
+        A later one that is refused, such as for a token that is too old, says nothing of what is in the list.
+        """
+        token: str | None = None
+        for _ in range(MOST_PAGES):
+            asked = {**query, "maxResults": PAGE} | ({"pageToken": token} if token else {})
+            try:
+                page = _read(kind, await self._rest.call("GET", path, query=asked))
+            except Rejected as refusal:
+                if token is None:
+                    raise
+                raise Outage(f"error: {HOST}: a later page: {refusal.message}") from refusal
+            yield page
+            token = page.next_page_token
+            if not token:
+                return
+        raise Outage(f"error: {HOST}: the pages have no end")
 
 
 def _path(project: str, instance: str) -> str:

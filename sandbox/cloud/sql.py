@@ -14,6 +14,9 @@ from sandbox.cloud.tokens import Tokens
 
 HOST = "sqladmin.googleapis.com"
 
+MOST = 500
+"""Things in a page, whatever is asked for."""
+
 _PATH = re.compile(
     r"v1/projects/(?P<project>[^/]+)/"
     r"(?:instances/(?P<instance>[^/]+)(?:/(?P<what>backupRuns|restoreBackup)(?:/(?P<run>[^/]+))?)?"
@@ -70,6 +73,8 @@ class PretendInstance:
     state: str = "RUNNABLE"
     recovery: bool = True
     retained: bool = True
+    final: bool = False
+    """Whether a last backup is made when it is deleted."""
     runs: list[PretendRun] = field(default_factory=list)
     restored: list[tuple[str, str, str]] = field(default_factory=list)
     """What was restored over it: project, instance, backup."""
@@ -101,8 +106,11 @@ class PretendSql:
         if found is None:
             return "Sql", ""
         if found["instance"] is None:
-            name = "GetOperation" if found["operation"] else "ListOperations"
-            return f"Sql{name}", request.query.get("instance", "")
+            name = found["operation"]
+            if name is None:
+                return "SqlListOperations", request.query.get("instance", "")
+            asked = self._found(found["project"], name)
+            return "SqlGetOperation", "" if asked is None else asked.instance
         key = (request.method, found["what"], found["run"] is not None)
         return f"Sql{METHODS.get(key, 'Other')}", found["instance"]
 
@@ -160,17 +168,8 @@ class PretendSql:
         return self._begun(instance, "BACKUP_VOLUME", ends, text)
 
     def _list(self, request: web.Request, instance: PretendInstance) -> web.Response:
-        """Newest first, ``maxResults`` in a page."""
-        try:
-            most, first = int(request.query.get("maxResults", "20")), int(request.query.get("pageToken", "0"))
-        except ValueError:
-            return problem(400, "invalid", "Invalid request: maxResults or pageToken.")
         runs = sorted(instance.runs, key=lambda one: one.id, reverse=True)
-        page = [self._run(instance, one) for one in runs[first : first + most]]
-        answer: dict[str, Any] = {"kind": "sql#backupRunsList", "items": page}
-        if first + most < len(runs):
-            answer["nextPageToken"] = str(first + most)
-        return web.json_response(answer)
+        return _page(request, "sql#backupRunsList", [self._run(instance, one) for one in runs])
 
     def _delete(self, instance: PretendInstance, run: str) -> web.Response:
         left = [one for one in instance.runs if str(one.id) != run]
@@ -222,11 +221,15 @@ class PretendSql:
             found = [
                 one for one in self.operations if one.project == project and wanted in {None, one.instance}
             ]
-            return web.json_response({"items": [self._operation(one) for one in reversed(found)]})
-        one = next((one for one in self.operations if (one.project, one.name) == (project, name)), None)
+            items = [self._operation(one) for one in reversed(found)]
+            return _page(request, "sql#operationsList", items)
+        one = self._found(project, name)
         if one is None:
             return problem(404, "operationDoesNotExist", "The operation does not exist.")
         return web.json_response(self._operation(one))
+
+    def _found(self, project: str, name: str) -> PretendOperation | None:
+        return next((one for one in self.operations if (one.project, one.name) == (project, name)), None)
 
     def _operation(self, one: PretendOperation) -> dict[str, Any]:
         done = one.done_at <= self._clock.now().timestamp()
@@ -280,6 +283,21 @@ def problem(status: int, reason: str, message: str) -> web.Response:
     return web.json_response(body, status=status)
 
 
+def _page(request: web.Request, kind: str, items: list[dict[str, Any]]) -> web.Response:
+    """One page of what is given newest first; ``maxResults`` at most, and never more than ``MOST``."""
+    try:
+        most, first = int(request.query.get("maxResults", "20")), int(request.query.get("pageToken", "0"))
+    except ValueError:
+        return problem(400, "invalid", "Invalid request: maxResults or pageToken.")
+    most = min(most, MOST)
+    answer: dict[str, Any] = {"kind": kind}
+    if items[first : first + most]:  # Google leaves empty lists out.
+        answer["items"] = items[first : first + most]
+    if first + most < len(items):
+        answer["nextPageToken"] = str(first + most)
+    return web.json_response(answer)
+
+
 def _missing() -> web.Response:
     return problem(404, "backupRunDoesNotExist", "The backup run does not exist.")
 
@@ -315,5 +333,6 @@ def _written(instance: PretendInstance) -> dict[str, Any]:
         "settings": {
             "backupConfiguration": {"enabled": True, "pointInTimeRecoveryEnabled": instance.recovery},
             "retainBackupsOnDelete": instance.retained,
+            "finalBackupConfig": {"enabled": instance.final},
         },
     }

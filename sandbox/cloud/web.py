@@ -119,6 +119,7 @@ class Web:
     async def _administer(self, request: web.Request, rest: str) -> web.Response:
         """Cloud SQL. A lost answer is one whose question did its work."""
         method, instance = self.sql.method(request, rest)
+        await request.read()  # Whoever asked may have gone away when a slow answer is ready; it was asked.
         action = self._faults.take(method, instance)
         if action is not None and action.trouble == "slow":
             await asyncio.sleep(action.value)
