@@ -47,14 +47,14 @@ def permission() -> Action:
 
 
 def lost() -> Action:
-    """Do what is asked, and answer UNAVAILABLE: the caller cannot know. Cloud Run only."""
+    """Do what is asked, and answer UNAVAILABLE: the caller cannot know. Of what is written only."""
     return Action("lost")
 
 
 def failing(text: str) -> Action:
     """Take the update; its operation ends in this error. Where something is only read: it reads like that.
 
-    Cloud Run only.
+    Where operations are begun: Cloud Run, Cloud SQL, Firestore.
     """
     return Action("failing", text=text)
 
@@ -62,7 +62,7 @@ def failing(text: str) -> Action:
 def stuck() -> Action:
     """Take the update; its operation never ends. Where something is only read: it reads like that.
 
-    Cloud Run only.
+    Where operations are begun: Cloud Run, Cloud SQL, Firestore.
     """
     return Action("stuck")
 
