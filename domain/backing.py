@@ -34,7 +34,14 @@ LEAST_PATIENCE = timedelta(hours=1)
 LOOK_AGAIN = timedelta(seconds=10)
 """Between two looks at a copy on its way."""
 
-AFTER_SILENCE = timedelta(seconds=30)
+AFTER_SILENCE, LONGEST_SILENCE = timedelta(seconds=30), timedelta(minutes=2)
+"""While nobody answers: the longer it goes on, the rarer, since each attempt may copy a whole database."""
+
+PART_OF_SILENCE = 10
+"""The pause is this part of the time since the backup began."""
+
+TOO_FAR = timedelta(minutes=5)
+"""Nobody who works on a backup looks at it again later than so: the clock that said so was ahead."""
 
 LONGEST_GAP = 400
 """Due moments that are looked at after an absence; what is older is not told one by one."""
@@ -74,6 +81,17 @@ def begin(plan: BackupPlan, due_at: datetime, at: datetime, by: By = TOBAN) -> B
         until=at + max(LEAST_PATIENCE, PATIENCE * plan.expected),
         look_at=at,
     )
+
+
+def brought_back(backup: Backup, plan: BackupPlan, at: datetime) -> Backup:
+    """A running backup whose moments a clock ahead has set: it is looked at now, and no longer waited for
+    than if it had begun now.
+    """
+    limits = {
+        "expected_by": min(backup.expected_by, at + plan.expected),
+        "until": min(backup.until or at, at + max(LEAST_PATIENCE, PATIENCE * plan.expected)),
+    }
+    return backup.model_copy(update={"look_at": at, "lease_until": None, **limits})
 
 
 def missed(plan: BackupPlan, due_at: datetime) -> Backup:
@@ -148,13 +166,17 @@ def step(
     changed = backup.model_copy(update={"parts": parts, "lease_until": None})
     if all(one.stage.is_over for one in parts):
         return _judged(changed, plan, before, at)
-    return changed.model_copy(update={"look_at": at + pause(backup.parts, parts)})
+    lasting = at - (backup.begun_at or at)
+    return changed.model_copy(update={"look_at": at + pause(backup.parts, parts, lasting)})
 
 
-def pause(before: tuple[Progress, ...], after: tuple[Progress, ...]) -> timedelta:
-    """Until the parts are looked at again: at once where one has come further, later where all are silent."""
+def pause(before: tuple[Progress, ...], after: tuple[Progress, ...], lasting: timedelta) -> timedelta:
+    """Until the parts are looked at again: at once where one has come further, later where all are silent.
+
+    ``lasting``: the time since the backup began.
+    """
     if all(one.trouble is not None for one in after if not one.stage.is_over):
-        return AFTER_SILENCE
+        return min(max(lasting / PART_OF_SILENCE, AFTER_SILENCE), LONGEST_SILENCE)
     moved = any(
         one.stage is not was.stage and one.trouble is None for one, was in zip(after, before, strict=True)
     )

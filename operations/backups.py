@@ -74,19 +74,24 @@ async def _begin_due(world: World, plan: BackupPlan, at: datetime) -> bool:
             return False
         latest = await tx.backups_of(plan.name, PAST)
         since = moment(watch.state["since"])
-        # What a clock that was ahead has made is no reason to make nothing until it is right.
+        # What a clock that was ahead has made or kept is no reason to make nothing until it is right.
         made = [one.due_at for one in latest if one.due_at <= at and one.standing is not Standing.MISSED]
-        since = max([since, *made])
+        from_now = since > at
+        since = max([min(since, at), *made])
         # A schedule that was changed counts from now on: what the old one left undone is still missed.
         old = Cron(line=watch.state["line"], zone=watch.state["zone"])
         lost, newest = rules.due(plan.model_copy(update={"schedule": old}), since, at)
-        if old != plan.schedule:
+        running = [one for one in latest if not one.is_over]
+        for one in running:
+            if one.look_at is not None and one.look_at > at + rules.TOO_FAR:
+                await tx.save_backup(rules.brought_back(one, plan, at))
+        if newest is not None and running:
+            return True
+        if old != plan.schedule or from_now:
             state = cron | {"since": epoch(at)}
             await tx.save_watches([watch.model_copy(update={"state": state, "changed_at": at})])
         if newest is None:
             return False
-        if not all(one.is_over for one in latest):
-            return True
         for due_at in lost:
             await tx.add_backup(rules.missed(plan, due_at))
         await _begin(tx, plan, newest, at, TOBAN)
@@ -102,7 +107,8 @@ async def _begin(tx: Tx, plan: BackupPlan, due_at: datetime, at: datetime, by: B
         there = next((one for one in await tx.backups_of(plan.name, PAST) if one.due_at == due_at), None)
         if there is None or there.standing is not Standing.MISSED:
             return None
-        kept = {"id", "version", "alarmed_at", "alarmed_level", "cleared_at"}
+        # Its alert goes on; one that is over is no reason to keep silent when it fails.
+        kept = {"id", "version"} | ({"alarmed_at", "alarmed_level"} if there.cleared_at is None else set())
         begun = await tx.save_backup(new.model_copy(update=there.model_dump(include=kept)))
     await tx.tell([Event(subject=begun.subject, what="backups.begun", at=at, by=by)])
     await tx.say([backup_card(begun)], at)
@@ -115,8 +121,9 @@ async def run_now(tx: Tx, world: World, name: str, account: Account, by: By, at:
     plan = world.policy.backups.plan(name)
     if plan is None:
         raise Refused("refused.unknown_plan", given=name[:60], names=_names(world))
-    latest = await tx.backups_of(plan.name, 1)
-    due_at = rules.free_moment(latest[0].due_at if latest else None, at)
+    # Moments that a clock ahead has used are no reason to wait for them.
+    used = [one.due_at for one in await tx.backups_of(plan.name, PAST) if one.due_at <= at]
+    due_at = rules.free_moment(max(used, default=None), at)
     begun = await _begin(tx, plan, due_at, at, by)
     if begun is None:
         raise Refused("refused.backup_runs", plan=plan.name)

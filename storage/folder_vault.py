@@ -21,6 +21,16 @@ MANIFEST = "manifest.json"
 NAMES = {True: "toban.sqlite3", False: "toban.pgdump"}
 """The copy's file by whether the database is SQLite."""
 
+LEFTOVERS = (
+    *(f"{name}.part" for name in NAMES.values()),
+    *(f"{name}.part-journal" for name in NAMES.values()),
+    f"{MANIFEST}.part",
+)
+"""What an attempt may leave that died halfway."""
+
+ASIDE = f"{MANIFEST}.gone"
+"""The manifest of a copy that is being deleted."""
+
 
 class FolderVault:
     """The bot's own database. An order's ``destination`` is a folder for that copy alone.
@@ -100,7 +110,7 @@ async def _in_thread(work: Callable[..., R], *arguments: object) -> R:
 def _prepare(folder: Path) -> None:
     """A folder for this copy alone, without what an attempt left that died halfway."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in [*NAMES.values(), *(f"{name}.part" for name in NAMES.values()), f"{MANIFEST}.part"]:
+    for name in [*NAMES.values(), *LEFTOVERS]:
         (folder / name).unlink(missing_ok=True)
 
 
@@ -147,7 +157,20 @@ def compare_file(manifest: Manifest, file: Path) -> list[Finding]:
 
 
 def _remove(folder: Path) -> None:
-    for name in [MANIFEST, *NAMES.values()]:
+    """The manifest is set aside and comes back where the copy cannot be deleted: that copy is whole still."""
+    manifest, aside = folder / MANIFEST, folder / ASIDE
+    if manifest.is_file():
+        manifest.replace(aside)
+    else:
+        manifest.unlink(missing_ok=True)
+    try:
+        for name in NAMES.values():
+            (folder / name).unlink(missing_ok=True)
+    except OSError:
+        if aside.exists():
+            aside.replace(manifest)
+        raise
+    for name in [ASIDE, *LEFTOVERS]:
         (folder / name).unlink(missing_ok=True)
     if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()

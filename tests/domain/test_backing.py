@@ -316,6 +316,16 @@ def test_it_is_looked_at_again_at_once_where_it_moved_and_later_where_nobody_ans
     assert after.reasons == ()
 
 
+@pytest.mark.parametrize(
+    ("lasting", "wait"),
+    [(-DAY, 30 * SECOND), (MINUTE, 30 * SECOND), (10 * MINUTE, MINUTE), (DAY, 2 * MINUTE)],
+)
+def test_the_longer_nobody_answers_the_rarer_it_is_tried(lasting: timedelta, wait: timedelta) -> None:
+    """Each attempt may copy a whole database; a clock that was ahead when it began is no reason to hurry."""
+    after = step(begun(Stage.STARTING, until=DUE + 2 * DAY), Silent(why="full"), at=DUE + lasting)
+    assert after.look_at == DUE + lasting + wait
+
+
 def test_it_is_verified_only_when_every_part_is_proven_sound() -> None:
     half = step(begun(Stage.PROVING, Stage.COPYING), Proved(evidence=SOUND), Going())
     assert not half.is_over
@@ -435,7 +445,7 @@ def test_whatever_vaults_answer_it_ends_in_time_and_says_why(data: st.DataObject
     assert bool(backup.reasons) is not sound
     assert all(one.attempt <= rules.ATTEMPTS for one in backup.parts)
     assert backup.ended_at is not None and backup.until is not None
-    assert backup.ended_at <= backup.until + rules.AFTER_SILENCE + 900 * SECOND
+    assert backup.ended_at <= backup.until + rules.LONGEST_SILENCE + 900 * SECOND
 
 
 # When its alert has to fire.
