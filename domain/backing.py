@@ -38,7 +38,7 @@ AFTER_SILENCE, LONGEST_SILENCE = timedelta(seconds=30), timedelta(minutes=2)
 """While nobody answers: the longer it goes on, the rarer, since each attempt may copy a whole database."""
 
 PART_OF_SILENCE = 10
-"""The pause is this part of the time since the backup began."""
+"""The pause is this part of the time since it began."""
 
 TOO_FAR = timedelta(minutes=5)
 """Nobody who works on a backup looks at it again later than so: the clock that said so was ahead."""
@@ -173,7 +173,7 @@ def step(
 def pause(before: tuple[Progress, ...], after: tuple[Progress, ...], lasting: timedelta) -> timedelta:
     """Until the parts are looked at again: at once where one has come further, later where all are silent.
 
-    ``lasting``: the time since the backup began.
+    ``lasting``: the time since it began.
     """
     if all(one.trouble is not None for one in after if not one.stage.is_over):
         return min(max(lasting / PART_OF_SILENCE, AFTER_SILENCE), LONGEST_SILENCE)

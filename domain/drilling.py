@@ -140,7 +140,8 @@ def step(drill: Drill, heard: Mapping[int, Heard], at: datetime) -> Drill:
     if changed.restored_at is None and all(one.stage in there for one in parts):
         changed = changed.model_copy(update={"restored_at": at})
     if not all(one.stage.is_over for one in parts):
-        return changed.model_copy(update={"look_at": at + backing.pause(drill.parts, parts)})
+        again = backing.pause(drill.parts, parts, at - (drill.begun_at or at))
+        return changed.model_copy(update={"look_at": at + again})
     reasons = [one.problem for one in parts if one.problem is not None]
     for one in parts:
         if one.evidence is not None:
