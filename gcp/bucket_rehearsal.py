@@ -8,7 +8,16 @@ from domain.evidence import Evidence, Finding, Flaw
 from domain.objects import bucket_of
 from domain.ports import Objects
 from domain.rehearsal import Restore, answer_findings
-from gcp.bucket_vault import AT_ONCE, MANIFEST, SLICE, BucketVault, compare, pool_of, source_of
+from gcp.bucket_vault import (
+    AT_ONCE,
+    MANIFEST,
+    BucketVault,
+    at_a_time,
+    below,
+    compare,
+    pool_of,
+    source_of,
+)
 
 
 class BucketRehearsal:
@@ -48,17 +57,18 @@ class BucketRehearsal:
         kept, _ = bucket_of(restore.copy_of.destination)
         pool = {one.name: one for one in await self._objects.list(kept, f"{pool_of(restore.copy_of)}/")}
         here = {one.name for one in await self._objects.list(bucket, f"{prefix}/")}
-        missing = [one for one in manifest.entries if f"{prefix}/{one.name}" not in here]
+        missing = [one for one in manifest.entries if below(prefix, one.name) not in here]
         absent = next((one for one in missing if one.pool not in pool), None)
         if absent is not None:
             return Broke(why=f"{absent.name} is missing from the pool")
-        for start in range(0, min(len(missing), SLICE), AT_ONCE):
-            some = missing[start : min(start + AT_ONCE, SLICE)]
+        most = at_a_time(len(manifest.entries))
+        for start in range(0, min(len(missing), most), AT_ONCE):
+            some = missing[start : min(start + AT_ONCE, most)]
             await asyncio.gather(
-                *(self._objects.copy(pool[one.pool], bucket, f"{prefix}/{one.name}") for one in some)
+                *(self._objects.copy(pool[one.pool], bucket, below(prefix, one.name)) for one in some)
             )
-        if len(missing) > SLICE:
-            done = len(manifest.entries) - len(missing) + SLICE
+        if len(missing) > most:
+            done = len(manifest.entries) - len(missing) + most
             return Going(done=done, total=len(manifest.entries))
         return Finished()
 
@@ -69,7 +79,7 @@ class BucketRehearsal:
             return Evidence.of([Finding(flaw=Flaw.UNFINISHED, name=MANIFEST)])
         bucket, prefix = _place(restore)
         here = {one.name: one for one in await self._objects.list(bucket, f"{prefix}/")}
-        restored = {one.name: here.get(f"{prefix}/{one.name}") for one in manifest.entries}
+        restored = {one.name: here.get(below(prefix, one.name)) for one in manifest.entries}
         findings = compare(manifest.entries, restored)
         answers = [
             sum(one.name.startswith(question.ask) for one in manifest.entries if restored[one.name])
@@ -82,8 +92,11 @@ class BucketRehearsal:
     async def remove(self, restore: Restore) -> None:
         """Everything below this drill's own prefix."""
         bucket, prefix = _place(restore)
-        for one in await self._objects.list(bucket, f"{prefix}/"):
-            await self._objects.delete(one)
+        if not bucket:
+            return
+        found = await self._objects.list(bucket, f"{prefix}/")
+        for start in range(0, len(found), AT_ONCE):
+            await asyncio.gather(*(self._objects.delete(one) for one in found[start : start + AT_ONCE]))
 
 
 def _place(restore: Restore) -> tuple[str, str]:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +14,24 @@ from domain.objects import BucketHold, StoredObject
 TIMEOUT = (5.0, 60.0)
 """Seconds until a connection stands, and between two pieces of an answer."""
 
+SENDING = (60.0, 60.0)
+"""For uploads: the first one bounds the sending of a whole piece too, as urllib3 has it."""
+
+PIECE = 8 * 1024 * 1024
+"""Bytes that are sent at a time. Google's client would send 100 MiB, too much for its time on a slow line."""
+
+THREADS = 8
+"""Calls at a time. Own threads, so that a slow answer holds up nobody else; fewer than its connections."""
+
 REPEATED = 30.0
 """Seconds for which Google's client repeats a call that met a passing trouble; every call here may be."""
 
+PAGE = 1000
+"""Objects in one answer; Google gives no more."""
+
 FIELDS = "items(name,generation,size,crc32c,updated),nextPageToken"
+
+_NAMES = set(StoredObject.model_fields)
 
 R = TypeVar("R")
 
@@ -34,6 +49,7 @@ class Buckets:
         self._endpoint = endpoint
         self._made: Any = None
         self._making = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
 
     async def list(self, bucket: str, prefix: str, limit: int | None = None) -> list[StoredObject]:
         """The live objects below a prefix, by name."""
@@ -43,6 +59,7 @@ class Buckets:
                 bucket,
                 prefix=prefix or None,
                 max_results=limit,
+                page_size=PAGE,
                 fields=FIELDS,
                 timeout=TIMEOUT,
                 retry=_retry(),
@@ -60,31 +77,23 @@ class Buckets:
         return await self._ask(f"{bucket}/{name}", work)
 
     async def read(self, found: StoredObject) -> bytes:
-        """All bytes of that generation, whose checksum is looked at on the way."""
+        """All bytes of that generation as they lie there, compressed or not; their checksum is compared."""
 
         def work(client: Any) -> bytes:
             blob = client.bucket(found.bucket).blob(found.name)
-            data: bytes = blob.download_as_bytes(
-                if_generation_match=found.generation, timeout=TIMEOUT, retry=_retry(), checksum="crc32c"
-            )
+            data: bytes = blob.download_as_bytes(raw_download=True, **_fetching(found))
             _compare(found, _checksum(data))
             return data
 
         return await self._ask(f"{found.bucket}/{found.name}", work)
 
     async def download(self, found: StoredObject, file: Path) -> None:
-        """That generation into a file, whose checksum is looked at on the way."""
+        """That generation into a file, like ``read``."""
 
         def work(client: Any) -> None:
             blob = client.bucket(found.bucket).blob(found.name)
             with file.open("wb") as stream:
-                blob.download_to_file(
-                    stream,
-                    if_generation_match=found.generation,
-                    timeout=TIMEOUT,
-                    retry=_retry(),
-                    checksum="crc32c",
-                )
+                blob.download_to_file(stream, raw_download=True, **_fetching(found))
             _compare(found, _file_checksum(file))
 
         await self._ask(f"{found.bucket}/{found.name}", work)
@@ -93,17 +102,10 @@ class Buckets:
         """A new object, never over another: with the same bytes there already it is that one."""
 
         def work(client: Any) -> StoredObject:
-            blob = client.bucket(bucket).blob(name)
+            blob = client.bucket(bucket).blob(name, chunk_size=PIECE)
 
             def send() -> None:
-                blob.upload_from_string(
-                    data,
-                    content_type="application/octet-stream",
-                    if_generation_match=0,
-                    timeout=TIMEOUT,
-                    retry=_retry(),
-                    checksum="crc32c",
-                )
+                blob.upload_from_string(data, **_sending())
 
             return _new(client, bucket, name, send, len(data), lambda: _checksum(data))
 
@@ -113,17 +115,10 @@ class Buckets:
         """A file's bytes as a new object, like ``write``."""
 
         def work(client: Any) -> StoredObject:
-            blob = client.bucket(bucket).blob(name)
+            blob = client.bucket(bucket).blob(name, chunk_size=PIECE)
 
             def send() -> None:
-                blob.upload_from_filename(
-                    str(file),
-                    content_type="application/octet-stream",
-                    if_generation_match=0,
-                    timeout=TIMEOUT,
-                    retry=_retry(),
-                    checksum="crc32c",
-                )
+                blob.upload_from_filename(str(file), **_sending())
 
             size = file.stat().st_size
             return _new(client, bucket, name, send, size, lambda: _file_checksum(file))
@@ -134,20 +129,8 @@ class Buckets:
         """That generation as a new object elsewhere, copied by Google, never over another one."""
 
         def work(client: Any) -> StoredObject:
-            there_already = _stat(client, bucket, name)
-            if there_already is not None:
-                return _same(there_already, source)
-            _rewrite(client, source, bucket, name)
-            copied = _stat(client, bucket, name)
-            if copied is None:
-                raise Outage(f"missing: {bucket}/{name}: it was copied, and is not there")
-            now = _stat(client, source.bucket, source.name)
-            if (copied.size, copied.crc32c) != (source.size, source.crc32c) and (
-                now is None or now.generation != source.generation
-            ):
-                _delete(client, copied)
-                raise Outage(f"missing: {source.bucket}/{source.name}: another object has its name by now")
-            return _same(copied, source)
+            there = _stat(client, bucket, name)
+            return _copy(client, source, bucket, name) if there is None else _same(there, source)
 
         return await self._ask(f"{source.bucket}/{source.name}", work)
 
@@ -169,14 +152,19 @@ class Buckets:
     async def close(self) -> None:
         """Close what was opened; what is asked for after it opens anew."""
         made, self._made = self._made, None
+        threads, self._threads = self._threads, None
         if made is not None:
             await asyncio.to_thread(made.close)
+        if threads is not None:
+            threads.shutdown(wait=False)
 
     async def _ask(self, what: str, work: Callable[[Any], R]) -> R:
         def asked() -> R:
             return work(self._client())
 
-        return await asyncio.to_thread(_guarded, what, asked)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, "buckets")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _guarded, what, asked)
 
     def _client(self) -> Any:
         """In a thread: the import takes long, and the search for credentials may wait for an answer."""
@@ -204,36 +192,43 @@ def _retry() -> Any:
 
 def _guarded(what: str, asked: Callable[[], R]) -> R:
     """Google's errors in our words."""
+    try:
+        from google.api_core.exceptions import GoogleAPIError
+        from google.auth.exceptions import GoogleAuthError
+        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+    except ImportError as error:
+        raise Outage("error: gs:// needs the packages of the extra `backups`") from error
+    try:
+        return asked()
+    except (GoogleAPIError, GoogleAuthError, DataCorruption, InvalidResponse, OSError, ValueError) as error:
+        raise Outage(f"{_word(error)}: {what}: {_words(error)}") from error
+
+
+def _word(error: BaseException | None) -> str:
+    """What kind of trouble it is; of a call that was repeated in vain, the last one."""
     import requests
     from google.api_core import exceptions as api
     from google.auth.exceptions import GoogleAuthError, TransportError
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
-    try:
-        return asked()
-    except DataCorruption as error:
-        raise Outage(f"checksum: {what}: {error}") from error
-    except api.NotFound as error:
-        raise Outage(f"missing: {what}: {_words(error)}") from error
-    except (api.Forbidden, api.Unauthorized) as error:
-        raise Outage(f"permission: {what}: {_words(error)}") from error
-    except api.PreconditionFailed as error:
-        raise Outage(f"conflict: {what}: {_words(error)}") from error
-    except api.TooManyRequests as error:
-        raise Outage(f"quota: {what}: {_words(error)}") from error
-    except (api.ServerError, api.RetryError, requests.RequestException, TransportError) as error:
-        raise Outage(f"unavailable: {what}: {str(error)[:200]}") from error
-    except GoogleAuthError as error:
-        raise Outage(f"credentials: {error}") from error
-    except InvalidResponse as error:
-        raise Outage(f"{_word(error)}: {what}: {str(error)[:200]}") from error
-    except (api.GoogleAPICallError, OSError, ValueError) as error:
-        raise Outage(f"error: {what}: {str(error)[:200]}") from error
+    match error:
+        case api.RetryError():
+            return _word(error.cause)
+        case DataCorruption():
+            return "checksum"
+        case api.GoogleAPICallError():
+            return _by_status(int(error.code or 0))
+        case InvalidResponse():  # Of that part of Google's client which moves bytes.
+            return _by_status(int(error.response.status_code))
+        case requests.RequestException() | TransportError():
+            return "unavailable"
+        case GoogleAuthError():
+            return "credentials"
+        case _:
+            return "error"
 
 
-def _word(error: Any) -> str:
-    """Of an answer that the part of Google's client saw which moves bytes."""
-    status = int(getattr(error.response, "status_code", 0))
+def _by_status(status: int) -> str:
     known = {401: "permission", 403: "permission", 404: "missing", 412: "conflict", 429: "quota"}
     return known.get(status, "unavailable" if status >= 500 else "error")
 
@@ -261,6 +256,44 @@ def _new(
     if refused is not None:
         raise Outage(f"conflict: {bucket}/{name}: another object has that name")
     raise Outage(f"checksum: {bucket}/{name}: it arrived as {found.size} bytes, {found.crc32c}")
+
+
+def _fetching(found: StoredObject) -> dict[str, Any]:
+    return {
+        "if_generation_match": found.generation,
+        "timeout": TIMEOUT,
+        "retry": _retry(),
+        "checksum": "crc32c",
+    }
+
+
+def _sending() -> dict[str, Any]:
+    return {
+        "content_type": "application/octet-stream",
+        "if_generation_match": 0,
+        "timeout": SENDING,
+        "retry": _retry(),
+        "checksum": "crc32c",
+    }
+
+
+def _copy(client: Any, source: StoredObject, bucket: str, name: str) -> StoredObject:
+    from google.api_core.exceptions import PreconditionFailed
+
+    refused: PreconditionFailed | None = None
+    try:
+        _rewrite(client, source, bucket, name)
+    except PreconditionFailed as error:
+        refused = error  # Its answer was lost and it was asked for again, or the source is another one.
+    copied = _stat(client, bucket, name)
+    if copied is None:
+        raise refused or Outage(f"missing: {bucket}/{name}: it was copied, and is not there")
+    if refused is None and (copied.size, copied.crc32c) != (source.size, source.crc32c):
+        now = _stat(client, source.bucket, source.name)
+        if now is None or now.generation != source.generation:
+            _delete(client, copied)
+            raise Outage(f"missing: {source.bucket}/{source.name}: another object has its name by now")
+    return _same(copied, source)
 
 
 def _rewrite(client: Any, source: StoredObject, bucket: str, name: str) -> None:
@@ -305,7 +338,9 @@ def _stat(client: Any, bucket: str, name: str) -> StoredObject | None:
 
 
 def _seen(bucket: str, blob: Any) -> StoredObject:
-    return StoredObject(
+    # Not validated, and with one set of names for all: a list of 200,000 takes a third of the memory.
+    return StoredObject.model_construct(
+        _NAMES,
         bucket=bucket,
         name=blob.name,
         generation=int(blob.generation),

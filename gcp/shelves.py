@@ -35,6 +35,14 @@ class Shelf:
             return None if found is None else await self._bucket().read(found)
         return await _in_thread(_read, Path(destination, name))
 
+    async def names(self, destination: str) -> list[str]:
+        """What lies there, sorted."""
+        if in_bucket(destination):
+            bucket, prefix = bucket_of(destination)
+            found = await self._bucket().list(bucket, f"{prefix}/")
+            return [one.name.removeprefix(f"{prefix}/") for one in found]
+        return await _in_thread(_names, Path(destination))
+
     async def remove(self, destination: str, name: str) -> None:
         """Delete it; one that is not there is no error."""
         if in_bucket(destination):
@@ -86,6 +94,10 @@ def _read(file: Path) -> bytes | None:
         return file.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
 
 
 def _remove(file: Path) -> None:

@@ -1,11 +1,14 @@
 """Keeps copies of our own database in a bucket: made aside, sent, and read back whole to prove them."""
 
 import asyncio
+import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from pydantic import ValidationError
 
@@ -18,12 +21,19 @@ from domain.ports import Objects
 from storage.copies import Copies
 from storage.folder_vault import MANIFEST, NAMES, FolderVault, compare_file
 
+TEMPORARY, HELD = "toban-copy-", "held"
+"""A folder of ours among the temporary ones, and the file in it that is locked while it is used."""
+
 
 class ObjectVault:
     """The bot's own database, an order's ``destination`` being ``gs://bucket/prefix`` for that copy alone.
 
     A copy is finished when its manifest is there. It is made in a folder for temporary files first, which
     needs room for it; the bucket never holds half a one, since an object appears whole or not at all.
+
+    The copy is named after its contents: whoever died before the manifest leaves nothing in the way, so that
+    no right to delete is needed, and one that comes late finds the manifest taken, and has touched nothing
+    of the finished copy.
     """
 
     def __init__(self, copies: Copies, objects: Objects, now: Callable[[], datetime]) -> None:
@@ -38,16 +48,12 @@ class ObjectVault:
     async def begin(self, order: Order) -> Began | Broke:
         """Make the copy, and send it."""
         bucket, prefix = bucket_of(order.destination)
-        name = NAMES[self._copies.is_sqlite]
-        # A copy without a manifest is of an attempt that died in between, and holds an earlier state.
-        left = await self._stat(order, name)
-        if left is not None:
-            await self._objects.delete(left)
         async with _folder() as folder:
-            file = folder / name
+            file = folder / NAMES[self._copies.is_sqlite]
             manifest = await self._copies.dump(file, self._now())
+            name = f"{file.stem}-{manifest.sha256[:16]}{file.suffix}"
             await self._objects.upload(bucket, f"{prefix}/{name}", file)
-        data = manifest.model_dump_json(indent=1).encode()
+        data = manifest.model_copy(update={"file": name}).model_dump_json(indent=1).encode()
         await self._objects.write(bucket, f"{prefix}/{MANIFEST}", data)
         return Began(operation=order.key)
 
@@ -88,10 +94,11 @@ class ObjectVault:
 
     async def remove(self, order: Order) -> None:
         """The manifest first: half a copy is none."""
-        for name in (MANIFEST, *NAMES.values()):
-            found = await self._stat(order, name)
-            if found is not None:
-                await self._objects.delete(found)
+        bucket, prefix = bucket_of(order.destination)
+        found = await self._objects.list(bucket, f"{prefix}/")
+        ours = [one for one in found if _is_ours(one.name.removeprefix(f"{prefix}/"))]
+        for one in sorted(ours, key=lambda one: not one.name.endswith(f"/{MANIFEST}")):
+            await self._objects.delete(one)
 
     @asynccontextmanager
     async def fetched(self, order: Order) -> AsyncIterator[tuple[Manifest, Path] | None]:
@@ -111,9 +118,11 @@ class ObjectVault:
         if found is None:
             return None
         try:
-            return Manifest.model_validate_json(await self._objects.read(found))
+            manifest = Manifest.model_validate_json(await self._objects.read(found))
         except ValidationError:
             return None
+        # The name becomes a file's on this machine; whoever may write into the bucket must not choose where.
+        return manifest if _is_ours(manifest.file) else None
 
     async def _stat(self, order: Order, name: str) -> StoredObject | None:
         bucket, prefix = bucket_of(order.destination)
@@ -157,14 +166,59 @@ class TobanVault:
             yield found
 
 
+def _is_ours(name: str) -> bool:
+    """A manifest, or a copy in this folder."""
+    kinds = [Path(one) for one in NAMES.values()]
+    named = any(name.startswith(f"{kind.stem}-") and name.endswith(kind.suffix) for kind in kinds)
+    return "/" not in name and "\0" not in name and (named or name in {MANIFEST, *NAMES.values()})
+
+
 @asynccontextmanager
 async def _folder() -> AsyncIterator[Path]:
     """A folder that only we can read, for as long as it is needed."""
     try:
-        made = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="toban-copy-")
+        made, held = await asyncio.to_thread(_make)
     except OSError as error:
         raise Outage(f"temporary folder: {error.strerror or error}") from error
     try:
-        yield Path(made.name)
+        yield made
     finally:
-        await asyncio.to_thread(made.cleanup)
+        await asyncio.to_thread(_clear, made, held)
+
+
+def _make() -> tuple[Path, IO[bytes]]:
+    """A folder, and its lock. Before it, what others left that were killed: whole databases, for nobody."""
+    for left in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+        _sweep(left)
+    made = Path(tempfile.mkdtemp(prefix=TEMPORARY))
+    held = (made / HELD).open("wb")
+    _lock(held)
+    return made, held
+
+
+def _sweep(left: Path) -> None:
+    """Remove it, if it is our user's, and nobody alive holds it."""
+    try:
+        if left.is_symlink() or left.stat().st_uid != os.getuid():
+            return
+        with (left / HELD).open("rb+") as held:
+            if _lock(held):
+                shutil.rmtree(left, ignore_errors=True)
+    except (OSError, AttributeError):
+        return  # It went meanwhile, was just made, or users have no numbers here.
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """False where somebody else has it, or the platform knows no locks. It goes with the process."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _clear(made: Path, held: IO[bytes]) -> None:
+    held.close()
+    shutil.rmtree(made, ignore_errors=True)

@@ -100,9 +100,10 @@ class PretendStorage:
             if answer.status not in {200, 409}:
                 raise RuntimeError(f"{bucket}: status {answer.status}")
 
-    async def write(self, bucket: str, name: str, data: bytes) -> None:
-        """An object, over another one of that name too."""
+    async def write(self, bucket: str, name: str, data: bytes, encoding: str = "") -> None:
+        """An object, over another one of that name too; ``encoding``: ``gzip`` where it is compressed."""
         url, params = f"{self.url}/upload/storage/v1/b/{bucket}/o", {"uploadType": "media", "name": name}
+        params |= {"contentEncoding": encoding} if encoding else {}
         async with self._asked().post(url, params=params, data=data) as answer:
             if answer.status != 200:
                 raise OSError(f"{bucket}/{name}: status {answer.status}")

@@ -303,7 +303,7 @@ def test_the_sample_differs_from_night_to_night_and_has_a_bound() -> None:
 async def test_a_copy_is_restored_into_a_scratch_bucket_compared_and_removed(
     buckets: Objects, storage: PretendStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket_rehearsal, "SLICE", 3)
+    monkeypatch.setattr(bucket_vault, "SLICE", 3)
     monkeypatch.setattr(bucket_rehearsal, "AT_ONCE", 2)
     vault = BucketVault(buckets)
     rehearsal: Rehearsal = BucketRehearsal(buckets, vault)

@@ -47,6 +47,12 @@ def ordered(destination: str, project: str = PROJECT) -> Order:
     return Order(key="toban/nightly/1/secrets", part=part, at=AT, destination=destination)
 
 
+async def listed(shelf: Shelf, destination: str) -> str:
+    """The one file that is named after its contents."""
+    (name,) = [one for one in await shelf.names(destination) if one != "manifest.json"]
+    return name
+
+
 def flaws(evidence: Evidence) -> list[Flaw]:
     return [one.flaw for one in evidence.findings]
 
@@ -80,7 +86,7 @@ async def test_all_secrets_and_versions_are_kept_and_no_value_is_asked_for(
     assert await vault.look(order, begun.operation) == Finished()
     evidence = await vault.prove(order, begun.operation)
     assert (evidence.findings, evidence.records, evidence.at) == ((), 59 * 2 + 40, AT)
-    found = json.loads(await shelf.read(destination, "secrets.json") or b"")
+    found = json.loads(await shelf.read(destination, await listed(shelf, destination)) or b"")
     assert [one["name"].rpartition("/")[2] for one in found] == [f"secret-{n:02}" for n in range(60)]
     assert found[3]["versions"][0]["state"] == "ENABLED"
     assert found[3]["labels"] == {"team": "api"}
@@ -95,11 +101,13 @@ async def test_who_died_before_the_manifest_begins_anew_over_the_remains(
     cloud: Cloud, clients: GcpClients, place: tuple[Shelf, str]
 ) -> None:
     shelf, destination = place
-    await shelf.write(destination, "secrets.json", b"of an attempt that died")
+    await shelf.write(destination, "secrets-0123456789abcdef.json", b"of an attempt that died")
     vault, order = SecretVault(clients, shelf), ordered(destination)
     assert await vault.find(order) is None
     await vault.begin(order)
     assert (await vault.prove(order, "")).findings == ()
+    await vault.remove(order)
+    assert await shelf.names(destination) == []
 
 
 async def test_every_harm_to_a_copy_is_found(
@@ -108,7 +116,8 @@ async def test_every_harm_to_a_copy_is_found(
     shelf, destination = place
     vault, order = SecretVault(clients, shelf), ordered(destination)
     await vault.begin(order)
-    whole = await shelf.read(destination, "secrets.json")
+    name = await listed(shelf, destination)
+    whole = await shelf.read(destination, name)
     assert whole is not None
     for data, flaw in (
         (whole[:-1], Flaw.SIZE),
@@ -116,13 +125,13 @@ async def test_every_harm_to_a_copy_is_found(
         (b"", Flaw.EMPTY),
         (None, Flaw.MISSING),
     ):
-        await shelf.remove(destination, "secrets.json")
+        await shelf.remove(destination, name)
         if data is not None:
-            await shelf.write(destination, "secrets.json", data)
+            await shelf.write(destination, name, data)
         assert flaws(await vault.prove(order, "")) == [flaw]
     elsewhere = ordered(destination, "bondpoint-staging")
-    await shelf.remove(destination, "secrets.json")
-    await shelf.write(destination, "secrets.json", whole)
+    await shelf.remove(destination, name)
+    await shelf.write(destination, name, whole)
     assert flaws(await vault.prove(elsewhere, "")) == [Flaw.ELSEWHERE]
     await shelf.remove(destination, "manifest.json")
     assert flaws(await vault.prove(order, "")) == [Flaw.UNFINISHED]
@@ -147,11 +156,32 @@ async def test_trouble_is_an_outage_and_leaves_no_manifest(
     cloud: Cloud, clients: GcpClients, tmp_path: Path, method: str, action: Action, word: str
 ) -> None:
     cloud.faults.add(action, method=method, nth=2)
-    vault, order = SecretVault(clients, Shelf(None)), ordered(str(tmp_path / "one"))
+    vault, order = SecretVault(clients, Shelf(None), pauses=()), ordered(str(tmp_path / "one"))
     with pytest.raises(Outage, match=f"^{word}: Secret Manager"):
         await vault.begin(order)
     assert await vault.find(order) is None
     assert isinstance(await vault.begin(order), Began)
+
+
+async def test_a_quota_that_is_used_up_is_waited_for(
+    cloud: Cloud, clients: GcpClients, tmp_path: Path
+) -> None:
+    cloud.faults.add(quota(), method="ListSecretVersions", nth=7, count=2)
+    vault, order = SecretVault(clients, Shelf(None), pauses=(0.0, 0.0)), ordered(str(tmp_path / "one"))
+    assert isinstance(await vault.begin(order), Began)
+    assert (await vault.prove(order, "")).records == 59 * 2 + 40
+    assert cloud.journal.count("ListSecretVersions") == 61 + 2, "one of them has two pages"
+
+
+async def test_a_manifest_that_names_a_file_elsewhere_is_none(
+    cloud: Cloud, clients: GcpClients, tmp_path: Path
+) -> None:
+    vault, order = SecretVault(clients, Shelf(None)), ordered(str(tmp_path / "one"))
+    await vault.begin(order)
+    manifest = tmp_path / "one" / "manifest.json"
+    name = await listed(Shelf(None), order.destination)
+    manifest.write_text(manifest.read_text().replace(name, "../secrets-00.json"))
+    assert flaws(await vault.prove(order, "")) == [Flaw.UNFINISHED]
 
 
 async def test_a_folder_that_cannot_be_written_is_an_outage(

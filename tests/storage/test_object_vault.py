@@ -77,7 +77,7 @@ async def test_seed_defect_72_a_copy_passes_through_a_folder_of_ours_alone_and_l
         assert found is not None
         assert found[1].stat().st_size == found[0].bytes
     names = await storage.names(BUCKET)
-    assert [name.rpartition("/")[2].partition(".")[0] for name in names] == ["manifest", "toban"]
+    assert [name.rpartition("/")[2].partition("-")[0] for name in names] == ["manifest.json", "toban"]
     assert [one.name for one in (tmp_path / "temporary").iterdir()] == ["strangers.json"]
     await vault.remove(ordered())
     await vault.remove(ordered())
@@ -89,10 +89,12 @@ async def test_who_died_before_the_manifest_begins_anew_over_the_remains(
     sqlite_only: str, storage: PretendStorage
 ) -> None:
     vault, buckets = await vault_of(sqlite_only, storage)
-    await storage.write(BUCKET, "nightly/1/toban/toban.sqlite3", b"of an earlier moment")
+    await storage.write(BUCKET, "nightly/1/toban/toban-0123456789abcdef.sqlite3", b"of an earlier moment")
     assert await vault.find(ordered()) is None
     await vault.begin(ordered())
     assert flaws(await vault.prove(ordered(), "")) == []
+    await vault.remove(ordered())
+    assert await storage.names(BUCKET) == []
     await buckets.close()
 
 
@@ -112,7 +114,7 @@ async def test_every_harm_to_a_copy_is_found(
 ) -> None:
     vault, buckets = await vault_of(sqlite_only, storage)
     await vault.begin(ordered())
-    name, manifest = "nightly/1/toban/toban.sqlite3", "nightly/1/toban/manifest.json"
+    manifest, name = await storage.names(BUCKET)
     whole = await storage.read(BUCKET, name)
     assert whole is not None
     changes = {
