@@ -136,6 +136,7 @@ async def build(
             run=CloudRun(clients),
             images=Registry(identity, settings.gcp_http_endpoint, session),
             smoke=Smoke(identity, policy.rules.origins, http_endpoint=settings.gcp_http_endpoint),
+            objects=kept.buckets,
             vaults=kept.vaults,
             rehearsals=kept.rehearsals,
             drill_places=kept.places,

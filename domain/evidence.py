@@ -10,6 +10,7 @@ from pydantic import Field
 from domain.backup_plans import Range
 from domain.effects import Text
 from domain.levels import Value
+from domain.objects import BucketHold
 from domain.retention import Standing
 from domain.units import Unit
 
@@ -71,7 +72,8 @@ class Evidence(Value):
 
     ``sampled``: so many objects were read again, all of their bytes. ``at``: the moment whose state it
     holds, where it knows better than we do. ``flaws`` counts all of what ``findings`` shows the first of.
-    ``seconds``: how long its restoring took, where that was measured where it was done.
+    ``seconds``: how long its restoring took, where that was measured where it was done. ``hold``: what its
+    bucket forbids to delete, where that could be read.
     """
 
     objects: int = Field(default=0, ge=0)
@@ -82,6 +84,7 @@ class Evidence(Value):
     seconds: float | None = None
     findings: tuple[Finding, ...] = ()
     flaws: int = 0
+    hold: BucketHold | None = None
     doubts: tuple[Doubt, ...] = ()
 
     @classmethod

@@ -1,6 +1,6 @@
 """Objects in a bucket of Cloud Storage, as far as backups need to know them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import Field
 
@@ -23,6 +23,12 @@ class BucketHold(Value):
 
     seconds: int = 0
     locked: bool = False
+
+    def keeps(self, made_at: datetime, at: datetime) -> bool:
+        """True where nobody is to delete what was made then: for ever in a locked bucket, which has its own
+        rules for what goes, else while its retention policy forbids to.
+        """
+        return self.locked or made_at + timedelta(seconds=self.seconds) > at
 
 
 def bucket_of(destination: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from domain.watches import Watch, WatchKind
 from operations import counters, signals
 from operations.lease import LEASE, held
 from operations.places import backup_card
-from operations.pruning import fates, prune, remove
+from operations.pruning import fates, hold_of, prune, remove
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -256,7 +256,9 @@ async def _ask(world: World, backup: Backup, place: int) -> Heard:
         operation = progress.operation or ""
         if progress.stage is Stage.COPYING:
             return await vault.look(order, operation)
-        return Proved(evidence=await vault.prove(order, operation))
+        evidence = await vault.prove(order, operation)
+        hold = await hold_of(world, order)
+        return Proved(evidence=evidence.model_copy(update={"hold": hold}))
     except Outage as outage:
         log.warning("backups.outage", backup=backup.number, part=progress.part.name, reason=outage.reason)
         return Silent(why=outage.reason[:300])

@@ -1,5 +1,6 @@
 """Which old backups may go: told first, and only where the policy says so deleted at a later verified one."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import structlog
@@ -7,9 +8,10 @@ import structlog
 from domain import backing as rules
 from domain import retention
 from domain.backup_plans import BackupPlan
-from domain.backups import Backup, Progress
+from domain.backups import Backup, Order, Progress
 from domain.effects import Refresh, Text
 from domain.errors import Outage
+from domain.objects import BucketHold, bucket_of, in_bucket
 from domain.ports import Tx
 from domain.retention import Candidate, Fate, Standing
 from domain.series import epoch
@@ -26,12 +28,45 @@ async def fates(tx: Tx, plan: BackupPlan, at: datetime) -> dict[int, Fate]:
     """What becomes of every backup of a plan that may still lie there, by its id."""
     latest = await tx.backups_of(plan.name, 1)
     halted = not latest or latest[0].standing is not Standing.VERIFIED
+    kept = await tx.kept_backups(plan.name)
+    holds = _holds(kept)
     candidates = [
-        Candidate(id=f"{one.id:09d}", at=one.due_at, standing=one.standing)
-        for one in await tx.kept_backups(plan.name)
+        Candidate(
+            id=f"{one.id:09d}", at=one.due_at, standing=one.standing, is_locked=_is_locked(one, holds, at)
+        )
+        for one in kept
     ]
     decided = retention.plan(candidates, plan.keep, at, plan.schedule.zone, halted=halted)
     return {int(fate.backup.id): fate for fate in decided}
+
+
+def _holds(kept: Iterable[Backup]) -> dict[str, BucketHold]:
+    """What each bucket forbids, as the newest backup that could be told it was told."""
+    found: dict[str, BucketHold] = {}
+    for one in sorted(kept, key=lambda one: one.due_at):
+        for progress in one.parts:
+            if progress.evidence is not None and progress.evidence.hold is not None:
+                found[bucket_of(one.destination)[0]] = progress.evidence.hold
+    return found
+
+
+def _is_locked(backup: Backup, holds: Mapping[str, BucketHold], at: datetime) -> bool:
+    if not in_bucket(backup.destination):
+        return False
+    hold = holds.get(bucket_of(backup.destination)[0])
+    return hold is not None and hold.keeps(backup.ended_at or backup.due_at, at)
+
+
+async def hold_of(world: World, order: Order) -> BucketHold | None:
+    """What keeps the copy's bucket from deleting; ``None`` for a folder, or where we may not know."""
+    if world.objects is None or not in_bucket(order.destination):
+        return None
+    bucket, _ = bucket_of(order.destination)
+    try:
+        return await world.objects.hold(bucket)
+    except Outage as outage:
+        log.info("backups.hold_unknown", bucket=bucket, reason=outage.reason)
+        return None
 
 
 async def prune(tx: Tx, plan: BackupPlan, verified: Backup, at: datetime) -> None:

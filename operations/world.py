@@ -13,6 +13,7 @@ from domain.ports import (
     Images,
     Inbox,
     Metrics,
+    Objects,
     Prober,
     Rehearsal,
     Run,
@@ -62,6 +63,7 @@ class World:
     run: Run
     images: Images
     smoke: Smoke
+    objects: Objects | None = None
     vaults: Mapping[Source, Vault] = field(default_factory=dict)
     rehearsals: Mapping[Source, Rehearsal] = field(default_factory=dict)
     drill_places: frozenset[Source] = frozenset()

@@ -11,10 +11,11 @@ import pytest
 from domain.backup_plans import BackupPlan, DrillRule, Part, Source
 from domain.drills import DrillState
 from domain.questions import Question
-from domain.retention import Standing
+from domain.retention import Retention, Standing
 from sandbox.cloud.buckets import PretendStorage, why_not
 from sandbox.cloud.cloud import Cloud
 from sandbox.cloud.faults import FOREVER, failing, permission
+from sandbox.cloud.wire import Wire
 from sandbox.stage import Stage
 from tests.flows.backing import backed_up, backups, drills, nightly, until_three
 
@@ -130,3 +131,66 @@ async def test_a_missing_right_is_told_on_the_card_and_healed_when_it_is_given(s
         await stage.advance(minutes=5)
         assert (await backups(stage))[-1].standing is Standing.VERIFIED
         assert "Recovered" in stage.card("#alerts").plain
+
+
+@pytest.mark.parametrize(("is_locked", "gone"), [(True, []), (False, ["B-1", "B-2"])])
+async def test_what_a_bucket_holds_is_neither_announced_nor_deleted(
+    sqlite_only: str, is_locked: bool, gone: list[str]
+) -> None:
+    """Held for 60 hours, which pass, or locked for good: then only its own rules delete."""
+    why = why_not()
+    if why is not None:
+        pytest.skip(why)
+    storage = PretendStorage()
+    await storage.start()
+    await storage.make("bondpoint-backups")
+    wire = Wire(storage.url)
+    await wire.start()
+    rule = {"retentionPolicy": {"retentionPeriod": str(60 * 3600), "isLocked": is_locked}}
+    wire.add("GET", "/b/bondpoint-backups?", count=FOREVER, status=200, answer={"name": "x"} | rule)
+    keep = Retention(daily=1, weekly=0, monthly=0, verified=1)
+    plan = everything(parts=PARTS[:1], drill=None, keep=keep, deletes=True)
+    try:
+        async with backed_up(sqlite_only, plan, TOBAN_STORAGE_ENDPOINT=wire.url) as stage:
+            for _ in range(3):
+                await until_three(stage)
+            assert [one.marked_at for one in await backups(stage)] == [None] * 3
+            await stage.type("mika", "#ops", "/toban backup history nightly")
+            assert stage.told("mika")[-1].count("stays: locked") == 3
+            for _ in range(2):
+                await until_three(stage)
+            assert [one.number for one in await backups(stage) if one.removed_at is not None] == gone[:1]
+            told = [note.plain for card in stage.channel("#ops") for note in stage.thread(card)]
+            assert not [note for note in told if "could not be deleted" in note]
+            await until_three(stage)
+            assert [one.number for one in await backups(stage) if one.removed_at is not None] == gone
+    finally:
+        await wire.stop()
+        await storage.stop()
+
+
+async def test_who_may_not_know_what_a_bucket_holds_is_told_by_its_refusal(sqlite_only: str) -> None:
+    """The backup is verified all the same."""
+    why = why_not()
+    if why is not None:
+        pytest.skip(why)
+    storage = PretendStorage()
+    await storage.start()
+    await storage.make("bondpoint-backups")
+    wire = Wire(storage.url)
+    await wire.start()
+    wire.add("GET", "/b/bondpoint-backups?", count=FOREVER, status=403)
+    wire.add("DELETE", count=FOREVER, status=403)
+    keep = Retention(daily=1, weekly=0, monthly=0, verified=1)
+    plan = everything(parts=PARTS[:1], drill=None, keep=keep, deletes=True)
+    try:
+        async with backed_up(sqlite_only, plan, TOBAN_STORAGE_ENDPOINT=wire.url) as stage:
+            for _ in range(3):
+                await until_three(stage)
+            assert {one.standing for one in await backups(stage)} == {Standing.VERIFIED}
+            told = [note.plain for card in stage.channel("#ops") for note in stage.thread(card)]
+            assert [note for note in told if "B-1 could not be deleted, so it stays" in note]
+            assert len(await storage.names("bondpoint-backups")) == 6
+    finally:
+        await wire.stop()
+        await storage.stop()
