@@ -58,8 +58,8 @@ class Drill(Value):
 
     @property
     def number(self) -> str:
-        """How people call it."""
-        return f"D-{self.id}"
+        """How people call it: ``RD-3``; deploys are ``D-12``."""
+        return f"RD-{self.id}"
 
     @property
     def subject(self) -> Subject:

@@ -157,7 +157,7 @@ def _plan(world: World, name: str) -> BackupPlan:
 async def _asked(tx: Tx, world: World, drill_id: int) -> tuple[Drill, BackupPlan]:
     drill = await tx.drill(drill_id)
     if drill is None:
-        raise Refused("refused.drill_not_asked", number=f"D-{drill_id}")
+        raise Refused("refused.drill_not_asked", number=f"RD-{drill_id}")
     return drill, _plan(world, drill.plan)
 
 

@@ -78,7 +78,7 @@ async def test_a_drill_restores_every_table_measures_the_time_and_leaves_nothing
         await until_three(stage)
         await stage.type("mika", "#ops", "/toban backup drill nightly")
         card = stage.card("#ops")
-        assert "Restore drill D-1 of nightly: waits for approval" in card.plain
+        assert "Restore drill RD-1 of nightly: waits for approval" in card.plain
         await stage.press("mika", card, "Approve Drill")
         assert "somebody else has to approve it" in stage.told("mika")[-1]
         await stage.press("aya", card, "Approve Drill")
@@ -172,7 +172,7 @@ async def test_nobody_agrees_or_somebody_says_no(sqlite_only: str, tmp_path: Pat
         await stage.type("mika", "#ops", "/toban backup drill nightly")
         await stage.advance(hours=25)
         assert (await drills(stage))[1].state is DrillState.EXPIRED
-        expired = next(one for one in stage.channel("#ops") if "D-2" in one.plain)
+        expired = next(one for one in stage.channel("#ops") if "RD-2" in one.plain)
         assert "nobody approved it" in expired.plain
         with pytest.raises(LookupError, match="nothing to press"):
             await stage.press("yuko", expired, "Approve Drill")
