@@ -18,6 +18,7 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "users.info": ("users:read",),
     "users.lookupByEmail": ("users:read.email",),
     "views.open": (),
+    "views.publish": (),
     "apps.connections.open": (),
 }
 """Every Web API method that the bot calls, and the bot scopes that it needs for it."""
@@ -48,9 +49,11 @@ def manifest(url: str | None) -> dict[str, Any]:
         for name, (text, hint) in COMMANDS.items()
     ]
     interactivity: dict[str, Any] = {"is_enabled": True}
+    events: dict[str, Any] = {"bot_events": ["app_home_opened"]}
     if endpoint:
         interactivity["request_url"] = endpoint
         interactivity["message_menu_options_url"] = endpoint  # For the tags in the form of /deploy.
+        events["request_url"] = endpoint
     return {
         "display_information": {
             "name": "Toban",
@@ -58,11 +61,17 @@ def manifest(url: str | None) -> dict[str, Any]:
             "background_color": "#1f3a5f",
         },
         "features": {
+            "app_home": {
+                "home_tab_enabled": True,
+                "messages_tab_enabled": True,
+                "messages_tab_read_only_enabled": True,  # Pages are answered by their buttons.
+            },
             "bot_user": {"display_name": "Toban", "always_online": True},
             "slash_commands": commands,
         },
         "oauth_config": {"scopes": {"bot": scopes}},
         "settings": {
+            "event_subscriptions": events,
             "interactivity": interactivity,
             "org_deploy_enabled": False,
             "socket_mode_enabled": endpoint is None,

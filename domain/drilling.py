@@ -92,6 +92,16 @@ def decline(drill: Drill, plan: BackupPlan, person: Person, by: By, at: datetime
     return drill.model_copy(update=ended)
 
 
+def waits_for(drill: Drill, plan: BackupPlan, person: Person, at: datetime) -> bool:
+    """Whether a drill waits for this person to agree."""
+    rule = plan.drill or DrillRule()
+    if drill.state is not DrillState.ASKED or (drill.until is not None and at >= drill.until):
+        return False
+    if rule.approvers and not approvals.is_among(person, rule.approvers):
+        return False
+    return person.name != drill.requester or rule.self_approval
+
+
 def _waiting(drill: Drill, at: datetime) -> None:
     if drill.state is not DrillState.ASKED or (drill.until is not None and at >= drill.until):
         raise Refused("refused.drill_not_asked", number=drill.number)

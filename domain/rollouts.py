@@ -294,6 +294,19 @@ def reject(rollout: Rollout, rule: DeployRule, person: Person, by: By, at: datet
     return to_stage(rollout, Stage.REJECTED, at, ended_by=by)
 
 
+def waits_for(rollout: Rollout, rule: DeployRule, person: Person, at: datetime) -> bool:
+    """Whether this person can give what a rollout waits for: an approval, or a word at an unclear verdict."""
+    if rollout.expires_at is not None and at >= rollout.expires_at:
+        return False
+    is_approver = rules_of_approval.is_among(person, rule.approvers)
+    is_own = person.name == rollout.requester
+    if rollout.stage is Stage.ASKING:
+        return is_approver or is_own
+    if rollout.stage is not Stage.REQUESTED or not is_approver or (is_own and not rule.self_approval):
+        return False
+    return all(one.person != person.name for one in rollout.approvals)
+
+
 def _waits_for_approval(rollout: Rollout, at: datetime) -> None:
     if rollout.stage is Stage.REQUESTED and rollout.expires_at is not None and at >= rollout.expires_at:
         raise Refused("refused.approval_expired", number=rollout.number)

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from pydantic import Field
+
 from domain.alerts import Alert, AlertGroup
 from domain.backups import Backup
 from domain.drills import Drill
@@ -86,6 +88,28 @@ class DrillView(Value):
 
     drill: Drill
     backup: Backup | None = None
+
+
+class HomeView(Value):
+    """What needs one person first. ``person``: ``None`` where the account belongs to nobody in the policy.
+
+    ``rollouts``, ``drills``: wait for this person's decision. ``pages``: the newest page of each ladder on
+    which this person was called, and nobody has answered. ``posted``: where the cards of all of them stand,
+    by their subjects' keys.
+    """
+
+    at: datetime
+    person: str | None = None
+    rollouts: tuple[Rollout, ...] = ()
+    drills: tuple[Drill, ...] = ()
+    pages: tuple[PageView, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    posted: dict[str, Posted] = Field(default_factory=dict)
+
+    @property
+    def waiting(self) -> int:
+        """How many things wait for this person."""
+        return len(self.rollouts) + len(self.drills) + len(self.pages)
 
 
 View = AlertView | IncidentView | PageView | Finding | RolloutView | BackupView | DrillView

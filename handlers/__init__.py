@@ -14,7 +14,7 @@ __all__ = ["Desk", "interpreters", "register"]
 
 def register(app: "AsyncApp", desk: Desk) -> None:
     """The table of contents: every command, button and form, and what takes the rest."""
-    from handlers import alerts, backups, deploys, incidents, slack, toban
+    from handlers import alerts, backups, deploys, home, incidents, slack, toban
 
     tables: list[Callable[[AsyncApp, Desk], None]] = [
         incidents.register,
@@ -22,6 +22,7 @@ def register(app: "AsyncApp", desk: Desk) -> None:
         toban.register,
         deploys.register,
         backups.register,
+        home.register,
         slack.register,
     ]
     for table in tables:

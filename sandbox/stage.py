@@ -229,6 +229,31 @@ class Stage:
         await self.settle()
         return delivery
 
+    async def home(self, person: str) -> str:
+        """Open the app's Home tab, and read it once the bot has made it anew."""
+        before = self.slack.home(person)
+        known = None if before is None else before.hash
+        await self.slack.open_home(person)
+        return await self._new_home(person, known)
+
+    async def refresh_home(self, person: str, label: str) -> str:
+        """Press a button of the Home tab after which it is made anew."""
+        before = self.slack.home(person)
+        assert before is not None, "it was opened"
+        known = before.hash
+        await self.slack.press_view(person, before.id, label)
+        return await self._new_home(person, known)
+
+    async def _new_home(self, person: str, known: str | None) -> str:
+        def changed() -> bool:
+            found = self.slack.home(person)
+            return found is not None and found.hash != known
+
+        await self.slack.wait_for(changed)
+        view = self.slack.home(person)
+        assert view is not None, "just seen"
+        return self.slack.view_plain(view)
+
     async def submit(self, person: str, values: Mapping[str, Any]) -> Delivery:
         """Fill in the form that is open and send it."""
         view = self.slack.open_views(person)[-1]

@@ -74,6 +74,18 @@ class EscalationQueries(Rows):
         query = sa.select(PAGE).where(PAGE.c.escalation_id == escalation_id).order_by(PAGE.c.id)
         return [value_of(Page, row) for row in await self.rows(query)]
 
+    async def pages_waiting(self, person: str, limit: int) -> list[Page]:
+        """The newest page of a person on each ladder that still runs, the newest first."""
+        newest = (
+            sa.select(sa.func.max(PAGE.c.id))
+            .join(ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id)
+            .where(PAGE.c.person == person, ESCALATION.c.phase != Phase.STOPPED)
+            .where(PAGE.c.status != PageStatus.WITHDRAWN)
+            .group_by(PAGE.c.escalation_id)
+        )
+        query = sa.select(PAGE).where(PAGE.c.id.in_(newest)).order_by(PAGE.c.id.desc()).limit(limit)
+        return [value_of(Page, row) for row in await self.rows(query)]
+
     async def people_waited_for(self, escalation_id: int) -> frozenset[str]:
         """People to whom a page of this ladder is still on its way."""
         query = sa.select(PAGE.c.person).where(

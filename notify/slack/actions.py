@@ -32,6 +32,8 @@ DRILL_REQUEST = "drills.request"
 DRILL_APPROVE = "drills.approve"
 DRILL_DECLINE = "drills.decline"
 
+HOME_REFRESH = "app_home.refresh"
+
 DECLARE_FORM = "incident.declare_form"
 RESOLVE_FORM = "incident.resolve_form"
 DEPLOY_FORM = "deploy.form"

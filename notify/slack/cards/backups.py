@@ -162,7 +162,7 @@ def plans_card(
     at: datetime,
 ) -> Rendered:
     """All plans on one screen, those without a recent verified backup first."""
-    bad = [plan for plan in plans if _is_bad(latest.get(plan.name))]
+    bad = [one for one in plans if one.name not in verified or _is_bad(latest.get(one.name))]
     head = voice("backup.plans_bad", count=len(bad)) if bad else voice("backup.plans_well", count=len(plans))
     blocks: list[Block] = [section(f"*{head}*")]
     for plan in [*bad, *(one for one in plans if one not in bad)]:

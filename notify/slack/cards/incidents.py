@@ -88,14 +88,15 @@ def open_now(voice: Voice, view: OpenNow) -> Rendered:
     if not view.incidents:
         text = voice("list.none")
         return Rendered(text=text, blocks=[section(text), declare])
-    lines = [_line(voice, incident) for incident in view.incidents[:LISTED]]
+    lines = [incident_line(voice, incident) for incident in view.incidents[:LISTED]]
     if len(view.incidents) > LISTED:
         lines.append(voice("alert.and_more", count=len(view.incidents) - LISTED))
     head = voice("list.open", count=len(view.incidents))
     return Rendered(text=head, blocks=[section(f"*{head}*\n" + "\n".join(lines)), declare])
 
 
-def _line(voice: Voice, incident: Incident) -> str:
+def incident_line(voice: Voice, incident: Incident) -> str:
+    """One open incident in a list."""
     who = incident.acknowledged_by.name if incident.acknowledged_by else None
     return voice(
         "list.line_taken" if who else "list.line",
