@@ -98,7 +98,7 @@ async def test_backups_show_what_would_be_lost_and_how_long_a_restore_takes(
         assert mika.startswith(NOTHING)
         assert dan.splitlines()[0] == "Waiting for you: 1"
         assert "Restore drill RD-1 of nightly · mika asks for an approval · until" in dan
-        assert "All 1 backup plans are well" in dan
+        assert "Backup plans, all well: 1" in dan
         assert "(RPO)" in dan and "Never restored so far" in dan
         await stage.press("dan", stage.card("#ops"), "Approve Drill")
         await stage.advance(hours=1)
