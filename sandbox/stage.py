@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,19 +155,28 @@ class Stage:
 
     # Time.
 
-    async def settle(self) -> None:
-        """Do everything that is due now, until there is nothing left."""
+    async def settle(self, called: Collection[str] | None = None) -> None:
+        """Do everything that is due now, until there is nothing left.
+
+        ``called``: the loops that look without being woken by a commit; all of them, as after a tick of the
+        scheduler, where none are named.
+        """
+        wake = self.bot.world.wake
+        again = {job.name for job in self.bot.jobs} if called is None else set(called)
         for _ in range(TURNS):
-            worked = 0
+            looking, again = again, set()
             for job in self.bot.jobs:
-                try:
-                    worked += await job.turn()
-                except Outage:
-                    worked += 0
+                event = wake.event(job.topic)
+                if job.name not in looking and not event.is_set():
+                    continue
+                event.clear()
+                with suppress(Outage):
+                    if await job.turn():
+                        again.add(job.name)
             await self.bot.speaker.quiet()
             if self.bot.speaker.crashed is not None:
                 raise self.bot.speaker.crashed
-            if not worked:
+            if not again and not any(wake.event(job.topic).is_set() for job in self.bot.jobs):
                 return
         raise AssertionError("the loops do not come to rest")
 
@@ -175,24 +184,35 @@ class Stage:
         """Let time pass, stopping at every moment at which something is due."""
         until = self.clock.now() + timedelta(seconds=seconds, minutes=minutes, hours=hours)
         await self.settle()
-        while self.clock.now() < until:
-            due = await self._next_due()
-            now = self.clock.now()
-            hop = until if due is None or due > until else max(due, now + HOP)
-            self.clock.push(min(hop, until) - now)
-            await self.settle()
+        while (now := self.clock.now()) < until:
+            due = await self._due()
+            first = min(due.values(), default=until)
+            hop = min(until, max(first, now + HOP))
+            self.clock.push(hop - now)
+            await self.settle([name for name, at in due.items() if at <= hop] if hop < until else None)
 
-    async def _next_due(self) -> Any:
-        async with self.bot.store.read() as tx:
-            letter = await tx.next_letter_due(self.clock.now())
-            if letter is not None and self.bot.world.chat.is_out():
-                letter = max(letter, self.clock.now() + ASKS_AGAIN)
-            moments = [letter, await tx.next_escalation_due(), await tx.next_rollout_due()]
-            moments += [await tx.next_hold_due(), await tx.next_backup_due()]
-            moments.append(await tx.next_drill_due())
+    async def _due(self) -> dict[str, datetime]:
+        """When each loop has something to do; those with nothing are left out."""
         now = self.clock.now()
-        moments += [job.next_due(now) for job in self.bot.jobs if job.next_due is not None]
-        return min((moment for moment in moments if moment is not None), default=None)
+        async with self.bot.store.read() as tx:
+            letter = await tx.next_letter_due(now)
+            if letter is not None and self.bot.world.chat.is_out():
+                letter = max(letter, now + ASKS_AGAIN)
+            moments = {
+                "outbox": letter,
+                "touch": letter if self.bot.world.chat.is_out() else None,
+                "escalations": await tx.next_escalation_due(),
+                "rollouts": await tx.next_rollout_due(),
+                "holds": await tx.next_hold_due(),
+                "backups": await tx.next_backup_due(),
+                "drills": await tx.next_drill_due(),
+            }
+        found = {name: at for name, at in moments.items() if at is not None}
+        for job in self.bot.jobs:
+            if job.next_due is not None:
+                at = job.next_due(now)
+                found[job.name] = min(found.get(job.name, at), at)
+        return found
 
     # Machines.
 
