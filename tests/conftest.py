@@ -76,13 +76,13 @@ def sqlite_only(tmp_path: Path) -> str:
     return sqlite_url(tmp_path)
 
 
-def new_postgres(server: str) -> str:
-    """A database of its own on the server."""
+def new_postgres(server: str, template: str = "template1") -> str:
+    """A database of its own on the server, empty unless it is made after another one."""
     import psycopg
 
     name = f"toban_{secrets.token_hex(6)}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
     from urllib.parse import urlsplit, urlunsplit
 
     parts = urlsplit(server)

@@ -9,7 +9,7 @@ import pytest
 
 from domain.retention import Retention, Standing
 from sandbox.stage import Stage
-from tests.conftest import new_postgres
+from tests.databases import migrated_postgres
 from tests.flows.backing import backed_up, backups, nightly, until_three
 
 
@@ -216,7 +216,7 @@ async def test_seed_defect_71_a_tool_that_fails_in_the_middle_is_told_and_fails_
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\necho half of it\necho 'pg_dump: error: out of memory' >&2\nexit 1\n")
     broken.chmod(0o755)
-    url = new_postgres(postgres)
+    url = migrated_postgres(postgres)
     async with backed_up(url, nightly(tmp_path / "kept"), TOBAN_PG_BIN=str(broken.parent)) as stage:
         await until_three(stage, minutes=5)
         assert "out of memory" in stage.card("#ops").plain

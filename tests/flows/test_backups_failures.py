@@ -17,7 +17,8 @@ from domain.schedule import Cron
 from sandbox.stage import Stage
 from storage.copies import Copies
 from storage.folder_vault import FolderVault
-from tests.conftest import make_policy, new_postgres
+from tests.conftest import make_policy
+from tests.databases import migrated_postgres
 from tests.flows.backing import backed_up, backups, nightly, tools, until_three
 from tests.flows.looking import twice, unsent
 
@@ -272,7 +273,7 @@ async def test_what_somebody_deleted_by_hand_is_deleted_without_a_word(
 async def test_a_tool_that_is_missing_is_named_with_the_way_out(postgres: str, tmp_path: Path) -> None:
     folder, bin_folder = tmp_path / "kept", tmp_path / "bin"
     bin_folder.mkdir()
-    url = new_postgres(postgres)
+    url = migrated_postgres(postgres)
     async with backed_up(url, nightly(folder), TOBAN_PG_BIN=str(bin_folder)) as stage:
         await ends_in_red(stage, "pg_dump was not found: install PostgreSQL's clients")
         assert files(folder) == {}
@@ -290,7 +291,7 @@ async def test_seed_defect_71_a_tool_that_says_it_is_done_and_wrote_nothing_is_n
     (bin_folder / "pg_restore").symlink_to(Path(tools(), "pg_restore"))
     (bin_folder / "pg_dump").write_text("#!/bin/sh\nexit 0\n")
     (bin_folder / "pg_dump").chmod(0o755)
-    url = new_postgres(postgres)
+    url = migrated_postgres(postgres)
     async with backed_up(url, nightly(folder), TOBAN_PG_BIN=str(bin_folder)) as stage:
         await until_three(stage)
         assert await standings(stage) == [Standing.FAILED]

@@ -21,6 +21,7 @@ from storage.database import Database
 from storage.folder_vault import FolderVault
 from storage.store import Store
 from tests.conftest import new_postgres
+from tests.databases import migrated_postgres
 from tests.flows.backing import backed_up, backups, drills, nightly
 from tests.storage.conftest import engine_url
 
@@ -87,7 +88,7 @@ async def test_seed_defect_79_two_replicas_make_one_backup_for_each_night(
     """The draft had no lock: two runs at once wrote into each other's files."""
     keep = Retention(daily=2, weekly=0, monthly=0, verified=2)
     plan = nightly(tmp_path / "kept", keep=keep, deletes=True)
-    async with replicas(new_postgres(postgres), plan) as (stage, one, other, vault):
+    async with replicas(migrated_postgres(postgres), plan) as (stage, one, other, vault):
         await asyncio.gather(turn(one), turn(other))
         for night in range(8):
             await to_three(stage, days=2 if night == 4 else 0)
@@ -111,7 +112,12 @@ async def test_seed_defect_79_two_replicas_make_one_backup_for_each_night(
 async def test_what_a_replica_held_when_it_died_is_taken_over_after_its_lease(
     postgres: str, tmp_path: Path
 ) -> None:
-    async with replicas(new_postgres(postgres), nightly(tmp_path / "kept")) as (stage, one, other, vault):
+    async with replicas(migrated_postgres(postgres), nightly(tmp_path / "kept")) as (
+        stage,
+        one,
+        other,
+        vault,
+    ):
         await turn(one)
         await to_three(stage)
         vault.dies = True
@@ -137,7 +143,7 @@ async def test_two_replicas_hold_one_drill_for_each_due_moment(postgres: str, tm
     server = new_postgres(postgres)
     plan = nightly(tmp_path / "kept", drill=rule)
     environ = {"TOBAN_DRILL_DATABASE_URL": server}
-    async with replicas(new_postgres(postgres), plan, **environ) as (stage, one, other, _):
+    async with replicas(migrated_postgres(postgres), plan, **environ) as (stage, one, other, _):
         await asyncio.gather(turn(one), turn(other))
         for _ in range(3):
             await to_three(stage)

@@ -1,6 +1,5 @@
 """The bot is killed at every point that matters, and the night ends as if it had never been."""
 
-import itertools
 import os
 import re
 from collections import Counter
@@ -14,10 +13,10 @@ import sqlalchemy as sa
 
 from domain.policy import Policy
 from sandbox.slack.reading import Message
-from sandbox.stage import Stage, sqlite_url
+from sandbox.stage import Stage
 from storage.rows import table
 from storage.tables import AlertGroupRow, AlertRow, InboxRow, TimelineRow
-from tests.conftest import new_postgres
+from tests.databases import migrated_postgres, new_files
 from tests.flows.dying import JITTER, Dying, Reaper
 from tests.flows.looking import ESCALATION, INCIDENT, OUTBOX, PAGE, rows, twice
 from tests.payloads import monitoring
@@ -204,22 +203,11 @@ async def wrong_after(fresh: Callable[[], str], policy: Policy, calm: Run, kills
     return "\n  ".join([f"killed at {killed.reaper.happened}:", *found]) if found else ""
 
 
-def fresh_files(folder: Path) -> Callable[[], str]:
-    numbers = itertools.count()
-
-    def fresh() -> str:
-        made = folder / str(next(numbers))
-        made.mkdir()
-        return sqlite_url(made)
-
-    return fresh
-
-
 @pytest.mark.timeout(3600 if ALL else 240)
 async def test_a_kill_at_any_commit_or_call_changes_nothing_in_how_the_night_ends(
     tmp_path: Path, policy: Policy
 ) -> None:
-    fresh = fresh_files(tmp_path)
+    fresh = new_files(tmp_path)
     calm = await run(fresh(), policy)
     assert differences(calm, calm) == []
     wrong = [await wrong_after(fresh, policy, calm, [point]) for point in chosen(calm.reaper.seen)]
@@ -233,7 +221,7 @@ TWICE = [[3, 4], [9, 12], [31, 37, 38], [64, 66], [120, 123, 131], [190, 191]]
 async def test_kills_while_it_recovers_from_a_kill_change_nothing_either(
     tmp_path: Path, policy: Policy
 ) -> None:
-    fresh = fresh_files(tmp_path)
+    fresh = new_files(tmp_path)
     calm = await run(fresh(), policy)
     wrong = [await wrong_after(fresh, policy, calm, kills) for kills in TWICE]
     assert not any(wrong), "\n".join(filter(None, wrong))
@@ -247,7 +235,7 @@ async def test_a_kill_changes_nothing_on_postgresql_where_leases_have_to_run_out
     postgres: str, policy: Policy
 ) -> None:
     def fresh() -> str:
-        return new_postgres(postgres)
+        return migrated_postgres(postgres)
 
     calm = await run(fresh(), policy)
     assert differences(calm, calm) == []

@@ -1,8 +1,6 @@
 """The bot dies at any commit and on either side of any call to Google, and traffic ends where it ought to."""
 
-import itertools
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +11,8 @@ import pytest
 from domain.rollouts import Stage as At
 from sandbox.cloud.cloud import Cloud
 from sandbox.cloud.images import Behaviour
-from sandbox.stage import Stage, sqlite_url
+from sandbox.stage import Stage
+from tests.databases import new_files
 from tests.flows.dying import Dying, Reaper
 from tests.flows.test_deploys import BAD, GOOD, PROJECT, REGION, REPOSITORY, deploying
 
@@ -107,17 +106,6 @@ async def run(url: str, image: str, *kills: int) -> Run:
         )
 
 
-def fresh_files(folder: Path) -> Callable[[], str]:
-    numbers = itertools.count()
-
-    def fresh() -> str:
-        made = folder / str(next(numbers))
-        made.mkdir()
-        return sqlite_url(made)
-
-    return fresh
-
-
 def chosen(points: list[str], *, calls: bool) -> list[int]:
     """Numbers of the points at which to kill, from 1."""
     numbers = range(1, len(points) + 1)
@@ -138,7 +126,7 @@ def chosen(points: list[str], *, calls: bool) -> list[int]:
 async def test_traffic_ends_where_the_machine_says_and_no_step_is_made_twice(
     tmp_path: Path, image: str, wanted: tuple[At, bool, int]
 ) -> None:
-    fresh = fresh_files(tmp_path)
+    fresh = new_files(tmp_path)
     calm = await run(fresh(), image)
     stage, serves, updates = wanted
     assert (calm.stage, calm.new_serves, calm.updates) == (stage.value, serves, updates)

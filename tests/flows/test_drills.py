@@ -182,9 +182,9 @@ async def test_nobody_agrees_or_somebody_says_no(sqlite_only: str, tmp_path: Pat
 async def test_without_a_place_to_restore_to_it_says_what_to_set(
     postgres: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    from tests.conftest import new_postgres
+    from tests.databases import migrated_postgres
 
-    async with backed_up(new_postgres(postgres), nightly(tmp_path / "kept")) as stage:
+    async with backed_up(migrated_postgres(postgres), nightly(tmp_path / "kept")) as stage:
         await until_three(stage)
         await stage.type("mika", "#ops", "/toban backup drill nightly")
         assert "TOBAN_DRILL_DATABASE_URL" in stage.told("mika")[-1]

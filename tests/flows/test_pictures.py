@@ -16,11 +16,11 @@ from domain.ports import Painter
 from sandbox.slack import faults
 from sandbox.slack.reading import Message
 from sandbox.stage import Stage
-from tests.conftest import new_postgres
+from tests.databases import migrated_postgres, new_files
 from tests.drawing import Square, png
 from tests.flows.dying import JITTER, Reaper
 from tests.flows.looking import OUTBOX, posts_to, rows, twice, unsent
-from tests.flows.test_crash_points import Night, fresh_files, unsettled
+from tests.flows.test_crash_points import Night, unsettled
 from tests.payloads import alertmanager, monitoring
 
 KEY = "finding:7:picture"
@@ -323,7 +323,7 @@ async def night(
 
 @pytest.mark.usefixtures("_no_patience")
 async def test_a_kill_at_any_step_leaves_one_message_in_the_end(tmp_path: Path, policy: Policy) -> None:
-    fresh = fresh_files(tmp_path)
+    fresh = new_files(tmp_path)
     calm, begun, pictures, wrong = await night(fresh(), policy)
     assert (pictures, wrong) == ([png()], [])
     steps = calm.seen[begun:]
@@ -340,7 +340,7 @@ async def test_a_kill_leaves_one_message_where_a_lease_has_to_run_out_first(
     postgres: str, policy: Policy
 ) -> None:
     for name in ("after files.completeUpload", "after chat.postMessage"):
-        killed, _, pictures, wrong = await night(new_postgres(postgres), policy, at=name)
+        killed, _, pictures, wrong = await night(migrated_postgres(postgres), policy, at=name)
         (happened,) = killed.happened
         assert happened.endswith(f": {name}")
         assert (pictures, wrong) == ([png()], []), killed.happened
