@@ -180,3 +180,22 @@ async def test_trouble_is_told_and_gone_with_the_next_look(sqlite_only: str, tro
             rename("elsewhere", "incident")
             assert (await stage.refresh_home("mika", "Refresh")).startswith(NOTHING)
         assert (await stage.home("mika")).startswith(NOTHING)
+
+
+async def test_titles_as_long_as_they_may_be_are_never_cut_in_the_middle_of_a_date(stage: Stage) -> None:
+    """Twenty of them hold more than one block; what was cut showed its markup."""
+    for _ in range(20):
+        await stage.type("mika", "#incidents", f"/incident declare P3 {'&' * 200}")
+    await stage.type("mika", "#incidents", "/incident list")
+    await stage.home("mika")
+    view = stage.slack.home("mika")
+    assert view is not None
+    listed = next(one for one in stage.slack.ephemerals("mika") if "Open incidents" in one.plain)
+    for blocks, plain in ((view.doc["blocks"], stage.slack.view_plain(view)), (listed.blocks, listed.plain)):
+        texts = [str((block.get("text") or {}).get("text", "")) for block in blocks]
+        assert max(map(len, texts)) <= 3000
+        shown = sum(text.count("<!date^") for text in texts if "P3" in text)
+        assert 6 <= shown < 10
+        assert f"and {20 - shown} more" in plain
+        for text in texts:
+            assert text.count("<") == text.count(">")

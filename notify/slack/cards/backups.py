@@ -14,6 +14,7 @@ from notify.slack import actions
 from notify.slack.blocks import Block, button, confirm, context, fields, header, section
 from notify.slack.blocks import actions as row
 from notify.slack.cards.rollout_evidence import bar
+from notify.slack.lists import listed
 from notify.texts import Voice
 
 MARK = {
@@ -27,8 +28,8 @@ MARK = {
 REASONS = 10
 """Reasons on one card; the rest is counted."""
 
-SECTION = 2900
-"""Characters in one block: Slack takes 3,000."""
+REASONS_ROOM, PARTS_ROOM = 3000, 6000
+"""Characters of each on one card."""
 
 LINES = 20
 
@@ -47,8 +48,8 @@ def backup_card(voice: Voice, view: BackupView) -> Rendered:
         lines = [f"• {voice.say(reason)}" for reason in backup.reasons[:REASONS]]
         if len(backup.reasons) > REASONS:
             lines.append(voice("backup.more_reasons", count=len(backup.reasons) - REASONS))
-        blocks.append(section("\n".join(lines)))
-    blocks.append(section("\n".join(_part(voice, one) for one in backup.parts)))
+        blocks += listed(voice, lines, room=REASONS_ROOM)
+    blocks += listed(voice, (_part(voice, one) for one in backup.parts), room=PARTS_ROOM)
     small = [*_doubts(voice, backup), *_small(voice, view)]
     if small:
         blocks.append(context(*small))
@@ -213,14 +214,4 @@ def history_card(voice: Voice, plan: str, past: Sequence[tuple[Backup, Fate | No
         lines.append(" · ".join(filter(None, [f"{MARK[backup.standing]} {state}", line, stays])))
     if not lines:
         lines = [voice("backup.no_history")]
-    return Rendered(text=head, blocks=[section(f"*{head}*"), *_sections(lines)])
-
-
-def _sections(lines: Sequence[str]) -> list[Block]:
-    """Lines in as few blocks as hold them."""
-    parts: list[str] = [""]
-    for line in lines:
-        if len(parts[-1]) + len(line) > SECTION:
-            parts.append("")
-        parts[-1] = f"{parts[-1]}\n{line}".strip()
-    return [section(part) for part in parts[:45]]
+    return Rendered(text=head, blocks=[section(f"*{head}*"), *listed(voice, lines)])

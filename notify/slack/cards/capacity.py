@@ -3,10 +3,8 @@
 from domain.effects import Text
 from domain.outbox import Rendered
 from notify.slack.blocks import Block, section
+from notify.slack.lists import listed
 from notify.texts import Voice
-
-LINES = 12
-"""Lines in one block: a block takes 3,000 characters."""
 
 
 def capacity_card(voice: Voice, service: str, lines: list[Text]) -> Rendered:
@@ -19,7 +17,5 @@ def capacity_card(voice: Voice, service: str, lines: list[Text]) -> Rendered:
 
 
 def in_sections(voice: Voice, lines: list[Text] | tuple[Text, ...]) -> list[Block]:
-    """Lines of text, a dozen to a block; what does not fit a message is left out."""
-    shown = [voice.say(line) for line in lines]
-    parts = [shown[start : start + LINES] for start in range(0, len(shown), LINES)]
-    return [section("\n".join(part)) for part in parts[:45]]
+    """Lines of text in blocks; what does not fit a message is counted."""
+    return listed(voice, (voice.say(line) for line in lines))

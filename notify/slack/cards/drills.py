@@ -9,6 +9,7 @@ from notify.slack import actions
 from notify.slack.blocks import Block, button, confirm, context, fields, header, section
 from notify.slack.blocks import actions as row
 from notify.slack.cards.rollout_evidence import bar
+from notify.slack.lists import listed
 from notify.texts import Voice
 
 MARK = {
@@ -20,6 +21,9 @@ MARK = {
     DrillState.DECLINED: ":no_entry_sign:",
     DrillState.EXPIRED: ":no_entry_sign:",
 }
+
+REASONS_ROOM, PARTS_ROOM = 3000, 6000
+"""Characters of each on one card."""
 
 REASONS = 10
 """Reasons on one card; the rest is counted."""
@@ -37,9 +41,9 @@ def drill_card(voice: Voice, view: DrillView) -> Rendered:
         lines = [f"• {voice.say(reason)}" for reason in drill.reasons[:REASONS]]
         if len(drill.reasons) > REASONS:
             lines.append(voice("backup.more_reasons", count=len(drill.reasons) - REASONS))
-        blocks.append(section("\n".join(lines)))
+        blocks += listed(voice, lines, room=REASONS_ROOM)
     if drill.parts:
-        blocks.append(section("\n".join(_part(voice, one) for one in drill.parts)))
+        blocks += listed(voice, (_part(voice, one) for one in drill.parts), room=PARTS_ROOM)
     blocks.append(context(*_small(voice, drill)))
     if drill.state is DrillState.ASKED:
         blocks.append(row(*_buttons(voice, drill)))

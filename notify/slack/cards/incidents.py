@@ -9,6 +9,7 @@ from notify.slack.blocks import actions as row
 from notify.slack.cards.ladder import ladder_lines
 from notify.slack.escape import line
 from notify.slack.links import Links
+from notify.slack.lists import listed
 from notify.texts import Voice
 
 LISTED = 20
@@ -88,11 +89,9 @@ def open_now(voice: Voice, view: OpenNow) -> Rendered:
     if not view.incidents:
         text = voice("list.none")
         return Rendered(text=text, blocks=[section(text), declare])
-    lines = [incident_line(voice, incident) for incident in view.incidents[:LISTED]]
-    if len(view.incidents) > LISTED:
-        lines.append(voice("alert.and_more", count=len(view.incidents) - LISTED))
+    lines = (incident_line(voice, incident) for incident in view.incidents)
     head = voice("list.open", count=len(view.incidents))
-    return Rendered(text=head, blocks=[section(f"*{head}*\n" + "\n".join(lines)), declare])
+    return Rendered(text=head, blocks=[*listed(voice, lines, head=f"*{head}*", most=LISTED), declare])
 
 
 def incident_line(voice: Voice, incident: Incident) -> str:

@@ -20,6 +20,7 @@ from notify.slack.cards.rollout_plan import (
     warning_lines,
 )
 from notify.slack.escape import clamp, line
+from notify.slack.lists import listed
 from notify.texts import Voice
 
 BEFORE_START = frozenset({Stage.QUEUED, Stage.PLANNING, Stage.REQUESTED, Stage.APPROVED})
@@ -31,9 +32,6 @@ CHECKS, ROOM = 10, 1500
 
 REASON = 300
 """Characters of an emergency's reason."""
-
-SECTION, LISTED = 2900, 9000
-"""Characters in one block of a list, and in all: Slack takes 3,000, and somewhat above 10,000."""
 
 MARK = {
     Stage.DONE: ":white_check_mark:",
@@ -288,22 +286,7 @@ def rollouts_card(
         for service, name in frozen.items()
     ]
     head = voice("rollout.running", count=len(running)) if running else voice("rollout.none_running")
-    return Rendered(text=head, blocks=_listed(voice, head, lines))
-
-
-def _listed(voice: Voice, head: str, lines: Sequence[str]) -> list[Block]:
-    """Whole lines, as many as a message takes; the rest is counted."""
-    parts, total, left = [f"*{head}*"], len(head), 0
-    for one in lines:
-        total += len(one) + 1
-        if total > LISTED:
-            left += 1
-        elif len(parts[-1]) + len(one) < SECTION:
-            parts[-1] += f"\n{one}"
-        else:
-            parts.append(one)
-    blocks = [section(part) for part in parts]
-    return [*blocks, context(voice("alert.and_more", count=left))] if left else blocks
+    return Rendered(text=head, blocks=listed(voice, lines, head=f"*{head}*"))
 
 
 def _locked(voice: Voice, lock: Lock) -> str:
@@ -316,7 +299,7 @@ def history_card(voice: Voice, service: str, past: Sequence[Rollout]) -> Rendere
         text = voice("rollout.no_history", service=service)
         return Rendered(text=text, blocks=[section(text)])
     head = voice("rollout.history", service=service)
-    return Rendered(text=head, blocks=_listed(voice, head, [_line(voice, one) for one in past]))
+    return Rendered(text=head, blocks=listed(voice, (_line(voice, one) for one in past), head=f"*{head}*"))
 
 
 def _line(voice: Voice, rollout: Rollout) -> str:

@@ -12,6 +12,7 @@ from notify.slack.blocks import actions as row
 from notify.slack.cards.alerts import title_of
 from notify.slack.cards.incidents import incident_line
 from notify.slack.links import Links
+from notify.slack.lists import listed
 from notify.texts import Voice
 
 LISTED = 10
@@ -90,13 +91,12 @@ def _page(voice: Voice, view: PageView, links: Links) -> str:
 def _incidents(voice: Voice, view: HomeView, links: Links) -> list[Block]:
     if not view.incidents:
         return [section(voice("list.none"))]
-    lines = [f"*{voice('list.open', count=len(view.incidents))}*"]
-    for incident in view.incidents[:LISTED]:
+    lines = []
+    for incident in view.incidents:
         shown = incident_line(voice, incident)
         posted = view.posted.get(incident.subject.key)
         lines.append(
             f"{shown} · {links.message(posted, voice.plain('home.open'))}" if posted is not None else shown
         )
-    if len(view.incidents) > LISTED:
-        lines.append(voice("alert.and_more", count=len(view.incidents) - LISTED))
-    return [section("\n".join(lines))]
+    head = voice("list.open", count=len(view.incidents))
+    return listed(voice, lines, head=f"*{head}*", most=LISTED)
