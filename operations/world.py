@@ -21,6 +21,7 @@ from domain.ports import (
     Store,
     Vault,
 )
+from operations.problems import Problems
 
 
 class Wake:
@@ -69,5 +70,6 @@ class World:
     drill_places: frozenset[Source] = frozenset()
     """For these the settings say where drills restore to; for all others the policy does."""
     wake: Wake = field(default_factory=Wake)
+    problems: Problems = field(default_factory=Problems)
     recording: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an attempt is recorded: records of one process touch each other's cards."""
