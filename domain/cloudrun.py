@@ -1,5 +1,6 @@
 """Cloud Run as we see it: a service, its revisions, how traffic is split, and what an update changes."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -135,6 +136,11 @@ class RunRefused(Exception):
         super().__init__(f"{trouble.value}: {detail}")
         self.trouble = trouble
         self.detail = detail
+
+
+def is_revision(text: str) -> bool:
+    """Whether it is well-formed as a revision's short name."""
+    return len(text) <= REVISION_LIMIT and re.fullmatch(r"[a-z](?:[a-z0-9-]*[a-z0-9])?", text) is not None
 
 
 def split(rows: Iterable[Row], latest: str | None = None) -> dict[str, int]:

@@ -14,8 +14,9 @@ __all__ = ["Desk", "interpreters", "register"]
 
 def register(app: "AsyncApp", desk: Desk) -> None:
     """The table of contents: every command, button and form, and what takes the rest."""
-    from handlers import alerts, backups, deploys, home, incidents, slack, toban
+    from handlers import alerts, backups, deploys, home, incidents, incoming, slack, toban
 
+    incoming.register(app)
     tables: list[Callable[[AsyncApp, Desk], None]] = [
         incidents.register,
         alerts.register,

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from domain.errors import Refused
+from domain.text import has_name
 
 _LENGTH = re.compile(r"(\d{1,4})\s*(s|m|h)?")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
+_STRAIGHT = {
+    **dict.fromkeys(map(ord, "“”„‟«»＂"), '"'),
+    **dict.fromkeys(map(ord, "‘’‚‛＇"), "'"),
+    ord("—"): "--",
+}
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(hours=1)
 
 
@@ -25,11 +31,15 @@ class Asked:
     emergency: str | None = None
 
 
+def straight(text: str) -> str:
+    """A line as it was meant: any blank is a space, typographic quotes and dashes are the typed ones."""
+    return " ".join(text.translate(_STRAIGHT).split())
+
+
 def words(text: str) -> list[str]:
     """The words of a line, quoted ones whole. Refused for a quote without its end."""
-    straight = text.translate({0x201C: '"', 0x201D: '"', 0x2018: "'", 0x2019: "'", 0x2014: "--"})
     try:
-        return shlex.split(straight)
+        return shlex.split(straight(text))
     except ValueError:
         raise Refused("refused.deploy_usage", given=text[:100]) from None
 
@@ -56,7 +66,7 @@ def read(text: str) -> Asked:
                 raise Refused("refused.unknown_option", given=word[:40])
             case _:
                 plain.append(word)
-    if len(plain) != 2:
+    if len(plain) != 2 or not has_name(plain[1]):  # What holds no name is no image, and no rollback either.
         raise Refused("refused.deploy_usage", given=text[:100])
     return Asked(service=plain[0], image=plain[1], **found)  # type: ignore[arg-type]
 

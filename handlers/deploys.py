@@ -13,6 +13,7 @@ from domain.errors import Outage, Refused
 from domain.outbox import Rendered
 from domain.policy import Service
 from domain.rollouts import Rollout, Stage
+from domain.text import has_name
 from handlers import deploy_words
 from handlers.deploy_words import Asked
 from handlers.requests import DeployRequest
@@ -86,9 +87,8 @@ class _Deploys:
 
     async def command(self, ack: "AsyncAck", body: Body) -> None:
         """``/deploy …``: what only reads is answered here, what changes anything is kept first."""
-        text = typed(str(body.get("text") or "")).strip()
+        text = " ".join(typed(str(body.get("text") or "")).split())
         verb, _, rest = text.partition(" ")
-        rest = rest.strip()
         match verb.casefold():
             case "":
                 await self._open_form(body)
@@ -100,8 +100,8 @@ class _Deploys:
             case "history":
                 await self._history(ack, body, self._service(rest))
             case "diff":
-                await ack()
                 self._dry_run(body, deploy_words.read(rest))
+                await ack()
             case "pause" | "resume" | "promote" | "abort" as what:
                 await self._act(ack, body, ACTS[what], rest)
             case "rollback":
@@ -110,6 +110,8 @@ class _Deploys:
                 await self._lock(ack, body, what, rest)
             case _ if " " in text:
                 await self._deploy(ack, body, deploy_words.read(text))
+            case other if self._is_service(other):
+                raise Refused("refused.deploy_usage", given=text[:100])
             case other:
                 meant = next(iter(difflib.get_close_matches(other, VERBS, 1, 0.3)), "help")
                 raise Refused("refused.unknown_command", given=f"/deploy {other}", meant=f"/deploy {meant}")
@@ -136,7 +138,7 @@ class _Deploys:
         if "--emergency" in more:
             place = more.index("--emergency")
             emergency, more = " ".join(more[place + 1 :]), more[:place]
-        if not named or len(more) > 1:
+        if not has_name(named) or len(more) > 1 or not all(has_name(one) for one in more):
             raise Refused("refused.rollback_usage")
         deploy = DeployRequest(
             service=self._service(named).name, revision=more[0] if more else None, emergency=emergency
@@ -191,6 +193,10 @@ class _Deploys:
             past = await tx.rollouts_of(service.name, PAST)
         shown = history_card(self.desk.voice(body), service.name, past)
         await ack(text=shown.text, blocks=shown.blocks)
+
+    def _is_service(self, named: str) -> bool:
+        services = deploys.deployable(self.desk.world.policy)
+        return named.casefold() in {service.name.casefold() for service in services}
 
     def _service(self, named: str) -> Service:
         if not deploys.deployable(self.desk.world.policy):
@@ -300,7 +306,7 @@ def _image(service: Service, values: dict[str, str]) -> str:
     """The image that was picked or written out. Refused for neither, both, and another service's."""
     written = values.get("image", "").strip()
     of, image = picked(values.get("tag", ""))
-    if not image and not written:
+    if not image and not has_name(written):
         raise Refused("refused.no_image")
     if not image:
         return written

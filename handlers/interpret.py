@@ -12,6 +12,7 @@ from domain.inbox import Delivery
 from domain.outbox import OPS
 from domain.policy import Service, Severity
 from domain.ports import Tx
+from domain.rollouts import Kind
 from handlers.requests import KIND, DeployRequest, Request
 from handlers.webhooks import SENDERS, Sender
 from notify.slack import actions
@@ -123,21 +124,27 @@ def _service(world: World, request: Request) -> tuple[Service, DeployRequest]:
     return deploys.service_named(world.policy, request.deploy.service), request.deploy
 
 
-async def _ask_deploy(tx: Tx, world: World, request: Request, at: datetime) -> Text:
-    service, asked = _service(world, request)
-    rule = world.policy.deploys.rule(service.name)
-    return await deploys.request(
-        tx,
-        world,
-        service,
-        _account(request),
-        request.by,
-        at,
-        image=asked.image,
-        to_revision=asked.revision,
-        course=deploys.course_of(rule, asked.steps, asked.bake),
-        emergency=asked.emergency,
-    )
+def _ask(kind: Kind) -> Act:
+    """The act that was kept says what was asked for, never what is missing from the request."""
+
+    async def act(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+        service, asked = _service(world, request)
+        rule = world.policy.deploys.rule(service.name)
+        return await deploys.request(
+            tx,
+            world,
+            service,
+            _account(request),
+            request.by,
+            at,
+            kind=kind,
+            image=asked.image if kind is Kind.DEPLOY else "",
+            to_revision=asked.revision if kind is Kind.ROLLBACK else None,
+            course=deploys.course_of(rule, asked.steps, asked.bake),
+            emergency=asked.emergency,
+        )
+
+    return act
 
 
 async def _approve(tx: Tx, world: World, request: Request, at: datetime) -> Text:
@@ -212,8 +219,8 @@ ACTS: dict[str, Act] = {
     actions.FINDING_EXPECTED: _verdict(Verdict.EXPECTED),
     actions.FINDING_MUTE: _mute,
     actions.DETECTOR_MUTE: _silence,
-    actions.DEPLOY_REQUEST: _ask_deploy,
-    actions.DEPLOY_ROLLBACK: _ask_deploy,
+    actions.DEPLOY_REQUEST: _ask(Kind.DEPLOY),
+    actions.DEPLOY_ROLLBACK: _ask(Kind.ROLLBACK),
     actions.DEPLOY_LOCK: _lock,
     actions.DEPLOY_UNLOCK: _unlock,
     actions.ROLLOUT_APPROVE: _approve,

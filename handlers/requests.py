@@ -12,7 +12,7 @@ KIND = "slack"
 
 
 class DeployRequest(Value):
-    """What ``/deploy`` asks for. ``bake`` in seconds; without an image it is a rollback to ``revision``."""
+    """What ``/deploy`` asks for. ``bake`` in seconds. The request's act says whether it is a rollback."""
 
     service: str
     image: str = ""

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from domain import approvals, freezes
 from domain import rollouts as rules
 from domain.approvals import Account
-from domain.cloudrun import Target
+from domain.cloudrun import REVISION_LIMIT, Target, is_revision
 from domain.deploys import DeployRule
 from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Text
 from domain.errors import Refused
@@ -15,6 +15,7 @@ from domain.ports import Tx
 from domain.rolling import Decision
 from domain.rollouts import Course, Kind, Lock, Rollout, Stage
 from domain.rules import Kind as ServiceKind
+from domain.text import has_name
 from operations import counters
 from operations.places import DEPLOYS, rollout_card, rollout_note
 from operations.rollouts import consequences
@@ -106,20 +107,27 @@ async def request(
     by: By,
     at: datetime,
     *,
+    kind: Kind,
     image: str = "",
     to_revision: str | None = None,
     course: Course | None = None,
     emergency: str | None = None,
 ) -> Text:
-    """Ask for a deploy, or without an image for a rollback. It is planned next, or queued behind another."""
+    """Ask for a deploy or a rollback. It is planned next, or queued behind another.
+
+    ``kind`` is what the person asked for. An image that is missing makes no rollback of a deploy: refused.
+    """
     policy = world.policy
     person = approvals.person_behind(policy.people, account)
     rule = policy.deploys.rule(service.name)
-    kind = Kind.DEPLOY if image else Kind.ROLLBACK
     if not rule.approvers:
         raise Refused("refused.deploys_off", service=service.name)
+    if kind is Kind.DEPLOY and not has_name(image):
+        raise Refused("refused.deploy_usage", given=image[:100] or "—")
     if len(image) > IMAGE_LIMIT:
         raise Refused("refused.long_image", limit=IMAGE_LIMIT)
+    if to_revision is not None and not is_revision(to_revision):
+        raise Refused("refused.bad_revision", given=to_revision[:80] or "—", limit=REVISION_LIMIT)
     if emergency is not None:
         _may_in_emergency(policy, person, emergency)
     skips = policy.deploys.emergency.skips if emergency is not None else ()
@@ -245,7 +253,9 @@ async def back(tx: Tx, world: World, rollout_id: int, account: Account, by: By, 
     if rollout.stage is not Stage.DONE or rollout.plan is None:
         raise Refused("refused.over_already", number=rollout.number, stage=rollout.stage.value)
     service = service_named(world.policy, rollout.service)
-    return await request(tx, world, service, account, by, at, to_revision=rollout.plan.baseline)
+    return await request(
+        tx, world, service, account, by, at, kind=Kind.ROLLBACK, to_revision=rollout.plan.baseline
+    )
 
 
 async def promote(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:

@@ -14,6 +14,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from domain.errors import Outage
 from storage.deliveries import InboxQueries
+from storage.guard import guard
 from storage.views import ViewQueries
 from storage.watches import WatchQueries
 
@@ -55,6 +56,8 @@ class Database:
                 url, pool_size=POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=False, pool_timeout=10.0
             )
             self.reader = self.writer
+        for engine in {self.writer, self.reader}:
+            guard(engine)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Tx]:

@@ -29,6 +29,7 @@ from domain.rollouts import Kind as RolloutKind
 from domain.runs import JobRun, RunOutcome
 from domain.verdict import Verdict as Judgement
 from domain.watches import Watch, WatchKind
+from storage.guard import bound
 from storage.types import BIG, EpochMillis, Json, stored_enum
 
 metadata = SQLModel.metadata
@@ -513,3 +514,6 @@ class DrillRow(Drill, SQLModel, table=True):
     look_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     lease_until: datetime | None = Field(default=None, sa_type=EpochMillis)
     version: int = Field(default=1)
+
+
+bound(metadata)

@@ -1,13 +1,17 @@
 """Column types that keep what the domain means: aware UTC times, enum values, nested values."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator
+
+from domain.text import storable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -50,8 +54,14 @@ class Json(TypeDecorator[Any]):
         self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Dump with the type's own rules."""
-        return None if value is None else self._adapter.dump_json(value).decode()
+        """Dump with the type's own rules; a lone surrogate, which UTF-8 has not, becomes U+FFFD."""
+        if value is None:
+            return None
+        try:
+            return self._adapter.dump_json(value).decode()
+        except PydanticSerializationError:
+            written = json.dumps(self._adapter.dump_python(value, mode="json"), ensure_ascii=False)
+            return storable(written)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Read with the type's own rules; what an older version wrote must still fit."""
