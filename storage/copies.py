@@ -40,11 +40,16 @@ class Copies:
         size, digest = await asyncio.to_thread(_measured, file)
         return Manifest(kind=kind, at=at, file=file.name, bytes=size, sha256=digest, tables=tables)
 
-    async def tables(self, manifest: Manifest, file: Path) -> tuple[str, ...]:
-        """The tables that a copy holds, by its own word; reads all of a SQLite file. Raises ``Outage``."""
-        if manifest.kind == "sqlite":
-            return tuple(one.name for one in await sqlite_copies.digests(file))
-        return await postgres_copies.contents(file, self._tools)
+    async def missing(self, manifest: Manifest, file: Path) -> tuple[str, ...]:
+        """The tables of the manifest that its copy does not hold. Raises ``Outage``.
+
+        A SQLite file is read whole; of a PostgreSQL dump the tool reads the list of what it holds.
+        """
+        names = [one.name for one in manifest.tables]
+        if manifest.kind == "postgresql":
+            return await postgres_copies.missing(file, names, self._tools)
+        held = {one.name for one in await sqlite_copies.digests(file)}
+        return tuple(name for name in names if name not in held)
 
 
 def plain_url(url: str) -> str:

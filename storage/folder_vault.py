@@ -75,18 +75,10 @@ class FolderVault:
         file = folder / manifest.file
         findings = await _in_thread(compare_file, manifest, file)
         if not findings:
-            findings = await self._tables(manifest, file)
+            findings = await missing_tables(self._copies, manifest, file)
         return Evidence.of(
             findings, objects=2, bytes=manifest.bytes, records=manifest.rows, sampled=1, at=manifest.at
         )
-
-    async def _tables(self, manifest: Manifest, file: Path) -> list[Finding]:
-        try:
-            held = await self._copies.tables(manifest, file)
-        except Outage as broken:
-            return [Finding(flaw=Flaw.UNFINISHED, name=file.name, found=broken.reason)]
-        known = {name.removeprefix("public.") for name in held}
-        return [Finding(flaw=Flaw.MISSING, name=one.name) for one in manifest.tables if one.name not in known]
 
     async def remove(self, order: Order) -> None:
         """The manifest first: half a copy is none."""
@@ -154,6 +146,15 @@ def compare_file(manifest: Manifest, file: Path) -> list[Finding]:
     if found == manifest.sha256:
         return []
     return [Finding(flaw=Flaw.CHECKSUM, name=file.name, wanted=manifest.sha256[:12], found=found[:12])]
+
+
+async def missing_tables(copies: Copies, manifest: Manifest, file: Path) -> list[Finding]:
+    """What the copy itself says that it holds, against its manifest."""
+    try:
+        missing = await copies.missing(manifest, file)
+    except Outage as broken:
+        return [Finding(flaw=Flaw.UNFINISHED, name=file.name, found=broken.reason)]
+    return [Finding(flaw=Flaw.MISSING, name=name) for name in missing]
 
 
 def _remove(folder: Path) -> None:

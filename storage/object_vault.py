@@ -19,7 +19,7 @@ from domain.evidence import Evidence, Finding, Flaw
 from domain.objects import StoredObject, bucket_of, in_bucket
 from domain.ports import Objects
 from storage.copies import Copies
-from storage.folder_vault import MANIFEST, NAMES, FolderVault, compare_file
+from storage.folder_vault import MANIFEST, NAMES, FolderVault, compare_file, missing_tables
 
 TEMPORARY, HELD = "toban-copy-", "held"
 """A folder of ours among the temporary ones, and the file in it that is locked while it is used."""
@@ -81,16 +81,8 @@ class ObjectVault:
                 return Evidence.of([wrong], **seen)
             findings = await asyncio.to_thread(compare_file, manifest, file)
             if not findings:
-                findings = await self._tables(manifest, file)
+                findings = await missing_tables(self._copies, manifest, file)
         return Evidence.of(findings, sampled=1, **seen)
-
-    async def _tables(self, manifest: Manifest, file: Path) -> list[Finding]:
-        try:
-            held = await self._copies.tables(manifest, file)
-        except Outage as broken:
-            return [Finding(flaw=Flaw.UNFINISHED, name=file.name, found=broken.reason)]
-        known = {name.removeprefix("public.") for name in held}
-        return [Finding(flaw=Flaw.MISSING, name=one.name) for one in manifest.tables if one.name not in known]
 
     async def remove(self, order: Order) -> None:
         """The manifest first: half a copy is none."""

@@ -5,9 +5,10 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from domain.copies import MODULUS, TableDigest
 from domain.errors import Outage
@@ -33,9 +34,16 @@ SETTLED = (
 TABLES = """
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+WHERE c.relkind = 'r'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%'
+  AND NOT EXISTS (
+    SELECT FROM pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+  )
 ORDER BY 1
+"""
+"""Tables with rows of their own that a dump holds: partitions, not their parents; no foreign tables, whose
+rows are elsewhere; none that belongs to an extension, which brings it along.
 """
 
 DIGEST = """
@@ -65,11 +73,29 @@ async def dump(url: str, file: Path, tools: str | None) -> tuple[TableDigest, ..
         raise Outage(f"PostgreSQL: {_first_lines(str(error))}") from error
 
 
-async def contents(file: Path, tools: str | None) -> tuple[str, ...]:
-    """The tables whose rows a dump holds, ``schema.name``; reads all of its list. Raises ``Outage``."""
+async def missing(file: Path, tables: Sequence[str], tools: str | None) -> tuple[str, ...]:
+    """Those of the ``tables`` (as a manifest names them) whose rows a dump does not hold. Raises ``Outage``.
+
+    The tool's list separates schema, name and owner by blanks, which may also stand inside of each: so each
+    table is looked for, instead of the list being taken apart.
+    """
     listed = await _tool(tools, "pg_restore", None, "--list", str(file))
-    found = re.findall(r"^\d+; \d+ \d+ TABLE DATA (\S+) (\S+)", listed, flags=re.MULTILINE)
-    return tuple(sorted(f"{schema}.{name}" for schema, name in found))
+    entry = re.compile(r"^\d+; \d+ \d+ TABLE DATA (.*)$", flags=re.MULTILINE)
+    rows = [found + " " for found in entry.findall(listed)]
+    return tuple(
+        name for name in tables if not any(row.startswith(f"{' '.join(plain(name))} ") for row in rows)
+    )
+
+
+_IDENTIFIER = re.compile(r'"(?:[^"]|"")*"|[^".]+')
+
+
+def plain(name: str) -> tuple[str, str]:
+    """Schema and name without quotes: ``"My Table"`` is ``("public", "My Table")``."""
+    parts = [
+        part[1:-1].replace('""', '"') if part.startswith('"') else part for part in _IDENTIFIER.findall(name)
+    ]
+    return (parts[0], parts[1]) if len(parts) == 2 else ("public", parts[0])
 
 
 class PostgresScratch:
@@ -132,19 +158,46 @@ class PostgresScratch:
             raise Outage(f"PostgreSQL: {_first_lines(str(error))}") from error
 
 
+READER = "pg_read_all_data"
+"""PostgreSQL's own role (14 and newer) that reads every table and may do nothing else."""
+
+
 async def ask(url: str, query: str) -> object:
-    """The first value that a query answers, in a transaction that can change nothing. Raises ``Outage``."""
+    """The first value that one SELECT answers; ``None`` without a row. Raises ``Outage`` for all else.
+
+    A read-only transaction alone is no fence: ``COMMIT; DROP TABLE t`` leaves it, and ``COPY t TO PROGRAM``
+    reads only. So the question is a cursor's query (one statement that reads), sent by the extended protocol
+    (one statement for each message), and asked as ``READER`` where our role may become it.
+    """
     import psycopg
 
+    limit = f"{ANSWER_WITHIN * 1000:.0f}"
     try:
         async with await _connect(url) as connection:
             await connection.execute("BEGIN READ ONLY")
-            await connection.execute(f"SET LOCAL statement_timeout = {ANSWER_WITHIN * 1000:.0f}")
-            row = await (await connection.execute(query)).fetchone()
+            await connection.execute(f"SET LOCAL statement_timeout = {limit}")
+            await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {limit}")
+            await _become_reader(connection)
+            declared = f"DECLARE question NO SCROLL CURSOR WITHOUT HOLD FOR {query.strip().rstrip(';')}"
+            await connection.execute(declared, binary=True)
+            row = await (await connection.execute("FETCH 1 FROM question")).fetchone()
             await connection.execute("ROLLBACK")
             return None if row is None else row[0]
+    except psycopg.errors.SyntaxError as error:
+        raise Outage(f"a question is read-only: one SELECT ({_first_lines(str(error))})") from error
     except psycopg.Error as error:
         raise Outage(f"PostgreSQL: {_first_lines(str(error))}") from error
+
+
+async def _become_reader(connection: Any) -> None:
+    """Give up all rights but reading, where our role may."""
+    import psycopg
+
+    await connection.execute("SAVEPOINT reader")
+    try:
+        await connection.execute(f"SET LOCAL ROLE {READER}")
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue):
+        await connection.execute("ROLLBACK TO SAVEPOINT reader")
 
 
 async def _connect(url: str) -> Any:
@@ -201,12 +254,18 @@ async def _tool(tools: str | None, name: str, url: str | None, *arguments: str) 
 
 
 def _split(url: str) -> tuple[str, str | None]:
-    """A URL without its password, and the password."""
-    parts = urlsplit(url)
-    user, _, rest = parts.netloc.rpartition("@")
-    name, _, password = user.partition(":")
-    netloc = f"{name}@{rest}" if user else rest
-    return urlunsplit(parts._replace(netloc=netloc)), unquote(password) or None
+    """A connection string without its password, wherever the URL has it, and the password.
+
+    Arguments can be read by every user of the machine. Raises ``Outage`` for the password of a client key,
+    which can be handed over in no other way.
+    """
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    params = conninfo_to_dict(url)
+    password = params.pop("password", None)
+    if params.pop("sslpassword", None):
+        raise Outage("sslpassword cannot be handed to pg_dump: use a key file without a password, mode 0600")
+    return make_conninfo("", **params), None if password is None else str(password)
 
 
 def _with_database(url: str, name: str) -> str:

@@ -63,9 +63,9 @@ async def test_a_copy_is_restored_elsewhere_and_every_table_is_the_same(
     assert {one.name: one.rows for one in manifest.tables}["timeline"] == 3000
     assert {one.name: one.rows for one in manifest.tables}["alembic_version"] == 1
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert {name.removeprefix("public.") for name in await copies.tables(manifest, file)} == {
-        one.name for one in manifest.tables
-    }
+    assert await copies.missing(manifest, file) == ()
+    more = (*manifest.tables, TableDigest(name='"No Such"', rows=1, digest="0" * 16))
+    assert await copies.missing(manifest.model_copy(update={"tables": more}), file) == ('"No Such"',)
     scratch = place(manifest, tmp_path, postgres)
     assert await scratch.restore(file, NAME) > 0
     assert differences(manifest.tables, await scratch.tables(NAME)) == ()
@@ -170,13 +170,37 @@ async def test_without_the_tools_it_says_what_to_install(tmp_path: Path, postgre
         await Copies(postgres, str(tmp_path)).dump(tmp_path / "copy", AT)
 
 
-def test_the_password_is_no_argument_of_a_program() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://toban:p%40ss@db:5432/toban?sslmode=require",
+        "postgresql://toban@db:5432/toban?sslmode=require&password=p%40ss",
+        "postgresql://db:5432/toban?sslmode=require&user=toban&password=p%40ss",
+    ],
+)
+def test_the_password_is_no_argument_of_a_program_wherever_the_url_has_it(url: str) -> None:
+    """21.13."""
+    from psycopg.conninfo import conninfo_to_dict
+
     from storage.postgres_copies import _split
 
-    assert _split("postgresql://toban:p%40ss@db:5432/toban?sslmode=require") == (
-        "postgresql://toban@db:5432/toban?sslmode=require",
-        "p@ss",
-    )
+    shown, password = _split(url)
+    assert password == "p@ss"
+    assert "p@ss" not in shown and "p%40ss" not in shown
+    wanted = {"user": "toban", "host": "db", "port": "5432", "dbname": "toban", "sslmode": "require"}
+    assert conninfo_to_dict(shown) == wanted
+
+
+def test_the_password_of_a_client_key_is_refused_instead_of_shown() -> None:
+    """21.13."""
+    from storage.postgres_copies import _split
+
+    with pytest.raises(Outage, match="sslpassword") as refused:
+        _split("postgresql://toban@db/toban?sslpassword=secret")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_url_is_shown_without_its_driver() -> None:
     assert plain_url("postgresql+psycopg://toban@db/toban") == "postgresql://toban@db/toban"
 
 
