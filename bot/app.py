@@ -15,7 +15,10 @@ from slack_bolt.authorization import AuthorizeResult
 
 from bot import web as http
 from bot.clock import SystemClock
+from bot.credentials import Keys, Viewers
+from bot.health import Health, watch
 from bot.painting import Pictures
+from bot.readiness import Readiness
 from bot.settings import Settings
 from bot.vaults import make_vaults
 from bot.workers import Workers
@@ -156,8 +159,8 @@ async def build(
         speaker = Speaker(world)
         jobs = timetable(world, interpreters(), speaker, works)
         stack.push_async_callback(speaker.stop, DRAIN)
+        running = Loops(world, jobs)
         if loops:
-            running = Loops(world, jobs)
             running.start()
             stack.push_async_callback(running.stop)
         if not settings.is_sqlite:
@@ -170,9 +173,16 @@ async def build(
             socket = Socket(app, settings.slack_app_token.get_secret_value(), socket_times)
             socket.start()
             stack.push_async_callback(socket.stop)
-        keys = http.Keys(settings)
-        health = http.Health(world, keys, lambda: api.health, lambda: socket.problem if socket else None)
-        routes = http.make(world, settings, app, health, keys)
+        keys = Keys(settings)
+        readiness = Readiness(store.prove, has_secret=keys.any)
+        health = Health(world, readiness, lambda: _told_by(api, socket), running.problems)
+        routes = http.make(world, settings, app, keys)
+        watch(routes, Viewers(settings), readiness, health, lambda: {"loops": running.turns()})
+        if loops:
+            readiness.start()
+            stack.push_async_callback(readiness.stop)
+            health.start()
+            stack.push_async_callback(health.stop)
         runner = web.AppRunner(routes, access_log=None, shutdown_timeout=DRAIN)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -193,6 +203,12 @@ async def build(
             desk=desk,
         )
         log.info("bot.stopping")
+
+
+def _told_by(api: Api, socket: Socket | None) -> dict[str, str]:
+    """What stands between Slack and us."""
+    found = {"slack": api.health, "socket": socket.problem if socket is not None else None}
+    return {name: problem for name, problem in found.items() if problem is not None}
 
 
 def _bolt(settings: Settings, api: Api, directory: Directory) -> AsyncApp:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bot.deploys import doubts, why_not_deployed
 from bot.policy import BadPolicy, read_policy
-from bot.settings import BadSettings, Settings
+from bot.settings import BadSettings, MetricsAccess, Settings
 from domain.deploys import DeployRule, Freeze
 from domain.escalation import REPEAT_AFTER
 from domain.indicators import SPOKEN as METRICS
@@ -362,9 +362,17 @@ def _program(settings: Settings) -> tuple[str, ...]:
             ("Google Cloud", f"stand-in at {' and '.join(stand_ins)}" if stand_ins else "the real one"),
             ("language", f"{settings.locale} in channels"),
             ("log", f"{settings.log_format}, {settings.log_level} and above"),
-            ("/metrics", "asks for a bearer token" if settings.metrics_token is not None else "open to all"),
+            ("/metrics", _metrics(settings)),
         ]
     )
+
+
+def _metrics(settings: Settings) -> str:
+    if settings.metrics_access is MetricsAccess.OPEN:
+        return "open to all"
+    if settings.metrics_token is None:
+        return "closed: set TOBAN_METRICS_TOKEN, or TOBAN_METRICS_ACCESS=open"
+    return "asks for a bearer token"
 
 
 def _address(settings: Settings) -> str:

@@ -4,6 +4,7 @@
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -16,6 +17,13 @@ SHORTEST_TOKEN = 16
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 """What an operator writes, and how SQLAlchemy calls it with the drivers that we ship."""
+
+
+class MetricsAccess(StrEnum):
+    """Who may see metrics and the details of what is wrong."""
+
+    TOKEN = "token"  # noqa: S105  # It is the name of a choice.
+    OPEN = "open"
 
 
 class BadSettings(Exception):  # The name says what the settings are.
@@ -203,6 +211,9 @@ class Settings(BaseSettings):
         _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     ] = Field("INFO", alias="TOBAN_LOG_LEVEL")
     metrics_token: SecretStr | None = Field(None, alias="TOBAN_METRICS_TOKEN")
+    metrics_access: Annotated[MetricsAccess, _one_of(*MetricsAccess)] = Field(
+        MetricsAccess.TOKEN, alias="TOBAN_METRICS_ACCESS"
+    )
 
     @classmethod
     def settings_customise_sources(

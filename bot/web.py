@@ -1,15 +1,14 @@
-"""The HTTP side: webhooks and Slack come in, health and metrics go out."""
+"""The HTTP side: webhooks and Slack come in."""
 
-import base64
 import hashlib
-import hmac
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
 
+from bot.credentials import Keys
 from bot.settings import Settings
 from domain.errors import Outage
 from domain.inbox import NewDelivery
@@ -32,40 +31,7 @@ SLACK_BODY = 1024 * 1024
 SAME_WITHIN = 60
 """Seconds in which an identical body of a sender without message ids counts as the same delivery."""
 
-STALE = 60.0
-"""Seconds that the oldest delivery or message may wait before we call ourselves unready."""
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Keys:
-    """Who may send: Basic credentials, or one of the tokens; compared in constant time."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._basic: bytes | None = None
-        if settings.webhook_user is not None and settings.webhook_password is not None:
-            pair = f"{settings.webhook_user}:{settings.webhook_password.get_secret_value()}"
-            self._basic = b"Basic " + base64.b64encode(pair.encode())
-        self._tokens = [token.get_secret_value().encode() for token in settings.webhook_tokens]
-
-    @property
-    def any(self) -> bool:
-        """False where no secret is set: then nobody may send."""
-        return self._basic is not None or bool(self._tokens)
-
-    def fit(self, request: web.Request) -> bool:
-        """Whether this request carries one of the secrets."""
-        header = request.headers.get("Authorization", "").encode("utf-8", "replace")
-        if self._basic is not None and hmac.compare_digest(header, self._basic):
-            return True
-        if not self._tokens:
-            return False
-        given = header[7:] if header[:7].lower() == b"bearer " else b""
-        in_query = request.query.get("auth_token", "").encode("utf-8", "replace")
-        found = [
-            hmac.compare_digest(given, token) | hmac.compare_digest(in_query, token) for token in self._tokens
-        ]
-        return any(found)
 
 
 def webhook(world: World, keys: Keys, sender: Sender) -> Handler:
@@ -132,46 +98,8 @@ def slack_events(world: World, app: "AsyncApp", seal: Seal) -> Handler:
     return handle
 
 
-class Health:
-    """What stands in the way, by name."""
-
-    def __init__(
-        self, world: World, keys: Keys, slack: Callable[[], str | None], socket: Callable[[], str | None]
-    ) -> None:
-        self._world = world
-        self._keys = keys
-        self._slack = slack
-        self._socket = socket
-
-    async def problems(self) -> dict[str, str]:
-        """Every reason why alerts might not reach people now; empty when all is well."""
-        found: dict[str, str] = {}
-        try:
-            async with self._world.store.read() as tx:
-                pending, unsent = await tx.oldest_pending(), await tx.oldest_unsent()
-        except Outage as outage:
-            found["database"] = outage.reason
-        else:
-            now = self._world.clock.now()
-            ages = {
-                "inbox": (now - pending).total_seconds() if pending else 0.0,
-                "outbox": (now - unsent).total_seconds() if unsent else 0.0,
-            }
-            counters.oldest_delivery.set(ages["inbox"])
-            counters.oldest_message.set(ages["outbox"])
-            found |= {name: f"the oldest waits for {age:.0f} s" for name, age in ages.items() if age > STALE}
-        if not self._keys.any:
-            found["webhooks"] = "no secret is set: TOBAN_WEBHOOK_USER and _PASSWORD, or TOBAN_WEBHOOK_TOKENS"
-        for name, problem in (("slack", self._slack()), ("socket", self._socket())):
-            if problem is not None:
-                found[name] = problem
-        return found
-
-
-def make(
-    world: World, settings: Settings, app: "AsyncApp | None", health: Health, keys: Keys
-) -> web.Application:
-    """All routes of the product."""
+def make(world: World, settings: Settings, app: "AsyncApp | None", keys: Keys) -> web.Application:
+    """Where machines come in: webhooks and Slack."""
     logging.getLogger("aiohttp.access").disabled = True
     made = web.Application(client_max_size=WEBHOOK_BODY)
     for sender in SENDERS.values():
@@ -179,37 +107,4 @@ def make(
     if app is not None and settings.slack_signing_secret is not None:
         seal = Seal(settings.slack_signing_secret.get_secret_value())
         made.router.add_post("/slack/events", slack_events(world, app, seal))
-    _watched(made, settings, health)
     return made
-
-
-def _watched(app: web.Application, settings: Settings, health: Health) -> None:
-    token = settings.metrics_token
-
-    def may_see(request: web.Request) -> bool:
-        if token is None:
-            return True
-        given = request.headers.get("Authorization", "").encode("utf-8", "replace")
-        return hmac.compare_digest(given, b"Bearer " + token.get_secret_value().encode())
-
-    async def livez(_request: web.Request) -> web.StreamResponse:
-        return web.json_response({"alive": True})
-
-    async def readyz(request: web.Request) -> web.StreamResponse:
-        problems = await health.problems()
-        body: dict[str, Any] = {"ready": not problems}
-        if may_see(request):
-            body["problems"] = problems
-        return web.json_response(body, status=503 if problems else 200)
-
-    async def metrics(request: web.Request) -> web.StreamResponse:
-        if not may_see(request):
-            return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-        await health.problems()
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    app.router.add_get("/livez", livez)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", metrics)

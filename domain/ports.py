@@ -161,11 +161,11 @@ class Tx(Protocol):
 
 
 class Store(Protocol):
-    """What we remember: transactions, and a sign of life."""
+    """What we remember: transactions, and the proof that something can be kept."""
 
     def __call__(self) -> AbstractAsyncContextManager[Tx]: ...
     def read(self) -> AbstractAsyncContextManager[Tx]: ...
-    async def ping(self) -> None: ...
+    async def prove(self) -> None: ...
 
 
 class Inbox(Protocol):

@@ -10,6 +10,7 @@ from operations import anomalies, backups, capacity, drills, holds, ladders, rol
 from operations.inbox import Interpreters
 from operations.keeper import Keeper
 from operations.outbox import stay_in_touch
+from operations.problem_notes import ProblemNotes
 from operations.recurring import Recurring, Work
 from operations.world import World
 
@@ -44,6 +45,7 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker, works:
     """
     backed = Keeper(world, backups.schedule, backups.tick)
     drilled = Keeper(world, drills.schedule, drills.tick)
+    problems = ProblemNotes(world)
     loops = [
         Job("drain", "inbox", Drainer(world, interpreters).turn),
         Job("escalations", "escalations", lambda: ladders.tick(world)),
@@ -52,6 +54,7 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker, works:
         Job("backups", "backups", backed.turn, backed.next_due),
         Job("drills", "drills", drilled.turn, drilled.next_due),
         Job("outbox", "outbox", speaker.turn),
+        Job("problems", "problems", problems.turn, problems.next_due),
         Job("touch", "slack", lambda: stay_in_touch(world)),
     ]
     for work in works:

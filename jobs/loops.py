@@ -22,6 +22,16 @@ AFTER_FAILURE = 1.0
 """Seconds until a turn that failed is tried again."""
 
 
+STUCK = 60.0
+"""Seconds in one turn after which a loop that commits wake counts as stuck; each turn is a few of them."""
+
+STUCK_RECURRING = 900.0
+"""The same for a recurring job, whose run may read weeks of metrics; its lease ends after ten minutes."""
+
+FAILURES = 3
+"""Turns in a row that must fail before it is a problem."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One loop. ``turn`` does what is due and returns how much it was.
@@ -43,6 +53,40 @@ class Loops:
         self._jobs = jobs
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._began: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        self._failures: dict[str, tuple[int, str]] = {}
+
+    def turns(self) -> dict[str, dict[str, float | None]]:
+        """Of each loop: for how many seconds its turn has been under way, and since when none has ended."""
+        now = self._world.clock.monotonic()
+
+        def since(moments: dict[str, float], name: str) -> float | None:
+            return round(now - moments[name], 1) if name in moments else None
+
+        return {
+            job.name: {
+                "turn_under_way_seconds": since(self._began, job.name),
+                "last_turn_seconds_ago": since(self._ended, job.name),
+            }
+            for job in self._jobs
+        }
+
+    def problems(self) -> dict[str, str]:
+        """Loops that do not turn or whose turns keep failing, by ``loop.NAME``."""
+        now = self._world.clock.monotonic()
+        found = {}
+        limits = {job.name: STUCK if job.next_due is None else STUCK_RECURRING for job in self._jobs}
+        for name, (many, reason) in self._failures.items():
+            if many >= FAILURES:
+                found[f"loop.{name}"] = f"its last {many} turns failed: {reason}"
+        for name, began in self._began.items():
+            if now - began > limits[name]:
+                found[f"loop.{name}"] = f"its turn has been under way for {now - began:.0f} s"
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                found[task.get_name().replace("job-", "loop.", 1)] = f"it has ended: {task.exception()!r}"
+        return found
 
     def start(self) -> None:
         """Begin; called once inside the running loop."""
@@ -72,13 +116,29 @@ class Loops:
             await event.wait()
             event.clear()
             try:
-                while await job.turn():
+                while await self._turn(job):
                     counters.ticks.labels(job=job.name, outcome="worked").inc()
             except Outage as outage:
                 counters.ticks.labels(job=job.name, outcome="outage").inc()
                 log.warning("job.outage", job=job.name, reason=outage.reason)
-                await asyncio.sleep(AFTER_FAILURE)
-            except Exception:
+                await self._after(job, outage.reason)
+            except Exception as error:
                 counters.ticks.labels(job=job.name, outcome="failed").inc()
                 log.exception("job.failed", job=job.name)
-                await asyncio.sleep(AFTER_FAILURE)
+                await self._after(job, repr(error))
+
+    async def _turn(self, job: Job) -> int:
+        clock = self._world.clock
+        self._began[job.name] = clock.monotonic()
+        try:
+            done = await job.turn()
+        finally:
+            self._ended[job.name] = clock.monotonic()
+            del self._began[job.name]
+        self._failures.pop(job.name, None)
+        return done
+
+    async def _after(self, job: Job, reason: str) -> None:
+        many, _ = self._failures.get(job.name, (0, ""))
+        self._failures[job.name] = (many + 1, reason)
+        await asyncio.sleep(AFTER_FAILURE)

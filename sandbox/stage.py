@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sandbox.cloud.cloud import Cloud  # It loads Google's packages.
 
 USER, PASSWORD = "sender", "a-password-for-the-stage"
+LOOKER = "a-token-for-whoever-looks"
+"""Metrics and details are shown to whoever has this."""
 
 HOP = timedelta(milliseconds=250)
 """The stage never jumps over a due moment; it hops at least so far."""
@@ -86,6 +88,7 @@ class Stage:
                 "SLACK_API_URL": slack.api_url,
                 "TOBAN_WEBHOOK_USER": USER,
                 "TOBAN_WEBHOOK_PASSWORD": PASSWORD,
+                "TOBAN_METRICS_TOKEN": LOOKER,
                 **environ,
             }
         )
@@ -229,9 +232,10 @@ class Stage:
         return status
 
     async def get(self, path: str) -> tuple[int, str]:
-        """Ask the bot itself: status and body."""
+        """Ask the bot itself, as somebody who may see details: status and body."""
         assert self._http is not None
-        async with self._http.get(f"{self.url}{path}") as answer:
+        headers = {"Authorization": f"Bearer {LOOKER}"}
+        async with self._http.get(f"{self.url}{path}", headers=headers) as answer:
             return answer.status, await answer.text()
 
     # People.

@@ -2,10 +2,9 @@
 
 from contextlib import AbstractAsyncContextManager
 
-import sqlalchemy as sa
-
 from storage.database import Database, Tx
 from storage.inbox import GroupCommit
+from storage.probe import keep_something
 
 
 class Store:
@@ -23,7 +22,6 @@ class Store:
         """A reading transaction."""
         return self.database.reading()
 
-    async def ping(self) -> None:
-        """Raise ``Outage`` where the database does not answer."""
-        async with self.database.reading() as tx:
-            await tx.connection.execute(sa.text("SELECT 1"))
+    async def prove(self) -> None:
+        """Commit something nobody sees. Raises ``Outage`` where nothing can be kept."""
+        await keep_something(self.database)

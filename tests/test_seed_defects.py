@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
 
-from bot.web import STALE
+from bot.health import STALE
 from domain.policy import Service
 from domain.rules import DEFAULT_THRESHOLDS, Rules, Silence
 from operations import counters

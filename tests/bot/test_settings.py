@@ -50,6 +50,7 @@ def test_every_name_of_the_product_is_a_setting():
         "TOBAN_STORAGE_ENDPOINT",
         "TOBAN_LOG_FORMAT",
         "TOBAN_LOG_LEVEL",
+        "TOBAN_METRICS_ACCESS",
         "TOBAN_METRICS_TOKEN",
     }
 

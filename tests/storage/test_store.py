@@ -336,7 +336,7 @@ async def test_an_unreachable_database_is_an_outage(tmp_path: Any) -> None:
     ):
         database = Database(url)
         with pytest.raises(Outage, match="database"):
-            await Store(database).ping()
+            await Store(database).prove()
         with pytest.raises(Outage, match="database"):
             async with database.writing():
                 pass
@@ -344,7 +344,7 @@ async def test_an_unreachable_database_is_an_outage(tmp_path: Any) -> None:
 
 
 async def test_a_database_that_answers_is_in_good_health(database: Database) -> None:
-    await Store(database).ping()
+    await Store(database).prove()
 
 
 # Leases.
