@@ -13,6 +13,7 @@ from aiohttp import web
 from slack_bolt.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 
+from bot import doors
 from bot import web as http
 from bot.clock import SystemClock
 from bot.credentials import Keys, Viewers
@@ -183,7 +184,7 @@ async def build(
             stack.push_async_callback(readiness.stop)
             health.start()
             stack.push_async_callback(health.stop)
-        runner = web.AppRunner(routes, access_log=None, shutdown_timeout=DRAIN)
+        runner = doors.Runner(routes, shutdown_timeout=DRAIN)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)

@@ -57,6 +57,9 @@ _SECRET_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _SECRET_NAME = re.compile(
     r"passw(or)?d|secret|token|authorization|cookie|api_?key|private_?key", re.IGNORECASE
 )
+_CONSOLE = {"level": "level_", "exception": "traceback", "stack": "stack_"}
+"""Names that the console's renderer would take for its own, and give lines of their own."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -213,10 +216,7 @@ class _Scribe:
         if self._console is None:
             text = json.dumps(fields, ensure_ascii=self._ascii, allow_nan=False)
             return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-        shown = {
-            f"{name}_" if name == "level" else name: _escaped(value, keep_lines=name == "exception")
-            for name, value in fields.items()
-        }
+        shown = {_CONSOLE.get(name, _one_line(name)): _one_line(value) for name, value in fields.items()}
         shown["timestamp"] = shown.pop("time")
         shown["level"] = shown.pop("severity").lower()
         shown["event"] = shown.pop("message")
@@ -307,9 +307,8 @@ def _cut(text: str, longest: int) -> str:
     return f"{text[:half]} … {len(text) - 2 * half} characters … {text[-half:]}"
 
 
-def _escaped(value: Any, *, keep_lines: bool) -> Any:
-    """Text that cannot move a terminal's cursor."""
+def _one_line(value: Any) -> Any:
+    """Text that can neither move a terminal's cursor nor begin a line that looks like another entry."""
     if not isinstance(value, str):
         return value
-    lines = value.split("\n") if keep_lines else [value]
-    return "\n".join(_CONTROL.sub(lambda found: repr(found[0])[1:-1], line) for line in lines)
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], value.replace("\n", " | "))

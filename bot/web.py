@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from bot import slack_bodies
 from bot.credentials import Keys
+from bot.doors import patient
 from bot.settings import Settings
 from domain.errors import Outage
 from domain.inbox import NewDelivery
@@ -73,13 +75,16 @@ def webhook(world: World, keys: Keys, sender: Sender) -> Handler:
 
 def slack_events(world: World, app: "AsyncApp", seal: Seal) -> Handler:
     """Slack's requests: sealed, fresh, and then Bolt's."""
-    from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
+    from slack_bolt.adapter.aiohttp import to_aiohttp_response
+    from slack_bolt.request.async_request import AsyncBoltRequest
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if (request.content_length or 0) > SLACK_BODY:
             return web.Response(status=413)
         try:
             body = await request.read()
+            if len(body) > SLACK_BODY:
+                return web.Response(status=413)
         except web.RequestPayloadError as error:
             return web.Response(status=400, text=f"the body cannot be read: {error}\n")
         timestamp = request.headers.get("X-Slack-Request-Timestamp")
@@ -88,10 +93,12 @@ def slack_events(world: World, app: "AsyncApp", seal: Seal) -> Handler:
             counters.refused.labels(kind="slack", code="401").inc()
             return web.Response(status=401, text="not signed by Slack\n")
         try:
-            asked = await to_bolt_request(request)
-        except (ValueError, TypeError, AttributeError, KeyError):
-            log.exception("slack.not_understood", size=len(body))
-            return web.Response(status=200)
+            slack_bodies.check(body, request.content_type)
+        except slack_bodies.Malformed as malformed:
+            counters.refused.labels(kind="slack", code="400").inc()
+            log.warning("slack.malformed", size=len(body), error=str(malformed))
+            return web.Response(status=400, text=f"malformed: {malformed}\n")
+        asked = AsyncBoltRequest(body=body.decode(), query=request.query_string, headers={**request.headers})
         answer = await app.async_dispatch(asked)
         return await to_aiohttp_response(answer)
 
@@ -101,7 +108,7 @@ def slack_events(world: World, app: "AsyncApp", seal: Seal) -> Handler:
 def make(world: World, settings: Settings, app: "AsyncApp | None", keys: Keys) -> web.Application:
     """Where machines come in: webhooks and Slack."""
     logging.getLogger("aiohttp.access").disabled = True
-    made = web.Application(client_max_size=WEBHOOK_BODY)
+    made = web.Application(client_max_size=WEBHOOK_BODY, middlewares=[patient])
     for sender in SENDERS.values():
         made.router.add_post(sender.route, webhook(world, keys, sender))
     if app is not None and settings.slack_signing_secret is not None:

@@ -341,3 +341,45 @@ def test_the_console_form_is_one_line_for_a_person(configured):
     assert line.startswith("2026-04-01T03:00:00+00:00 [info     ] alert.received")
     assert "level_=critical" in line
     assert "\\x1b" in line
+
+
+HOSTILE = "a\r\nFORGED\x1b[31m\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
+
+
+class HostileShown:
+    def __repr__(self):
+        return HOSTILE
+
+    __str__ = __repr__
+
+
+def fail_with(text):
+    try:
+        raise ValueError(text)  # noqa: TRY301
+    except ValueError:
+        structlog.get_logger().exception("failed")
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda: structlog.get_logger().info(HOSTILE),
+        lambda: structlog.get_logger().info("said", value=HOSTILE),
+        lambda: structlog.get_logger().info("said", **{HOSTILE: 1}),
+        lambda: structlog.get_logger().info("said", value=[HOSTILE, {HOSTILE: HOSTILE}]),
+        lambda: structlog.get_logger().info("said", value=HostileShown()),
+        lambda: structlog.get_logger().info("said", exception=HOSTILE, stack=HOSTILE),
+        lambda: structlog.get_logger(HOSTILE).info("said"),
+        lambda: fail_with(HOSTILE),
+        lambda: library().warning("said %s", HOSTILE),
+        lambda: library().getChild(HOSTILE).warning("said"),
+    ],
+)
+def test_13_15_whatever_is_logged_stays_on_one_line(configured, form, say):
+    out = configured(form=form)
+    say()
+    written = out.getvalue()
+    assert written.endswith("\n")
+    assert len(written.splitlines()) == 1
+    assert "\x1b" not in written
