@@ -15,7 +15,7 @@ from slack_bolt.authorization import AuthorizeResult
 
 from bot import doors
 from bot import web as http
-from bot.clock import SystemClock
+from bot.clock import Machine, SteadyClock, SystemClock
 from bot.credentials import Keys, Viewers
 from bot.health import Health, watch
 from bot.painting import Pictures
@@ -25,7 +25,6 @@ from bot.vaults import make_vaults
 from bot.workers import Workers
 from domain.errors import Outage, Undeliverable
 from domain.policy import Policy
-from domain.ports import Clock
 from gcp.clients import GcpClients
 from gcp.history import History
 from gcp.identity import Identity
@@ -43,6 +42,7 @@ from notify.slack.client import Api
 from notify.slack.directory import Directory
 from notify.slack.socket import TIMES, Socket, Times
 from notify.texts import LOCALES, voice
+from operations.clock import begin_counting
 from operations.world import Wake, World
 from storage.database import Database
 from storage.listener import Listener
@@ -76,7 +76,7 @@ class Bot:
 async def build(
     settings: Settings,
     policy: Policy,
-    clock: Clock | None = None,
+    machine: Machine | None = None,
     *,
     loops: bool = True,
     traces: Sequence[aiohttp.TraceConfig] = (),
@@ -84,7 +84,8 @@ async def build(
 ) -> AsyncIterator[Bot]:
     """The whole bot, running. One straight line, because each step needs what the one before made.
 
-    ``loops=False`` leaves the turns of ``Bot.jobs`` to the caller; ``traces`` watch calls to Slack;
+    ``machine`` has the clocks to run on, the real ones by default. ``loops=False`` leaves the turns of
+    ``Bot.jobs`` to the caller; ``traces`` watch calls to Slack;
     ``socket_times`` are the waits of Socket Mode.
     Raises ``Outage`` where the database cannot be used.
     """
@@ -101,6 +102,7 @@ async def build(
         before = await migrate(database)
         log.info("storage.ready", database=settings.database_shown, revision_before=before)
         store = Store(database)
+        clock = SteadyClock(machine or SystemClock())
         if settings.is_sqlite:
             async with store() as tx:
                 await tx.release_leases()
@@ -117,8 +119,7 @@ async def build(
         api = Api(token, settings.slack_api_url, session)
         directory = Directory(api, policy, settings.locale)
         parts = urlsplit(settings.slack_api_url)
-        chat = SlackChat(api, directory, f"{parts.scheme}://{parts.netloc}")
-        clock = clock or SystemClock()
+        chat = SlackChat(api, directory, f"{parts.scheme}://{parts.netloc}", ahead=clock.ahead)
         clients = GcpClients(settings.gcp_endpoint)
         stack.push_async_callback(clients.close)
         metrics = CloudMonitoring(clients, clock)
@@ -147,6 +148,7 @@ async def build(
             wake=wake,
         )
         chat.painter = Pictures(world)
+        await begin_counting(world)
         try:
             await directory.greet()
         except (Outage, Undeliverable) as error:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from domain.alerts import Alert, AlertGroup
 from domain.backups import Backup, Began, Broke, Finished, Going, Order
+from domain.clock import Leap
 from domain.cloudrun import OperationSeen, RevisionSeen, Row, ServiceSeen, Target
 from domain.deploys import Check
 from domain.drills import Drill, DrillState
@@ -40,6 +41,30 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that never go back."""
+        ...
+
+
+class SteadyClock(Clock, Protocol):
+    """A clock whose ``now`` never goes back either, whatever happens to the wall clock."""
+
+    def wall(self) -> datetime:
+        """What the machine's clock shows, right or wrong."""
+        ...
+
+    def ahead(self) -> timedelta:
+        """By how much ``now`` is ahead of the wall clock."""
+        ...
+
+    def follow(self, mark: datetime) -> None:
+        """Be no earlier than what another process has counted."""
+        ...
+
+    def leap(self) -> Leap | None:
+        """How far the wall clock was set forward, as long as nobody has heeded it."""
+        ...
+
+    def heeded(self, leap: Leap) -> None:
+        """What a leap asks for is done."""
         ...
 
 
@@ -100,6 +125,13 @@ class Tx(Protocol):
     async def release_waiting(self, at: datetime) -> None: ...
     async def next_letter_due(self, at: datetime) -> datetime | None: ...
     async def oldest_unsent(self) -> datetime | None: ...
+
+    # The clock that all replicas count with.
+    async def clock_mark(self) -> datetime | None: ...
+    async def mark_clock(self, at: datetime) -> datetime: ...
+    async def take_leap(self, leap: Leap) -> bool: ...
+    async def pull_in(self, by: timedelta, at: datetime) -> None: ...
+
     # Recurring work.
     async def job_run(self, name: str, due: datetime) -> JobRun | None: ...
     async def latest_runs(self, name: str, limit: int = 1) -> list[JobRun]: ...

@@ -7,6 +7,7 @@ from jobs.drain import Drainer
 from jobs.loops import Job
 from jobs.outbox import Speaker
 from operations import anomalies, backups, capacity, drills, holds, ladders, rollouts, watching
+from operations.clock import Guard
 from operations.inbox import Interpreters
 from operations.keeper import Keeper
 from operations.outbox import stay_in_touch
@@ -47,6 +48,7 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker, works:
     drilled = Keeper(world, drills.schedule, drills.tick)
     problems = ProblemNotes(world)
     loops = [
+        Job("clock", "clock", Guard(world).turn),
         Job("drain", "inbox", Drainer(world, interpreters).turn),
         Job("escalations", "escalations", lambda: ladders.tick(world)),
         Job("holds", "holds", lambda: holds.tick(world)),

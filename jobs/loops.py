@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
 
 from domain.errors import Outage
 from operations import counters
@@ -52,7 +50,7 @@ class Loops:
         self._world = world
         self._jobs = jobs
         self._tasks: list[asyncio.Task[None]] = []
-        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._net: asyncio.Task[None] | None = None
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
         self._failures: dict[str, tuple[int, str]] = {}
@@ -93,22 +91,21 @@ class Loops:
         for job in self._jobs:
             self._world.wake.event(job.topic).set()
             self._tasks.append(asyncio.create_task(self._run(job), name=f"job-{job.name}"))
-        self._scheduler.add_job(
-            self._world.wake.everybody,
-            IntervalTrigger(seconds=NET),
-            misfire_grace_time=None,
-            coalesce=True,
-            max_instances=1,
-        )
-        self._scheduler.start()
+        self._net = asyncio.create_task(self._look_by_ourselves(), name="job-net")
 
     async def stop(self) -> None:
         """End between two turns."""
-        self._scheduler.shutdown(wait=False)
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._net] if self._net is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
+
+    async def _look_by_ourselves(self) -> None:
+        """Wake every loop by the event loop's own time, which no setting of the wall clock stops."""
+        while True:
+            await asyncio.sleep(NET)
+            self._world.wake.everybody()
 
     async def _run(self, job: Job) -> None:
         event = self._world.wake.event(job.topic)

@@ -10,6 +10,7 @@ from domain.escalation import Escalation, Page, PageStatus
 from domain.outbox import OPS
 from domain.ports import Tx
 from operations import counters
+from operations.clock import heed_leap
 from operations.places import ALERTS, INCIDENTS, page_card, thread_note
 from operations.world import World
 
@@ -21,6 +22,7 @@ LIMIT = 100
 
 async def tick(world: World) -> int:
     """Advance every ladder whose moment has come, each alone. Returns how many."""
+    await heed_leap(world)
     async with world.store.read() as tx:
         due = await tx.due_escalations(world.clock.now(), LIMIT)
     for escalation_id in due:

@@ -8,7 +8,6 @@ from domain.backup_plans import Source
 from domain.policy import Policy
 from domain.ports import (
     Chat,
-    Clock,
     Compute,
     Images,
     Inbox,
@@ -18,6 +17,7 @@ from domain.ports import (
     Rehearsal,
     Run,
     Smoke,
+    SteadyClock,
     Store,
     Vault,
 )
@@ -52,7 +52,7 @@ class World:
     ``metrics`` answers for minutes and hours, ``history`` for weeks; both fulfil the same port.
     """
 
-    clock: Clock
+    clock: SteadyClock
     store: Store
     inbox: Inbox
     chat: Chat

@@ -15,7 +15,7 @@ from bot.settings import Settings
 from domain.errors import Outage
 from domain.policy import Policy
 from notify.slack.socket import TIMES
-from sandbox.clock import StandingClock
+from sandbox.clock import MachineClock, StandingClock
 from sandbox.slack.delivery import Delivery
 from sandbox.slack.reading import Message
 from sandbox.slack.workspace import Workspace
@@ -41,13 +41,17 @@ TURNS = 10_000
 
 
 class Stage:
-    """One workspace, one bot, one clock. Made by ``Stage.open``."""
+    """One workspace, one bot, one clock. Made by ``Stage.open``.
+
+    ``clock`` is the time of the whole world, ``machine`` what the bot's machine makes of it.
+    """
 
     def __init__(self, settings: Settings, policy: Policy, slack: Workspace, clock: StandingClock) -> None:
         self.settings = settings
         self.policy = policy
         self.slack = slack
         self.clock = clock
+        self.machine = MachineClock(clock)
         self.traces: list[aiohttp.TraceConfig] = []
         self.socket_times = TIMES
         self.pretended: Cloud | None = None
@@ -122,7 +126,7 @@ class Stage:
         built = build(
             self.settings,
             self.policy,
-            self.clock,
+            self.machine,
             loops=False,
             traces=self.traces,
             socket_times=self.socket_times,
@@ -185,9 +189,10 @@ class Stage:
 
     async def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0) -> None:
         """Let time pass, stopping at every moment at which something is due."""
-        until = self.clock.now() + timedelta(seconds=seconds, minutes=minutes, hours=hours)
+        counted = self.bot.world.clock
+        until = counted.now() + timedelta(seconds=seconds, minutes=minutes, hours=hours)
         await self.settle()
-        while (now := self.clock.now()) < until:
+        while (now := counted.now()) < until:
             due = await self._due()
             first = min(due.values(), default=until)
             hop = min(until, max(first, now + HOP))
@@ -196,7 +201,7 @@ class Stage:
 
     async def _due(self) -> dict[str, datetime]:
         """When each loop has something to do; those with nothing are left out."""
-        now = self.clock.now()
+        now = self.bot.world.clock.now()
         async with self.bot.store.read() as tx:
             letter = await tx.next_letter_due(now)
             if letter is not None and self.bot.world.chat.is_out():

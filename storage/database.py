@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from domain.errors import Outage
+from storage.clock import ClockQueries
 from storage.deliveries import InboxQueries
 from storage.guard import guard
 from storage.views import ViewQueries
@@ -31,7 +32,7 @@ POSTGRES_CONNECTIONS = 8
 """Connections of one replica, the listener's excluded."""
 
 
-class Tx(ViewQueries, InboxQueries, WatchQueries):
+class Tx(ViewQueries, InboxQueries, WatchQueries, ClockQueries):
     """One transaction: every query there is."""
 
 

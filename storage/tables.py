@@ -282,6 +282,15 @@ class LaneRow(SQLModel, table=True):
     closed_until: datetime | None = Field(default=None, sa_type=EpochMillis)
 
 
+class ClockRow(SQLModel, table=True):
+    """The latest time that any process has counted: a clock that shows less was set back. One row."""
+
+    __tablename__ = "clock"
+
+    id: int = Field(primary_key=True)
+    at: datetime = Field(sa_type=EpochMillis)
+
+
 class JobRunRow(JobRun, SQLModel, table=True):
     """One run of a recurring job; its name and due moment are its key, so that it happens once."""
 

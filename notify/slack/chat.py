@@ -1,6 +1,7 @@
 """Renders what is to be said and speaks it in Slack: the port ``Chat``."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, assert_never
 
@@ -54,7 +55,8 @@ NOT_READY_FOR = 1.5
 class SlackChat:
     """One workspace. ``api_origin`` is where ``response_url`` may point besides Slack's own host.
 
-    Without a ``painter`` notes have no pictures; ``patience`` is how many seconds one may take.
+    Without a ``painter`` notes have no pictures; ``patience`` is how many seconds one may take. ``ahead``
+    says by how much our time is ahead of the machine's clock, and so perhaps of Slack's.
     """
 
     def __init__(
@@ -63,11 +65,13 @@ class SlackChat:
         directory: Directory,
         api_origin: str | None = None,
         painter: Painter | None = None,
+        ahead: Callable[[], timedelta] = timedelta,
     ) -> None:
         self._api = api
         self.directory = directory
         self.painter = painter
         self.patience = PICTURE_FOR
+        self._ahead = ahead
         self._greet_at = 0.0
         self._response_hosts = [SLACK_RESPONSE, *([f"{api_origin.rstrip('/')}/"] if api_origin else [])]
 
@@ -181,7 +185,7 @@ class SlackChat:
         channel, thread_ts = await self._where(letter)
         if letter.posted is not None:
             channel, thread_ts = letter.posted.channel_id, letter.posted.thread_ts
-        oldest = f"{(letter.created_at - LOOK_BACK).timestamp():.6f}"
+        oldest = f"{(letter.created_at - LOOK_BACK - self._ahead()).timestamp():.6f}"
         params: dict[str, Any] = {"channel": channel, "include_all_metadata": True, "limit": 200}
         params |= {"ts": thread_ts} if thread_ts else {"oldest": oldest}
         method = self._api.web.conversations_replies if thread_ts else self._api.web.conversations_history

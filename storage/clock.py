@@ -1,0 +1,95 @@
+"""The time up to which Toban has counted, kept for restarts and replicas, and what a set clock moves."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain.clock import AGREES, Leap
+from domain.outbox import Status
+from storage.rows import Rows, table
+from storage.tables import (
+    AlertGroupRow,
+    ClockRow,
+    DrillRow,
+    EscalationRow,
+    FindingRow,
+    JobRunRow,
+    LaneRow,
+    OutboxRow,
+    RolloutRow,
+)
+from storage.types import MILLISECOND
+
+CLOCK = table(ClockRow)
+ONE = 1
+
+LATER: dict[type[Any], tuple[str, ...]] = {
+    EscalationRow: ("due_at", "delivered_at"),
+    OutboxRow: ("due_at", "lease_until", "look_again_at"),
+    LaneRow: ("next_at", "closed_until"),
+    AlertGroupRow: ("held_until",),
+    RolloutRow: ("due_at", "lease_until", "expires_at", "bake_until"),
+    DrillRow: ("look_at", "lease_until"),
+    JobRunRow: ("lease_until",),
+    FindingRow: ("muted_until",),
+}
+"""Moments that something waits for, by table; all are whole milliseconds. Backups mend their own."""
+
+
+class ClockQueries(Rows):
+    """What the guard of the clock needs."""
+
+    async def clock_mark(self) -> datetime | None:
+        """The latest time that any process has counted; ``None`` before the first."""
+        found = (await self.connection.execute(sa.select(CLOCK.c.at))).scalar_one_or_none()
+        return found if isinstance(found, datetime) else None
+
+    async def mark_clock(self, at: datetime) -> datetime:
+        """Keep ``at`` where it is the latest. Returns the latest, perhaps another process's."""
+        insert = self.insert(ClockRow).values(id=ONE, at=at)
+        later = sa.case((insert.excluded.at > CLOCK.c.at, insert.excluded.at), else_=CLOCK.c.at)
+        kept = insert.on_conflict_do_update(index_elements=[CLOCK.c.id], set_={"at": later})
+        found = (await self.connection.execute(kept.returning(CLOCK.c.at))).scalar_one()
+        assert isinstance(found, datetime)
+        return found
+
+    async def take_leap(self, leap: Leap) -> bool:
+        """The clock leapt forward: people keep the time that they had to answer. False where another
+        process has counted up to here already, and so has done it or never leapt.
+        """
+        behind = CLOCK.c.at < leap.at - min(leap.size, timedelta(minutes=1)) / 2
+        taken = await self.connection.execute(sa.update(CLOCK).where(behind).values(at=leap.at))
+        if taken.rowcount != 1:
+            return False
+        ladder = table(EscalationRow)
+        waiting = ladder.c.due_at > leap.at - leap.size - AGREES
+        await self.connection.execute(
+            sa.update(ladder)
+            .where(waiting)
+            .values(
+                due_at=_moved(ladder.c.due_at, leap.size),
+                delivered_at=_moved(ladder.c.delivered_at, leap.size),
+                version=ladder.c.version + 1,
+            )
+        )
+        return True
+
+    async def pull_in(self, by: timedelta, at: datetime) -> None:
+        """A clock that was far ahead was set right: what it dated comes as much earlier, none before
+        ``at``; what had expired by it stays expired.
+        """
+        for row, names in LATER.items():
+            for name in names:
+                column = table(row).c[name]
+                later = sa.update(table(row)).where(column > at)
+                await self.connection.execute(later.values({name: _moved(column, -by)}))
+        lease = table(OutboxRow)
+        left = sa.update(lease).where(lease.c.status == Status.PENDING, lease.c.due_at > at)
+        await self.connection.execute(left.values(due_at=at))
+        await self.connection.execute(sa.update(CLOCK).values(at=at))
+
+
+def _moved(column: sa.ColumnElement[Any], by: timedelta) -> sa.ColumnElement[Any]:
+    """A column of milliseconds, later by ``by``."""
+    return sa.type_coerce(column, sa.BigInteger) + sa.literal(by // MILLISECOND, sa.BigInteger)
