@@ -1,5 +1,7 @@
 """Cloud Run as we see it: a service, its revisions, how traffic is split, and what an update changes."""
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -42,10 +44,12 @@ class Row(Value):
 
 
 class Template(Value):
-    """What the next revision is made of, as far as a person has to know. Never a secret's value.
+    """What the next revision is made of: what a person knows by name, and hashes of all the rest.
 
-    ``image``: as it stands in the service, by tag or digest. ``env``: the plain variables, each as a short
-    hash of its value, since values may be secrets that somebody typed. ``secrets``: what is read from
+    Never a secret's value. ``image``: as it stands in the service, by tag or digest. ``sidecars``: the images
+    of the other containers, by name. ``env``: the plain variables, each as a salted hash of its value, since
+    values may be secrets that somebody typed. ``rest``: salted hashes of every other setting, by its name;
+    ``opaque`` of what this version of Google's client does not know. ``secrets``: what is read from
     Secret Manager, by variable or mount path, as ``name@version``. ``cpu`` and ``memory`` are limits as
     Google writes them (``1000m``, ``512Mi``); ``timeout`` in seconds.
     """
@@ -61,6 +65,15 @@ class Template(Value):
     max_instances: int = 0
     timeout: int = 0
     affinity: bool = False
+    sidecars: dict[str, str] = Field(default_factory=dict)
+    rest: dict[str, str] = Field(default_factory=dict)
+    opaque: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Of all of it: 32 hexadecimal digits. Comparable only under the same salt."""
+        written = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(written.encode()).hexdigest()[:32]
 
 
 class ServiceSeen(Value):

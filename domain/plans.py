@@ -24,12 +24,14 @@ class Field(StrEnum):
     MAX_INSTANCES = "max_instances"
     TIMEOUT = "timeout"
     AFFINITY = "affinity"
+    SIDECAR = "sidecar"
+    OTHER = "other"
 
 
 class Change(Value):
     """One difference. ``name``: which variable or secret. ``None`` before or after: it was not, or is not.
 
-    Values of variables are never here: ``before`` and ``after`` are then hashes.
+    Values of variables and of other settings are never here: ``before`` and ``after`` are then hashes.
     """
 
     field: Field
@@ -48,6 +50,7 @@ class Risk(StrEnum):
     MIN_INSTANCES_LOWERED = "min_instances_lowered"
     CONCURRENCY_LOWERED = "concurrency_lowered"
     SERVICE_ACCOUNT_CHANGED = "service_account_changed"
+    OTHER_CHANGED = "other_changed"
 
 
 class Warn(StrEnum):
@@ -68,7 +71,8 @@ class Plan(Value):
     """What an approver sees, and all of it that counts.
 
     ``image`` is pinned to its digest. ``baseline`` is the revision that serves everything; ``rows`` the
-    whole split before. ``etag`` and ``generation`` are the service's when the plan was made.
+    whole split before. ``etag`` and ``generation`` are the service's when the plan was made, ``template`` is
+    the digest of its whole template under the plan's ``salt``; older plans have neither of the two.
     """
 
     image: str
@@ -84,18 +88,31 @@ class Plan(Value):
     risks: tuple[Risk, ...] = ()
     warnings: tuple[Warn, ...] = ()
     uri: str = ""
+    salt: str = ""
+    template: str | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Of everything that the approval is for: 12 hexadecimal digits of SHA-256."""
-        parts = self.model_dump(mode="json", exclude={"warnings"})
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        """Of everything that the approval is for, in hexadecimal digits of SHA-256.
+
+        What older plans do not have is left out, so that approvals given before an update stay valid.
+        """
+        newer = {name for name in NEWER if getattr(self, name) == Plan.model_fields[name].default}
+        parts = self.model_dump(mode="json", exclude={"warnings"} | newer)
+        digits = 12 if self.template is None else 32
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:digits]
+
+
+NEWER = ("salt", "template")
+"""Fields that plans of earlier versions do not have."""
 
 
 def compare(before: Template, after: Template) -> tuple[Change, ...]:
     """Every difference between two templates, in the order in which it is shown."""
     found = [Change(field=Field.IMAGE, before=before.image, after=after.image)]
     for field, old, new in (
+        (Field.SIDECAR, before.sidecars, after.sidecars),
+        (Field.OTHER, before.rest, after.rest),
         (Field.ENV, before.env, after.env),
         (Field.SECRET, before.secrets, after.secrets),
     ):
@@ -130,6 +147,7 @@ def risks(before: Template, after: Template) -> tuple[Risk, ...]:
         Risk.MIN_INSTANCES_LOWERED: after.min_instances < before.min_instances,
         Risk.CONCURRENCY_LOWERED: 0 < after.concurrency < before.concurrency,
         Risk.SERVICE_ACCOUNT_CHANGED: after.service_account != before.service_account,
+        Risk.OTHER_CHANGED: after.rest != before.rest or after.sidecars != before.sidecars,
     }
     return tuple(risk for risk, there in found.items() if there)
 
@@ -152,6 +170,8 @@ def drift(plan: Plan, seen: ServiceSeen, serving: str | None) -> str | None:
         return "baseline"
     if seen.generation != plan.generation:
         return "generation"
+    if plan.template is not None and seen.template.digest != plan.template:
+        return "template"
     return "etag" if seen.etag != plan.etag else None
 
 

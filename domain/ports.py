@@ -305,14 +305,15 @@ class Run(Protocol):
     """Cloud Run: what serves, and the two updates that we make.
 
     Every call raises ``Outage`` (``unknown=True`` where an update may have been taken all the same) and
-    ``RunRefused``. No call waits for an operation: its name is returned, kept, and asked for.
+    ``RunRefused``. No call waits for an operation: its name is returned, kept, and asked for. Values of
+    variables and of what is not modelled are told as hashes under ``salt``.
     """
 
-    async def service(self, target: Target) -> ServiceSeen | None:
+    async def service(self, target: Target, salt: str = "") -> ServiceSeen | None:
         """The service as it is now; ``None`` where there is none."""
         ...
 
-    async def revision(self, target: Target, name: str) -> RevisionSeen | None:
+    async def revision(self, target: Target, name: str, salt: str = "") -> RevisionSeen | None:
         """One revision by its short name; ``None`` where there is none (any more)."""
         ...
 
@@ -320,7 +321,9 @@ class Run(Protocol):
         """The newest revisions, newest first."""
         ...
 
-    async def preview(self, target: Target, image: str, revision: str, rows: Sequence[Row]) -> ServiceSeen:
+    async def preview(
+        self, target: Target, image: str, revision: str, rows: Sequence[Row], salt: str = ""
+    ) -> ServiceSeen:
         """What the service would be after ``create``; nothing is changed. Finds missing permissions."""
         ...
 

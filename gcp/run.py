@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,12 +85,12 @@ class CloudRun:
 
     # What there is.
 
-    async def service(self, target: Target) -> ServiceSeen | None:
-        """The service as it is now; ``None`` where there is none."""
+    async def service(self, target: Target, salt: str = "") -> ServiceSeen | None:
+        """The service as it is now; ``None`` where there is none. Values are hashed with ``salt``."""
         found = await self._service(target)
-        return None if found is None else _read(read_service, found)
+        return None if found is None else _read(partial(read_service, salt=salt), found)
 
-    async def revision(self, target: Target, name: str) -> RevisionSeen | None:
+    async def revision(self, target: Target, name: str, salt: str = "") -> RevisionSeen | None:
         """One revision by its short name; ``None`` where there is none (any more)."""
         path = f"{target.path}/revisions/{name}"
         found = await self._ask(
@@ -98,7 +99,7 @@ class CloudRun:
             self._clients.revisions,
             lambda client: client.get_revision(name=path, **self._once),
         )
-        return None if found is None else _read(read_revision, found)
+        return None if found is None else _read(partial(read_revision, salt=salt), found)
 
     async def revisions(self, target: Target, limit: int = 20) -> list[RevisionSeen]:
         """The newest revisions, newest first, which is the API's own order; none of no service."""
@@ -128,7 +129,9 @@ class CloudRun:
 
     # What we change.
 
-    async def preview(self, target: Target, image: str, revision: str, rows: Sequence[Row]) -> ServiceSeen:
+    async def preview(
+        self, target: Target, image: str, revision: str, rows: Sequence[Row], salt: str = ""
+    ) -> ServiceSeen:
         """What the service would be after ``create``; nothing is changed. Finds missing permissions.
 
         It does not find out whether the image is there, or starts.
@@ -140,7 +143,7 @@ class CloudRun:
 
             refused: Any = exceptions.from_grpc_status(raw.error.code, raw.error.message)  # type: ignore[no-untyped-call]
             raise trouble(refused, UPDATES, writes=False)
-        return _read(read_service, _would_be(raw) or wanted)
+        return _read(partial(read_service, salt=salt), _would_be(raw) or wanted)
 
     async def create(self, target: Target, image: str, revision: str, rows: Sequence[Row], etag: str) -> str:
         """One update: a revision of that name with that image, and that split. The operation's name."""

@@ -1,11 +1,11 @@
 """Translates between Cloud Run's messages and the domain's values; pure functions over what was read."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from domain.cloudrun import OperationSeen, RevisionSeen, Row, ServiceSeen, Template
+from gcp.template_details import container_keys, details, hashed, unknown_fields
 
 if TYPE_CHECKING:
     from google.cloud import run_v2
@@ -26,9 +26,6 @@ GOOGLES = ("run.googleapis.com", "cloud.googleapis.com", "serving.knative.dev", 
 NAMED_IMAGE = "client.knative.dev/user-image"
 """Where ``gcloud`` notes which image a person named. It would go on telling of the one before."""
 
-HASHED = 8
-"""Hexadecimal digits by which a variable's value is told from another one."""
-
 
 class NoIngressContainer(Exception):
     """None of several containers has ports, so that it is not known whose image is meant."""
@@ -39,8 +36,8 @@ def short(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def read_service(service: "run_v2.Service") -> ServiceSeen:
-    """A service as we know it. Raises ``NoIngressContainer``."""
+def read_service(service: "run_v2.Service", salt: str = "") -> ServiceSeen:
+    """A service as we know it, values hashed with ``salt``. Raises ``NoIngressContainer``."""
     condition = service.terminal_condition
     # A service without any split gives everything to its latest ready revision.
     rows = _rows(service.traffic) or (Row(revision=None, percent=100),)
@@ -58,18 +55,18 @@ def read_service(service: "run_v2.Service") -> ServiceSeen:
         latest_created=short(service.latest_created_revision) or None,
         last_modifier=service.last_modifier,
         ingress=INGRESS.get(getattr(service.ingress, "name", ""), "other"),
-        template=read_template(service.template),
+        template=read_template(service.template, salt),
     )
 
 
-def read_revision(revision: "run_v2.Revision") -> RevisionSeen:
-    """A revision as we know it. Raises ``NoIngressContainer``.
+def read_revision(revision: "run_v2.Revision", salt: str = "") -> RevisionSeen:
+    """A revision as we know it, values hashed with ``salt``. Raises ``NoIngressContainer``.
 
     The API's second version does not say to what digest a tag was resolved, so ``digest`` is known
     only of an image that was named by its digest; such a name cannot mean another image.
     """
     condition = next((one for one in revision.conditions if one.type_ == "Ready"), None)
-    template = read_template(revision)
+    template = read_template(revision, salt)
     made = revision.create_time
     return RevisionSeen(
         name=short(revision.name),
@@ -95,8 +92,8 @@ def read_operation(raw: Any) -> OperationSeen:
     return OperationSeen(name=raw.name, done=raw.done, error=error)
 
 
-def read_template(source: "run_v2.RevisionTemplate | run_v2.Revision") -> Template:
-    """What a template or a revision is made of. Raises ``NoIngressContainer``.
+def read_template(source: "run_v2.RevisionTemplate | run_v2.Revision", salt: str = "") -> Template:
+    """What a template or a revision is made of, all of it. Raises ``NoIngressContainer``.
 
     ``min_instances`` and ``max_instances`` are the template's own: those of the whole service are not part
     of any revision, and no update of ours touches them. A sidecar's variables have its name before theirs.
@@ -107,17 +104,22 @@ def read_template(source: "run_v2.RevisionTemplate | run_v2.Revision") -> Templa
     env: dict[str, str] = {}
     secrets: dict[str, str] = {}
     volumes = {volume.name: volume for volume in source.volumes}
-    for container in containers:
-        prefix = "" if container is main else f"{container.name or short(container.image)}:"
+    keys = container_keys(containers, main)
+    for container, called in zip(containers, keys, strict=True):
+        prefix = f"{called}:" if called else ""
         for variable in container.env:
             key = variable.value_source.secret_key_ref
             if key.secret:
                 secrets[prefix + variable.name] = _secret(key.secret, key.version)
             else:
-                env[prefix + variable.name] = _hashed(variable.value)
+                env[prefix + variable.name] = hashed(variable.value, salt)
         secrets |= {prefix + path: secret for path, secret in _mounted(container, volumes)}
+    message: Any = type(source).pb(source)
     return Template(
         image=main.image,
+        sidecars={name: one.image for name, one in zip(keys, containers, strict=True) if name},
+        rest=details(message, dict(enumerate(keys)), _is_googles, salt),
+        opaque="".join(hashed(field, salt) for field in unknown_fields(message)),
         env=env,
         secrets=secrets,
         service_account=source.service_account,
@@ -243,7 +245,3 @@ def _secret(name: str, version: str) -> str:
     parts = name.split("/")
     named = f"{parts[1]}/{parts[3]}" if len(parts) == 4 else name
     return f"{named}@{version or 'latest'}"
-
-
-def _hashed(value: str) -> str:
-    return hashlib.sha256(value.encode()).hexdigest()[:HASHED]

@@ -1,18 +1,22 @@
 """Makes the plan of a deploy: what would change, how risky that is, whether it can be judged."""
 
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
 from domain import cloudrun, plans
-from domain.cloudrun import RevisionSeen, RunRefused, RunTrouble, ServiceSeen
+from domain.cloudrun import RevisionSeen, RunRefused, RunTrouble, ServiceSeen, Template
 from domain.effects import Text
 from domain.errors import Outage
 from domain.feasibility import Reach, feasible
 from domain.images import BadReference, ImageProblem, Reference
 from domain.plans import Plan, Warn
-from domain.rollouts import Kind, Rollout
+from domain.rollouts import Kind, Rollout, Stage
 from operations import canaries
 from operations.world import World
+
+PAST = 200
+"""Deploys of a service among which it is looked for whether a revision has served."""
 
 RECENT = 20
 """Revisions among which the one before is looked for."""
@@ -36,8 +40,9 @@ class Planned:
 
 async def plan(world: World, rollout: Rollout) -> Planned:
     """What would be done now. Raises ``CannotPlan``, and ``Outage`` where it cannot be known."""
+    salt = secrets.token_hex(16)
     try:
-        seen = await world.run.service(rollout.target)
+        seen = await world.run.service(rollout.target, salt)
         if seen is None:
             raise CannotPlan("rollout.no_service", service=rollout.service)
         base = cloudrun.baseline(seen)
@@ -47,18 +52,23 @@ async def plan(world: World, rollout: Rollout) -> Planned:
             raise CannotPlan("rollout.no_baseline", service=rollout.service, serving=shown or "—")
         if not seen.is_settled:
             raise Outage("an update of the service is on its way")
-        before = await world.run.revision(rollout.target, base)
+        before = await world.run.revision(rollout.target, base, salt)
+        if (
+            before is None or before.template is None
+        ):  # Without it nothing can be compared, and all would be unseen.
+            raise CannotPlan("rollout.no_revision", service=rollout.service, revision=base)
         if rollout.kind is Kind.ROLLBACK:
-            return await _rollback(world, rollout, seen, base)
-        return await _deploy(world, rollout, seen, base, before)
+            return await _rollback(world, rollout, seen, before, salt)
+        return await _deploy(world, rollout, seen, before, salt)
     except RunRefused as refused:
         key = "rollout.denied" if refused.trouble is RunTrouble.DENIED else "rollout.not_possible"
         raise CannotPlan(key, detail=refused.detail[:300]) from refused
 
 
 async def _deploy(
-    world: World, rollout: Rollout, seen: ServiceSeen, base: str, before: RevisionSeen | None
+    world: World, rollout: Rollout, seen: ServiceSeen, before: RevisionSeen, salt: str
 ) -> Planned:
+    base = before.name
     reference, digest = await _pinned(world, rollout.image)
     pinned = str(reference.pinned(digest))
     at = world.clock.now()
@@ -66,11 +76,11 @@ async def _deploy(
     tag = plans.tag_name(rollout.service, rollout.id or 0)
     ours = {tag: name} if tag is not None else {}
     rows = cloudrun.rows_for({base: 100}, ours, plans.foreign(seen.rows), seen.latest_ready)
-    would = await world.run.preview(rollout.target, pinned, name, rows)
-    was = before.template if before is not None and before.template is not None else seen.template
-    changes = tuple(plans.compare(was, would.template))
-    same = before is not None and before.digest == digest
-    if same and all(change.field is plans.Field.IMAGE for change in changes):
+    would = await world.run.preview(rollout.target, pinned, name, rows, salt)
+    was = before.template or seen.template
+    will = would.template.model_copy(update={"sidecars": await _sidecars(world, was, would.template)})
+    changes = tuple(plans.compare(was, will))
+    if before.digest == digest and all(change.field is plans.Field.IMAGE for change in changes):
         raise CannotPlan("rollout.same_image", service=rollout.service, revision=base)
     counted, rate = await canaries.last_hour(world, rollout.target, base)
     rule = world.policy.deploys.rule(rollout.service)
@@ -95,9 +105,11 @@ async def _deploy(
         etag=seen.etag,
         generation=seen.generation,
         changes=changes,
-        risks=plans.risks(was, would.template),
+        risks=plans.risks(was, will),
         warnings=tuple(warnings),
         uri=seen.uri,
+        salt=salt,
+        template=seen.template.digest,
     )
     more = {"feasibility": feasibility, "before": counted, "digest": digest, "since": at}
     return Planned(made, more)
@@ -115,18 +127,41 @@ async def _pinned(world: World, image: str) -> tuple[Reference, str]:
     return reference, digest
 
 
-async def _rollback(world: World, rollout: Rollout, seen: ServiceSeen, base: str) -> Planned:
-    """Traffic back to a revision that there is: nothing is created, nothing has to be compared."""
+async def _sidecars(world: World, was: Template, will: Template) -> dict[str, str]:
+    """The sidecars' images by digest where a tag can be looked up, as the serving revision names them.
+
+    What cannot be looked up stays as it is written, and so is shown as a change.
+    """
+    found = dict(will.sidecars)
+    for name, image in will.sidecars.items():
+        if image == was.sidecars.get(name) or "@" in image:
+            continue
+        try:
+            reference = Reference.parse(image)
+            found[name] = str(reference.pinned(await world.images.digest(reference)))
+        except (BadReference, ImageProblem):
+            continue
+    return found
+
+
+async def _rollback(
+    world: World, rollout: Rollout, seen: ServiceSeen, before: RevisionSeen, salt: str
+) -> Planned:
+    """Traffic back to a revision that there is. Nothing is created, but it may never have served."""
+    base = before.name
     wanted = rollout.to_revision or await _one_before(world, rollout, base)
     if wanted == base:
         raise CannotPlan("rollout.serves_already", service=rollout.service, revision=base)
-    revision = await world.run.revision(rollout.target, wanted)
-    if revision is None:
+    revision = await world.run.revision(rollout.target, wanted, salt)
+    if revision is None or revision.template is None:
         raise CannotPlan("rollout.no_revision", service=rollout.service, revision=wanted)
     if revision.ready is not True:
         why = revision.problem or "not ready"
         raise CannotPlan("rollout.revision_not_ready", revision=wanted, why=why[:200])
     warnings = plans.warnings(seen, moves_tag=False)
+    was = before.template or seen.template
+    changes = plans.compare(was, revision.template)
+    known = await _has_served(world, rollout, wanted)
     made = Plan(
         image=revision.image,
         digest=revision.digest,
@@ -137,10 +172,26 @@ async def _rollback(world: World, rollout: Rollout, seen: ServiceSeen, base: str
         on_latest=Warn.WAS_ON_LATEST in warnings,
         etag=seen.etag,
         generation=seen.generation,
+        changes=changes,
+        risks=() if known else plans.risks(was, revision.template),
         warnings=warnings,
         uri=seen.uri,
+        salt=salt,
+        template=seen.template.digest,
     )
     return Planned(made, {"digest": revision.digest})
+
+
+async def _has_served(world: World, rollout: Rollout, revision: str) -> bool:
+    """Whether users met this revision by our own record: what it does is known then."""
+    async with world.store.read() as tx:
+        past = await tx.rollouts_of(rollout.service, PAST)
+    return any(
+        one.plan is not None
+        and (one.plan.baseline == revision or (one.plan.revision == revision and one.stage is Stage.DONE))
+        for one in past
+        if one.id != rollout.id and one.shifted_at is not None
+    )
 
 
 async def _one_before(world: World, rollout: Rollout, base: str) -> str:

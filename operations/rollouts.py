@@ -122,7 +122,8 @@ async def _step(world: World, rollout: Rollout) -> None:
 async def _look(world: World, rollout: Rollout) -> Sight:
     """Everything that the next decision needs, read just now."""
     run, target, stage, intent = world.run, rollout.target, rollout.stage, rollout.intent
-    seen = await run.service(target)
+    salt = rollout.plan.salt if rollout.plan is not None else ""
+    seen = await run.service(target, salt)
     found: dict[str, object] = {"service": seen}
     if intent is not None and intent.operation is not None:
         found["operation"] = await run.operation(intent.operation)

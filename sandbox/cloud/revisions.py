@@ -118,16 +118,17 @@ class PretendRevision:
         written.uid = str(uuid.uuid5(uuid.NAMESPACE_URL, self.full_name))
         written.etag = f'"{written.uid[:12]}"'
         written.generation = written.observed_generation = 1
-        written.labels.update(template.labels)
-        written.annotations.update(template.annotations)
-        for field in ("scaling", "vpc_access", "timeout", "service_mesh", "node_selector"):
-            if template.HasField(field):
-                getattr(written, field).CopyFrom(getattr(template, field))
-        for field in ("max_instance_request_concurrency", "service_account", "execution_environment"):
-            setattr(written, field, getattr(template, field))
-        written.session_affinity = template.session_affinity
-        written.volumes.extend(template.volumes)
-        written.containers.extend(template.containers)
+        for field, value in template.ListFields():
+            if field.name not in written.DESCRIPTOR.fields_by_name or field.name == "revision":
+                continue
+            if field.name in {"labels", "annotations"}:
+                getattr(written, field.name).update(value)
+            elif field.is_repeated:
+                getattr(written, field.name).extend(value)
+            elif field.message_type is not None:
+                getattr(written, field.name).CopyFrom(value)
+            else:
+                setattr(written, field.name, value)
         for container, image in zip(written.containers, self.images, strict=True):
             container.image = image
         written.launch_stage = self.launch_stage

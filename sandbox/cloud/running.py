@@ -1,6 +1,6 @@
 """The pretend Cloud Run and the hands that set its scene: services to begin with, edits by other people."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -176,12 +176,14 @@ class Running(Surroundings):
         image: str | None = None,
         ingress: str | None = None,
         annotations: Mapping[str, str] | None = None,
+        template: Callable[[Any], None] | None = None,
     ) -> PretendOperation:
         """Somebody changes a service in the console, right now, whatever its etag is.
 
         ``percent`` by short name of a revision keeps the tags that there are; ``rows`` (TrafficTarget, or its
-        fields) replaces all of them. ``env`` is added. What touches the template makes a new revision with a
-        name of Cloud Run's. Raises KeyError for a service that is not there, ``Refusal`` as Cloud Run does.
+        fields) replaces all of them. ``env`` is added. ``template`` is given the protocol's template to
+        change. What touches the template makes a new revision with a name of Cloud Run's.
+        Raises KeyError for a service that is not there, ``Refusal`` as Cloud Run does.
         """
         deployed = self.service(name, project).deployed
         wanted = deployed.wanted()
@@ -199,7 +201,9 @@ class Running(Surroundings):
         if ingress is not None:
             wanted.ingress = INGRESS[ingress]
         wanted.annotations.update(annotations or {})
-        if env or image:
+        if template is not None:
+            template(wanted.template)
+        if env or image or template is not None:
             wanted.template.revision = ""
         container = templates.ingress_container(wanted.template)
         if container is not None:

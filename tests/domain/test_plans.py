@@ -191,6 +191,8 @@ OTHER: dict[str, Any] = {
     "changes": (),
     "risks": (Risk.ENV_REMOVED,),
     "uri": "https://other.example.com",
+    "salt": "5a17",
+    "template": "f" * 32,
 }
 
 
@@ -207,6 +209,8 @@ def test_the_same_plan_has_the_same_fingerprint_through_storage_and_whatever_is_
         == PLAN.fingerprint
         == PLAN.model_copy(update={"warnings": (Warn.NO_TRAFFIC,)}).fingerprint
     )
+    assert PLAN.fingerprint == "0b52531cf29b", "approvals of a plan stored before 13.6 stay valid"
+    assert len(PLAN.model_copy(update={"template": "f" * 32}).fingerprint) == 32
     assert len(PLAN.fingerprint) == 12 and int(PLAN.fingerprint, 16) >= 0
 
 

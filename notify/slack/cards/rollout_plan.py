@@ -13,6 +13,9 @@ from notify.texts import Voice
 SHOWN, ROOM = 15, 2400
 """Differences on one card, and characters of them; the rest is counted."""
 
+NAMES, NAMES_ROOM = 15, 800
+"""Names of other settings in one line, and characters of them; the rest is counted."""
+
 
 def code(text: str, limit: int = 80) -> str:
     """Text from outside as code on one line; a backtick in it would end that, so it is one no more."""
@@ -38,8 +41,17 @@ def short_digest(digest: str | None) -> str:
 
 
 def change_lines(voice: Voice, plan: Plan) -> list[str]:
-    """Every difference, the image first. Of variables only the names are said."""
-    return fitting(voice, [f"• {_change(voice, change)}" for change in plan.changes], ROOM, SHOWN)
+    """Every difference, the image first, variables last; of these and of other settings only the names."""
+    other = [change.name for change in plan.changes if change.field is Field.OTHER]
+    first = [change for change in plan.changes if change.field is Field.IMAGE]
+    named = [one for one in plan.changes if one.field not in {Field.IMAGE, Field.OTHER, Field.ENV}]
+    variables = [change for change in plan.changes if change.field is Field.ENV]
+    lines = [f"• {_change(voice, change)}" for change in first]
+    if other:
+        names = ", ".join(fitting(voice, [code(name, 60) for name in sorted(other)], NAMES_ROOM, NAMES))
+        lines.append(f"• {voice.word('change', Field.OTHER.value)}: {names}")
+    lines += [f"• {_change(voice, change)}" for change in (*named, *variables)]
+    return fitting(voice, lines, ROOM, SHOWN)
 
 
 def fitting(voice: Voice, lines: Sequence[str], room: int, most: int) -> list[str]:
@@ -67,7 +79,7 @@ def _change(voice: Voice, change: Change) -> str:
 
 
 def _shown(field: Field, value: str) -> str:
-    return code(short_image(value)) if field is Field.IMAGE else code(value, 60)
+    return code(short_image(value)) if field in {Field.IMAGE, Field.SIDECAR} else code(value, 60)
 
 
 def warning_lines(voice: Voice, rollout: Rollout) -> list[str]:
