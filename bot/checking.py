@@ -307,6 +307,10 @@ def _deploy_rule(rule: DeployRule) -> list[tuple[str, str]]:
     return [
         ("approved by", who),
         ("where risky", f"{rule.risky_approvals} of them"),
+        (
+            "images from",
+            ", ".join(rule.images) or "everywhere; two approve where that is elsewhere than what serves",
+        ),
         ("asked first", ", ".join(check.path for check in rule.checks) or "nothing"),
         (
             "traffic",

@@ -14,6 +14,7 @@ from bot.shapes import count, is_name, quantity, switch, yes_or_no
 from bot.sheet import Entry, Sheet, hint
 from domain.approvals import is_among
 from domain.deploys import Check, DeployRule, Deploys, Emergency, Freeze, Skip
+from domain.origins import is_pattern
 from domain.policy import Level, Person, Policy, Service
 from domain.rules import Kind, Rules
 from domain.schedule import Cron, why_not_cron
@@ -21,6 +22,7 @@ from domain.series import moment
 
 RULE = (
     "approvers",
+    "images",
     "approvals",
     "risky-approvals",
     "self-approval",
@@ -132,6 +134,7 @@ def _rule(details: Mapping[str, Node], where: str, usual: DeployRule, team: _Tea
     level = sheet.text(details.get("level"), f"{where}.level")
     said = {
         "approvers": team.approvers(details.get("approvers"), f"{where}.approvers"),
+        "images": _images(details.get("images"), f"{where}.images", sheet),
         "approvals": count(details.get("approvals"), f"{where}.approvals", sheet, 1, MOST_APPROVALS),
         "risky_approvals": count(
             details.get("risky-approvals"), f"{where}.risky-approvals", sheet, 1, MOST_APPROVALS
@@ -213,6 +216,24 @@ def _steps(node: Node | None, where: str, sheet: Sheet) -> tuple[int, ...] | Non
         sheet.wrong(node, f"{where} must rise and end with 100, such as [10, 50, 100]")
         return None
     return steps
+
+
+def _images(node: Node | None, where: str, sheet: Sheet) -> tuple[str, ...] | None:
+    """From where images may come, one or a list."""
+    if node is None:
+        return None
+    found = sheet.texts(node, where)
+    if isinstance(node, SequenceNode) and not node.value:
+        sheet.wrong(node, f"{where} is empty. Leave it out: then images may come from everywhere")
+    for text, at in found:
+        if not is_pattern(text):
+            sheet.wrong(
+                at,
+                f'{where}: "{text}" is not a host with a project and perhaps a repository, such as'
+                " asia-northeast1-docker.pkg.dev/bondpoint-prod/app, without tag and digest;"
+                " * stands for a part between two slashes",
+            )
+    return tuple(text for text, _ in found)
 
 
 def _threshold(node: Node | None, where: str, sheet: Sheet) -> float | None:

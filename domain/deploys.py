@@ -66,9 +66,11 @@ class DeployRule(Value):
     before it may be promoted by itself. ``patience``: how long a question waits for a person before the
     rollout goes back; ``expires``: how long an approval may be given. ``hold``: so long an alert of the
     service pages nobody while a part of its traffic is on trial or goes back; nothing: it always pages.
+    ``images``: patterns of host, project and repository that images may come from; none means all.
     """
 
     approvers: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     approvals: int = 1
     risky_approvals: int = 2
     self_approval: bool = False

@@ -5,9 +5,11 @@ import json
 import re
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Self
 
 from domain.cloudrun import REVISION_LIMIT, TAG_LIMIT, Row, ServiceSeen, Template
 from domain.levels import Value
+from domain.origins import is_elsewhere
 
 
 class Field(StrEnum):
@@ -51,6 +53,7 @@ class Risk(StrEnum):
     CONCURRENCY_LOWERED = "concurrency_lowered"
     SERVICE_ACCOUNT_CHANGED = "service_account_changed"
     OTHER_CHANGED = "other_changed"
+    IMAGE_ORIGIN = "image_origin"
 
 
 class Warn(StrEnum):
@@ -62,6 +65,8 @@ class Warn(StrEnum):
     NO_TRAFFIC = "no_traffic"
     STALE_SPLIT = "stale_split"
     MUTABLE_TAG = "mutable_tag"
+    TAG_NOT_VERIFIED = "tag_not_verified"
+    TAG_MOVED = "tag_moved"
     NO_TAG = "no_tag"
     FEW_REQUESTS = "few_requests"
     STABLE_IS_SICK = "stable_is_sick"
@@ -73,6 +78,7 @@ class Plan(Value):
     ``image`` is pinned to its digest. ``baseline`` is the revision that serves everything; ``rows`` the
     whole split before. ``etag`` and ``generation`` are the service's when the plan was made, ``template`` is
     the digest of its whole template under the plan's ``salt``; older plans have neither of the two.
+    ``named``: the tag that was typed, while it is known to be this digest; else only the digest is shown.
     """
 
     image: str
@@ -90,6 +96,20 @@ class Plan(Value):
     uri: str = ""
     salt: str = ""
     template: str | None = None
+    named: str | None = None
+
+    @property
+    def elsewhere(self) -> str | None:
+        """The image that serves, where the new one comes from another host, project or repository."""
+        for change in self.changes:
+            if change.field is Field.IMAGE and change.before is not None:
+                return change.before if is_elsewhere(change.before, self.image) else None
+        return None
+
+    def without_tag(self, why: Warn) -> Self:
+        """The same plan, whose tag turned out to be no name of its image: only the digest is shown."""
+        kept = tuple(one for one in self.warnings if one is not Warn.MUTABLE_TAG)
+        return self.model_copy(update={"named": None, "warnings": (*kept, why)})
 
     @property
     def fingerprint(self) -> str:
@@ -98,7 +118,7 @@ class Plan(Value):
         What older plans do not have is left out, so that approvals given before an update stay valid.
         """
         newer = {name for name in NEWER if getattr(self, name) == Plan.model_fields[name].default}
-        parts = self.model_dump(mode="json", exclude={"warnings"} | newer)
+        parts = self.model_dump(mode="json", exclude={"warnings", "named"} | newer)
         digits = 12 if self.template is None else 32
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:digits]
 
@@ -147,6 +167,7 @@ def risks(before: Template, after: Template) -> tuple[Risk, ...]:
         Risk.MIN_INSTANCES_LOWERED: after.min_instances < before.min_instances,
         Risk.CONCURRENCY_LOWERED: 0 < after.concurrency < before.concurrency,
         Risk.SERVICE_ACCOUNT_CHANGED: after.service_account != before.service_account,
+        Risk.IMAGE_ORIGIN: is_elsewhere(before.image, after.image),
         Risk.OTHER_CHANGED: after.rest != before.rest or after.sidecars != before.sidecars,
     }
     return tuple(risk for risk, there in found.items() if there)

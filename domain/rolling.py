@@ -59,7 +59,8 @@ class Window(Value):
 class Sight(Value):
     """What was seen just now; ``None`` where it was not asked for, or is not there.
 
-    ``is_approved``: those who approved may still do so by the policy of now.
+    ``is_approved``: those who approved may still do so by the policy of now. ``allowed``: from where that
+    policy lets images come, where this one's origin is not among it.
     """
 
     service: ServiceSeen | None = None
@@ -70,6 +71,7 @@ class Sight(Value):
     window: Window | None = None
     held_by: str | None = None
     is_approved: bool = True
+    allowed: str | None = None
 
 
 class Decision(Value):
@@ -294,6 +296,10 @@ def _begin(rollout: Rollout, seen: ServiceSeen, sight: Sight, at: datetime) -> D
         return Decision(rollout=to_stage(rollout, Stage.VOID, at, problem=why))
     if not sight.is_approved:
         return Decision(rollout=to_stage(rollout, Stage.VOID, at, problem=Text(key="rollout.approver_gone")))
+    if sight.allowed is not None:
+        params = {"image": plan.image[:200], "allowed": sight.allowed}
+        problem = Text(key="rollout.image_not_allowed", params=params)
+        return Decision(rollout=to_stage(rollout, Stage.VOID, at, problem=problem))
     if sight.held_by is not None and at - rollout.since >= HELD_FOR:
         return Decision(rollout=to_stage(rollout, Stage.EXPIRED, at, held_by=sight.held_by))
     if sight.held_by is not None:

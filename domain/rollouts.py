@@ -14,7 +14,7 @@ from domain.effects import By, Subject, SubjectKind, Text
 from domain.errors import Refused
 from domain.feasibility import Feasibility
 from domain.levels import Value
-from domain.plans import Plan
+from domain.plans import Plan, Risk
 from domain.policy import Person
 from domain.verdict import Verdict
 from domain.voice import SOURCE
@@ -87,6 +87,10 @@ _TOUCHING = frozenset(
 )
 CANARY = frozenset({Stage.SHIFTING, Stage.BAKING, Stage.ASKING, Stage.WATCHING})
 """Stages in which the new revision has, or may have, traffic."""
+
+
+ELSEWHERE = 2
+"""Approvals at least where the image comes from another host, project or repository than what serves."""
 
 
 class Purpose(StrEnum):
@@ -255,9 +259,12 @@ def to_stage(rollout: Rollout, stage: Stage, at: datetime, **changes: Any) -> Ro
 def ask(rollout: Rollout, plan: Plan, rule: DeployRule, policy_allows: bool, at: datetime) -> Rollout:
     """The plan is made: approvals are waited for, as many as its risks ask for.
 
-    ``policy_allows``: an emergency by somebody who may skip the approval begins at once.
+    ``policy_allows``: an emergency by somebody who may skip the approval begins at once, unless the image
+    comes from elsewhere than what serves: that always takes two people.
     """
     needed = rule.risky_approvals if plan.risks else rule.approvals
+    if Risk.IMAGE_ORIGIN in plan.risks:
+        needed, policy_allows = max(needed, ELSEWHERE), False
     if policy_allows or needed == 0:
         return to_stage(rollout, Stage.APPROVED, at, plan=plan, needed=0)
     expires = at + rule.expires

@@ -6,13 +6,15 @@ from typing import Any
 
 from domain import cloudrun, plans
 from domain.cloudrun import RevisionSeen, RunRefused, RunTrouble, ServiceSeen, Template
+from domain.deploys import DeployRule
 from domain.effects import Text
 from domain.errors import Outage
 from domain.feasibility import Reach, feasible
 from domain.images import BadReference, ImageProblem, Reference
+from domain.origins import is_allowed
 from domain.plans import Plan, Warn
 from domain.rollouts import Kind, Rollout, Stage
-from operations import canaries
+from operations import canaries, tag_checks
 from operations.world import World
 
 PAST = 200
@@ -69,7 +71,9 @@ async def _deploy(
     world: World, rollout: Rollout, seen: ServiceSeen, before: RevisionSeen, salt: str
 ) -> Planned:
     base = before.name
-    reference, digest = await _pinned(world, rollout.image)
+    reference, digest, tag_warning = await _pinned(world, rollout.image)
+    rule = world.policy.deploys.rule(rollout.service)
+    _allow(reference, rule)
     pinned = str(reference.pinned(digest))
     at = world.clock.now()
     name = plans.revision_name(rollout.service, rollout.id or 0, digest.removeprefix("sha256:")[:7])
@@ -83,9 +87,10 @@ async def _deploy(
     if before.digest == digest and all(change.field is plans.Field.IMAGE for change in changes):
         raise CannotPlan("rollout.same_image", service=rollout.service, revision=base)
     counted, rate = await canaries.last_hour(world, rollout.target, base)
-    rule = world.policy.deploys.rule(rollout.service)
     feasibility = feasible(rate, rollout.course.steps[0], rollout.course.bake, rule.minimum)
-    warnings = list(plans.warnings(seen, moves_tag=reference.digest is None))
+    warnings = list(plans.warnings(seen, moves_tag=tag_warning is None and reference.digest is None))
+    if tag_warning is not None:
+        warnings.append(tag_warning)
     if tag is None:
         warnings.append(Warn.NO_TAG)
     if rate == 0:
@@ -110,21 +115,35 @@ async def _deploy(
         uri=seen.uri,
         salt=salt,
         template=seen.template.digest,
+        named=reference.tag if tag_warning is None else None,
     )
     more = {"feasibility": feasibility, "before": counted, "digest": digest, "since": at}
     return Planned(made, more)
 
 
-async def _pinned(world: World, image: str) -> tuple[Reference, str]:
-    """The image's reference and its digest; by digest there is nothing to look up."""
+def _allow(reference: Reference, rule: DeployRule) -> None:
+    if not is_allowed(reference, rule.images):
+        allowed = ", ".join(rule.images)
+        raise CannotPlan("rollout.image_not_allowed", image=str(reference)[:200], allowed=allowed)
+
+
+async def _pinned(world: World, image: str) -> tuple[Reference, str, Warn | None]:
+    """The image's reference, its digest, and why its tag is not to be shown.
+
+    By digest there is nothing to look up, but for a tag beside it: people read it, so it has to be true.
+    """
+    warning = None
     try:
         reference = Reference.parse(image)
         digest = reference.digest or await world.images.digest(reference)
+        if reference.digest is not None and reference.tag is not None:
+            means = await tag_checks.meaning(world, reference)
+            warning = None if means == reference.digest else Warn.TAG_NOT_VERIFIED
     except BadReference as bad:
         raise CannotPlan("rollout.bad_image", image=image[:200], why=str(bad)) from bad
     except ImageProblem as problem:
         raise CannotPlan(f"rollout.image_{problem.kind.value}", image=image[:200]) from problem
-    return reference, digest
+    return reference, digest, warning
 
 
 async def _sidecars(world: World, was: Template, will: Template) -> dict[str, str]:
@@ -162,6 +181,8 @@ async def _rollback(
     was = before.template or seen.template
     changes = plans.compare(was, revision.template)
     known = await _has_served(world, rollout, wanted)
+    if not known:
+        _allow_revision(revision.image, world.policy.deploys.rule(rollout.service))
     made = Plan(
         image=revision.image,
         digest=revision.digest,
@@ -180,6 +201,17 @@ async def _rollback(
         template=seen.template.digest,
     )
     return Planned(made, {"digest": revision.digest})
+
+
+def _allow_revision(image: str, rule: DeployRule) -> None:
+    """The same of a revision that was not made by us; without a list any name will do."""
+    if not rule.images:
+        return
+    try:
+        reference = Reference.parse(image)
+    except BadReference as bad:
+        raise CannotPlan("rollout.bad_image", image=image[:200], why=str(bad)) from bad
+    _allow(reference, rule)
 
 
 async def _has_served(world: World, rollout: Rollout, revision: str) -> bool:

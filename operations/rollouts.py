@@ -13,6 +13,8 @@ from domain.cloudrun import RunRefused, RunTrouble, tag_uri
 from domain.effects import TOBAN, Effect, Event, Refresh, Text
 from domain.errors import Outage
 from domain.freezes import freeze
+from domain.images import Reference
+from domain.origins import is_allowed
 from domain.policy import Service, Severity
 from domain.ports import Tx
 from domain.rolling import Decision, Sight, Window
@@ -20,7 +22,7 @@ from domain.rollouts import Kind, Lock, Purpose, Rollout, Stage
 from domain.series import epoch
 from domain.verdict import Verdict
 from domain.voice import Said, signal
-from operations import canaries, counters, planning, signals
+from operations import canaries, counters, planning, signals, tag_checks
 from operations.places import rollout_note
 from operations.world import World
 
@@ -59,7 +61,9 @@ async def _one(world: World, rollout_id: int) -> None:
             case Stage.PLANNING:
                 await _plan(world, rollout)
             case Stage.REQUESTED:
-                await _save(world, rollout, Decision(rollout=_waits(rollout, world.clock.now())))
+                shown, notes = await tag_checks.checked(world, rollout, for_good=False)
+                waits = _waits(shown, world.clock.now())
+                await _save(world, rollout, Decision(rollout=waits, notes=notes))
             case _:
                 await _step(world, rollout)
     except Outage as outage:
@@ -84,7 +88,9 @@ async def _claim(world: World, rollout_id: int) -> Rollout | None:
 def _waits(rollout: Rollout, at: datetime) -> Rollout:
     """Until its approval cannot be given any more."""
     if rollout.expires_at is not None and at < rollout.expires_at:
-        return rollout.model_copy(update={"due_at": rollout.expires_at})
+        is_named = rollout.plan is not None and rollout.plan.named is not None
+        due = min(rollout.expires_at, at + tag_checks.AGAIN) if is_named else rollout.expires_at
+        return rollout.model_copy(update={"due_at": due})
     return rules.to_stage(rollout, Stage.EXPIRED, at)
 
 
@@ -103,6 +109,7 @@ async def _plan(world: World, rollout: Rollout) -> None:
     asked = rules.ask(rollout.model_copy(update=planned.more), planned.plan, rule, alone, at)
     notes: tuple[Text, ...] = ()
     if asked.stage is Stage.REQUESTED:
+        asked = _waits(asked, at)
         approvers = ", ".join(rule.approvers) or "—"
         params = {"needed": asked.needed, "approvers": approvers, "who": rollout.requested_by.name}
         notes = (Text(key="rollout.note_asked", params=params),)
@@ -111,9 +118,14 @@ async def _plan(world: World, rollout: Rollout) -> None:
 
 async def _step(world: World, rollout: Rollout) -> None:
     """Look, decide, save, and only then act. What came of the act is seen at the next look."""
+    shown: Rollout = rollout
+    notes: tuple[Text, ...] = ()
+    if rollout.stage is Stage.APPROVED:
+        shown, notes = await tag_checks.checked(world, rollout, for_good=True)
     sight = await _look(world, rollout)
     at = world.clock.now()
-    decision = rolling.advance(rollout, sight, world.policy.deploys.rule(rollout.service), at)
+    decision = rolling.advance(shown, sight, world.policy.deploys.rule(rollout.service), at)
+    decision = decision.model_copy(update={"notes": (*notes, *decision.notes)})
     saved = await _save(world, rollout, decision)
     if saved is not None and decision.call and saved.intent is not None:
         await _call(world, saved)
@@ -129,6 +141,7 @@ async def _look(world: World, rollout: Rollout) -> Sight:
         found["operation"] = await run.operation(intent.operation)
     if stage is Stage.APPROVED:
         found |= {"held_by": await _held_by(world, rollout), "is_approved": _is_approved(world, rollout)}
+        found["allowed"] = _not_allowed(world, rollout)
     if stage is Stage.CREATING and intent is None:
         found["revision"] = await run.revision(target, rollout.revision)
     if stage is Stage.SMOKE and intent is None and seen is not None:
@@ -193,6 +206,14 @@ def _is_approved(world: World, rollout: Rollout) -> bool:
     given, shown = rollout.approvals, rollout.plan.fingerprint
     valid = approvals.still_valid(given, rule, people, rollout.requester, shown)
     return len(valid) >= rollout.needed
+
+
+def _not_allowed(world: World, rollout: Rollout) -> str | None:
+    """From where the policy of now lets images come, where this one does not; ``None`` if all is well."""
+    patterns = world.policy.deploys.rule(rollout.service).images
+    if rollout.kind is Kind.ROLLBACK or rollout.plan is None:
+        return None
+    return None if is_allowed(Reference.parse(rollout.plan.image), patterns) else ", ".join(patterns)
 
 
 async def _held_by(world: World, rollout: Rollout) -> str | None:

@@ -467,6 +467,7 @@ def test_check_tells_how_each_service_is_deployed(tmp_path):
 api
   approved by  1 of kenji, role:lead, dan (not their own), within 15 min
   where risky  2 of them
+  images from  everywhere; two approve where that is elsewhere than what serves
   asked first  /health, /api/v1/health
   traffic  10 % for 5 min, 100 % for 15 min
   promoted  from 250 requests on
@@ -475,6 +476,7 @@ api
 sync
   approved by  2 of kenji, role:lead, dan (their own too), within 15 min
   where risky  2 of them
+  images from  everywhere; two approve where that is elsewhere than what serves
   asked first  nothing
   traffic  25 % for 12 min, 50 % for 12 min, 100 % for 15 min
   promoted  from 250 requests on
@@ -540,6 +542,43 @@ def test_check_warns_of_a_freeze_that_never_ends(tmp_path, cron, length, is_endl
 # The example and the documentation.
 
 
+IMAGES_WRONG = (
+    ("[]", "is empty"),
+    ("gcr.io", "is not a host with a project"),
+    ("gcr.io/mine/api:v1", "is not a host with a project"),
+    ("https://gcr.io/mine", "is not a host with a project"),
+    ('"*/mine"', "is not a host with a project"),
+    ("[gcr.io/mine, gcr.io/mine]", "stands twice"),
+    ("[gcr.io/mine, GCR.io/other]", "is not a host with a project"),
+)
+
+
+@pytest.mark.parametrize(("said", "problem"), IMAGES_WRONG)
+def test_a_list_of_images_is_read_strictly_with_its_line_13_5(
+    tmp_path: Path, said: str, problem: str
+) -> None:
+    with pytest.raises(BadPolicy) as caught:
+        read_policy(written(tmp_path, f"  approvers: [kenji, aya, dan]\n  images: {said}\n"))
+    assert problem in str(caught.value)
+    assert re.search(r"line \d+|:\d+", str(caught.value))
+
+
+def test_a_list_of_images_holds_for_all_and_a_services_own_replaces_it_13_5(tmp_path: Path) -> None:
+    policy = read_policy(
+        written(
+            tmp_path,
+            """\
+  approvers: [kenji, "role:lead", dan]
+  images: [gcr.io/mine, "*-docker.pkg.dev/mine/app"]
+  services:
+    sync: {images: gcr.io/sync}
+""",
+        )
+    )
+    assert policy.deploys.rule("api").images == ("gcr.io/mine", "*-docker.pkg.dev/mine/app")
+    assert policy.deploys.rule("sync").images == ("gcr.io/sync",)
+
+
 def test_the_example_lets_everybody_deploy_what_is_risky_too():
     policy = read_policy(EXAMPLE)
     rule = policy.deploys.rule("bondpoint-api")
@@ -553,7 +592,7 @@ def test_the_example_writes_every_key_and_the_defaults_that_it_names():
     written_keys = yaml.safe_load(EXAMPLE.read_text())["deploys"]
     assert tuple(sorted(written_keys)) == tuple(sorted(KEYS))
     mine = read_policy(EXAMPLE).deploys.default
-    assert mine.model_copy(update={"approvers": ()}) == DeployRule()
+    assert mine.model_copy(update={"approvers": (), "images": ()}) == DeployRule()
 
 
 def test_every_key_is_documented_and_every_documented_one_exists():

@@ -89,7 +89,7 @@ def test_no_field_of_a_template_is_forgotten() -> None:
     ("after", "found"),
     [
         (FULL, ()),
-        (but(image="new", max_instances=1, timeout=1, affinity=True), ()),
+        (but(image="r.pkg.dev/p/i/web@sha256:9", max_instances=1, timeout=1, affinity=True), ()),
         (but(env={"MODE": "1f"}), (Risk.ENV_REMOVED,)),
         (but(env={"MODE": "0", "URL": "0", "MORE": "0"}), ()),
         (but(env={"MODE": "1f", "URI": "2e"}), (Risk.ENV_REMOVED,)),
@@ -113,7 +113,7 @@ def test_no_field_of_a_template_is_forgotten() -> None:
             Template(image="x"),
             (
                 *(Risk.ENV_REMOVED, Risk.SECRET_REMOVED, Risk.LIMITS_LOWERED),
-                *(Risk.MIN_INSTANCES_LOWERED, Risk.SERVICE_ACCOUNT_CHANGED),
+                *(Risk.MIN_INSTANCES_LOWERED, Risk.SERVICE_ACCOUNT_CHANGED, Risk.IMAGE_ORIGIN),
             ),
         ),
     ],
@@ -197,7 +197,7 @@ OTHER: dict[str, Any] = {
 
 
 def test_anything_else_that_would_be_done_has_another_fingerprint() -> None:
-    assert OTHER.keys() | {"warnings"} == Plan.model_fields.keys()
+    assert OTHER.keys() | {"warnings", "named"} == Plan.model_fields.keys()
     others = {PLAN.model_copy(update={name: value}).fingerprint for name, value in OTHER.items()}
     assert len(others) == len(OTHER) and PLAN.fingerprint not in others
 

@@ -85,7 +85,9 @@ def a_rollout(stage: Stage = Stage.REQUESTED, kind: Kind = Kind.DEPLOY, **change
         "since": AT,
     }
     if stage not in {Stage.QUEUED, Stage.PLANNING}:
-        values["plan"] = a_plan() if deploy else a_plan(revision=OLD, baseline=NEW, tag=None, changes=())
+        values["plan"] = (
+            a_plan(named="2026-11-23") if deploy else a_plan(revision=OLD, baseline=NEW, tag=None, changes=())
+        )
     if stage is Stage.REQUESTED:
         values["expires_at"] = AT + minutes(15)
     if stage in STARTED | AFTERWARDS:

@@ -9,6 +9,7 @@ from notify.slack import actions
 from notify.slack.blocks import Block, button, confirm, context, fields, header, said, section
 from notify.slack.blocks import actions as row
 from notify.slack.cards.ladder import ladder_lines
+from notify.slack.cards.rollout_plan import shown_image
 from notify.slack.escape import line
 from notify.slack.links import Links
 from notify.texts import Voice
@@ -86,7 +87,7 @@ def _roll_back(voice: Voice, deploy: Rollout | None) -> list[Block]:
     if deploy.stage.is_over and deploy.stage is not Stage.DONE:
         return []
     yes = voice.plain("button.roll_back")
-    params = {"service": deploy.service, "image": deploy.image, "revision": deploy.plan.revision}
+    params = {"service": deploy.service, "image": shown_image(deploy), "revision": deploy.plan.revision}
     sure = confirm(yes, voice.plain("confirm.roll_back", **params), yes, voice.plain("button.cancel"))
     return [button(yes, actions.ROLLOUT_BACK, deploy.subject.key, style="danger", confirm=sure)]
 

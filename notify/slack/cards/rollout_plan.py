@@ -3,15 +3,19 @@
 import itertools
 from collections.abc import Sequence
 
+from domain import origins
 from domain.feasibility import Feasibility, Reach
 from domain.images import BadReference, Reference
-from domain.plans import Change, Field, Plan, Warn
+from domain.plans import Change, Field, Plan, Risk, Warn
 from domain.rollouts import Kind, Rollout
 from notify.slack.escape import line
 from notify.texts import Voice
 
 SHOWN, ROOM = 15, 2400
 """Differences on one card, and characters of them; the rest is counted."""
+
+IMAGE = 340
+"""Characters of an image's name with its digest: all that there can be."""
 
 NAMES, NAMES_ROOM = 15, 800
 """Names of other settings in one line, and characters of them; the rest is counted."""
@@ -33,6 +37,59 @@ def short_image(image: str) -> str:
         return image
     name = reference.repository.rpartition("/")[2]
     return f"{name}:{reference.tag}" if reference.tag else f"{name}@{short_digest(reference.digest)}"
+
+
+def shown_image(rollout: Rollout) -> str:
+    """The image of a rollout in short: by its tag only while that is known to be its digest."""
+    plan = rollout.plan
+    if plan is None or plan.digest is None:
+        return short_image(_by_digest(rollout.image))
+    name = origins.name_of(plan.image).rpartition("/")[2]
+    return f"{name}:{plan.named}" if plan.named else f"{name}@{short_digest(plan.digest)}"
+
+
+def image_line(rollout: Rollout) -> str:
+    """The image and the beginning of its digest; in full where it comes from elsewhere or has no plan."""
+    plan = rollout.plan
+    if plan is None or plan.digest is None:
+        return code(_by_digest(rollout.image), IMAGE)
+    name = origins.name_of(plan.image)
+    shown = name if plan.elsewhere is not None else name.rpartition("/")[2]
+    tag = f":{plan.named}" if plan.named else ""
+    return f"{code(f'{shown}{tag}', IMAGE)} ({line(short_digest(plan.digest))})"
+
+
+def _by_digest(image: str) -> str:
+    """A name as it was typed; a tag beside a digest is a remark that nobody has checked, and left out."""
+    try:
+        reference = Reference.parse(image)
+    except BadReference:
+        return image
+    return str(reference.pinned(reference.digest)) if reference.digest is not None else str(reference)
+
+
+def origin_lines(voice: Voice, plan: Plan) -> list[str]:
+    """From where the image comes, in full, where that is elsewhere than what serves."""
+    if plan.elsewhere is None:
+        return []
+    new = origins.origin(plan.image)
+    facts = (("host", new.host), ("project", new.project), ("repository", new.repository))
+    shown = [f"• {voice(f'origin.{key}')}: {code(value, IMAGE)}" for key, value in facts]
+    before = f"• {voice('origin.before')}: {code(origins.name_of(plan.elsewhere), IMAGE)}"
+    return [f":warning: {voice('risk.image_origin')}", *shown, before]
+
+
+def origin_params(plan: Plan) -> dict[str, str]:
+    """The same for a dialog, which has little room: of each part what tells it from the one that serves."""
+    assert plan.elsewhere is not None
+    new, old = origins.origin(plan.image), origins.origin(plan.elsewhere)
+    before, after = origins.name_of(plan.elsewhere), origins.name_of(plan.image)
+    return {
+        "host": origins.telling(new.host, old.host, 56),
+        "project": origins.telling(new.project, old.project, 32),
+        "repository": origins.telling(new.repository, old.repository, 60),
+        "before": origins.telling(before, after, 48),
+    }
 
 
 def short_digest(digest: str | None) -> str:
@@ -66,6 +123,8 @@ def fitting(voice: Voice, lines: Sequence[str], room: int, most: int) -> list[st
 def _change(voice: Voice, change: Change) -> str:
     what = voice.word("change", change.field.value)
     name = f" {code(change.name, 60)}" if change.name else ""
+    if change.before is None and change.field is Field.SIDECAR:
+        return voice("rollout.added", what=f"{what}{name}") + f" {code(change.after or '', IMAGE)}"
     if change.before is None:
         key = "rollout.added"
     elif change.after is None:
@@ -73,13 +132,17 @@ def _change(voice: Voice, change: Change) -> str:
     elif change.field is Field.ENV:
         key = "rollout.changed"
     else:
-        before, after = _shown(change.field, change.before), _shown(change.field, change.after)
+        before, after = _shown(change, change.before), _shown(change, change.after)
         return f"{what}{name}: {before} → {after}"
     return voice(key, what=f"{what}{name}")
 
 
-def _shown(field: Field, value: str) -> str:
-    return code(short_image(value)) if field in {Field.IMAGE, Field.SIDECAR} else code(value, 60)
+def _shown(change: Change, value: str) -> str:
+    """An image in short, and in full where its name is another: its last part would hide whose it is."""
+    if change.field not in {Field.IMAGE, Field.SIDECAR}:
+        return code(value, 60)
+    is_other = origins.is_elsewhere(change.before or "", change.after or "")
+    return code(value, IMAGE) if is_other else code(short_image(value))
 
 
 def warning_lines(voice: Voice, rollout: Rollout) -> list[str]:
@@ -87,7 +150,9 @@ def warning_lines(voice: Voice, rollout: Rollout) -> list[str]:
     plan = rollout.plan
     if plan is None:
         return []
-    shown = [f":warning: {voice(f'risk.{risk.value}')}" for risk in plan.risks]
+    shown = origin_lines(voice, plan)
+    told = {Risk.IMAGE_ORIGIN} if shown else set()
+    shown += [f":warning: {voice(f'risk.{risk.value}')}" for risk in plan.risks if risk not in told]
     for warning in plan.warnings:
         if warning is Warn.FEW_REQUESTS:
             continue

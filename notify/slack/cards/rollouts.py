@@ -15,8 +15,10 @@ from notify.slack.cards.rollout_plan import (
     code,
     course_line,
     fitting,
+    image_line,
+    origin_params,
     short_digest,
-    short_image,
+    shown_image,
     warning_lines,
 )
 from notify.slack.escape import clamp, line
@@ -103,8 +105,7 @@ def _mark(rollout: Rollout) -> str:
 def _facts(voice: Voice, rollout: Rollout) -> list[tuple[str, str]]:
     facts = []
     if rollout.kind is Kind.DEPLOY:
-        digest = f" ({line(short_digest(rollout.digest))})" if rollout.digest else ""
-        facts.append((voice("field.image"), f"{code(short_image(rollout.image))}{digest}"))
+        facts.append((voice("field.image"), image_line(rollout)))
     if rollout.plan is not None:
         plan = rollout.plan
         is_imagined = rollout.id is None  # The name of its revision will never be.
@@ -266,8 +267,12 @@ def _sure(voice: Voice, name: str, rollout: Rollout, text: str | None = None) ->
     label = voice.plain(f"button.{name}")
     plan = rollout.plan
     revision, baseline = (plan.revision, plan.baseline) if plan is not None else ("—", "—")
-    image = clamp(short_image(rollout.image), 80) if rollout.image else revision
+    image = clamp(shown_image(rollout), 80) if rollout.image else revision
     params = {"service": rollout.service, "image": image, "revision": revision, "baseline": baseline}
+    if plan is not None and plan.elsewhere is not None and name in {"approve_deploy", "approve_rollback"}:
+        text = "confirm.approve_elsewhere"
+        params |= {"version": clamp(plan.named or short_digest(plan.digest), 24), **origin_params(plan)}
+        params["service"] = clamp(rollout.service, 32)
     question = voice.plain(text or f"confirm.{name}", **params)
     return confirm(label, question, label, voice.plain("button.cancel"))
 
@@ -304,7 +309,7 @@ def history_card(voice: Voice, service: str, past: Sequence[Rollout]) -> Rendere
 
 def _line(voice: Voice, rollout: Rollout) -> str:
     planned = rollout.plan.revision if rollout.plan is not None else None
-    what = short_image(rollout.image) if rollout.image else rollout.to_revision or planned or "—"
+    what = shown_image(rollout) if rollout.image else rollout.to_revision or planned or "—"
     return f"{_mark(rollout)} " + voice(
         "rollout.line",
         number=rollout.number,
