@@ -13,6 +13,7 @@ from operations.keeper import Keeper
 from operations.outbox import stay_in_touch
 from operations.problem_notes import ProblemNotes
 from operations.recurring import Recurring, Work
+from operations.sessions import Sessions
 from operations.world import World
 
 __all__ = ["Job", "recurring", "timetable"]
@@ -58,6 +59,7 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker, works:
         Job("outbox", "outbox", speaker.turn),
         Job("problems", "problems", problems.turn, problems.next_due),
         Job("touch", "slack", lambda: stay_in_touch(world)),
+        Job("sessions", "sessions", Sessions(world).turn),
     ]
     for work in works:
         job = Recurring(world, work)

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiosqlite
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -18,6 +19,8 @@ from storage.deliveries import InboxQueries
 from storage.guard import guard
 from storage.views import ViewQueries
 from storage.watches import WatchQueries
+
+log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT = 5.0
 """Seconds that SQLite waits for another process's lock before it says so."""
@@ -30,6 +33,19 @@ READERS = 3
 
 POSTGRES_CONNECTIONS = 8
 """Connections of one replica, the listener's excluded."""
+
+CONNECTION_WITHIN = 4.0
+"""Seconds that a transaction waits for a free connection of PostgreSQL's pool."""
+
+TRANSACTION_WITHIN = 25.0
+"""Seconds that a whole transaction on PostgreSQL may take, each of its waits being bounded by itself."""
+
+STUCK_AFTER = 5.0
+"""Seconds that a session waits for its client inside a transaction before another replica ends it."""
+
+
+class Lost(Outage):
+    """The connection was lost on the way; a new one may work at once."""
 
 
 class Tx(ViewQueries, InboxQueries, WatchQueries, ClockQueries):
@@ -53,8 +69,15 @@ class Database:
             self.writer = _sqlite(url, self._threads, size=1, writing=True)
             self.reader = _sqlite(url, self._threads, size=READERS, writing=False)
         else:
+            from storage.postgres import connect_args
+
             self.writer = create_async_engine(
-                url, pool_size=POSTGRES_CONNECTIONS, max_overflow=0, pool_pre_ping=False, pool_timeout=10.0
+                url,
+                connect_args=connect_args(url),
+                pool_size=POSTGRES_CONNECTIONS,
+                max_overflow=0,
+                pool_pre_ping=False,
+                pool_timeout=CONNECTION_WITHIN,
             )
             self.reader = self.writer
         for engine in {self.writer, self.reader}:
@@ -78,19 +101,43 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine, *, writing: bool) -> AsyncIterator[Tx]:
+        limit = asyncio.timeout(None if self.sqlite else TRANSACTION_WITHIN)
         try:
-            async with engine.begin() as connection:
+            async with limit, engine.begin() as connection:
                 tx = Tx(connection, writing=writing)
                 yield tx
                 if writing and tx.topics and not self.sqlite:
                     notify = sa.select(sa.func.pg_notify(CHANNEL, " ".join(sorted(tx.topics))))
                     await connection.execute(notify)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        except sa.exc.TimeoutError as error:
             raise Outage(f"database: {_reason(error)}") from error
+        except sa.exc.DBAPIError as error:
+            if not (error.connection_invalidated or isinstance(error, ENVIRONMENT)):
+                raise
+            raise (Lost if error.connection_invalidated else Outage)(f"database: {_reason(error)}") from error
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Outage(f"database: not done within {TRANSACTION_WITHIN:.0f} s") from error
         except sqlite3.OperationalError as error:
             raise Outage(f"database: {error}") from error
         if tx.topics and self._on_commit is not None:
             self._on_commit(frozenset(tx.topics))
+
+    async def end_stuck_sessions(self, seconds: float = STUCK_AFTER) -> int:
+        """End sessions of ours whose client does not read: they hold locks. Returns how many.
+
+        Nothing to do on SQLite, whose one process is we.
+        """
+        if self.sqlite:
+            return 0
+        from storage.postgres import STUCK
+
+        async with self.reading() as tx:
+            ended = (await tx.connection.execute(STUCK, {"seconds": seconds})).mappings().all()
+        for row in ended:
+            log.warning("storage.stuck_session_ended", pid=row["pid"], ended=row["ended"])
+        return len(ended)
 
     async def dispose(self) -> None:
         """Close every connection, and wait for what is still on its way to the disk."""
@@ -101,6 +148,9 @@ class Database:
             await asyncio.to_thread(thread.join, CLOSING_TIMEOUT)
         self._threads.clear()
 
+
+ENVIRONMENT = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError)
+"""Failures that no statement is to blame for. PostgreSQL calls a session that it ended itself internal."""
 
 CHANNEL = "toban"
 """PostgreSQL's NOTIFY channel; the payload names the topics that a commit touched."""

@@ -7,7 +7,7 @@ import structlog
 
 from domain.errors import Outage
 from domain.inbox import DeliveryStatus, NewDelivery
-from storage.database import Database
+from storage.database import Database, Lost
 from storage.types import to_millis
 
 log = structlog.get_logger(__name__)
@@ -17,6 +17,9 @@ QUEUE_LIMIT = 5_000
 
 BATCH = 500
 """Deliveries in one commit."""
+
+WITHIN = 5.0
+"""Seconds that a sender waits for its commit; then it is told to try again, and may find it kept."""
 
 INSERT = {
     "sqlite": (
@@ -67,7 +70,11 @@ class GroupCommit:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((delivery, done))
         self._arrived.set()
-        await done
+        try:
+            async with asyncio.timeout(WITHIN):
+                await done
+        except TimeoutError as late:
+            raise Outage(f"the database did not answer within {WITHIN:.0f} s", retry_after=5.0) from late
 
     async def _run(self) -> None:
         while self._waiting or not self._closing:
@@ -80,12 +87,10 @@ class GroupCommit:
 
     async def _commit(self, batch: list[tuple[NewDelivery, asyncio.Future[None]]]) -> None:
         try:
-            async with self._database.writing() as tx:
-                rows = [_row(delivery) for delivery, done in batch if not done.done()]
-                if not rows:  # Everybody has given up waiting and was told so.
-                    return
-                await tx.connection.exec_driver_sql(INSERT[tx.connection.dialect.name], rows)
-                tx.topics.add("inbox")
+            try:
+                await self._write(batch)
+            except Lost:  # It idled on a dead connection; every key is kept once, so that it may be repeated.
+                await self._write(batch)
         except asyncio.CancelledError:
             _fail(batch, Outage("stopping"))
             raise
@@ -100,6 +105,14 @@ class GroupCommit:
             for _, done in batch:
                 if not done.done():
                     done.set_result(None)
+
+    async def _write(self, batch: list[tuple[NewDelivery, asyncio.Future[None]]]) -> None:
+        async with self._database.writing() as tx:
+            rows = [_row(delivery) for delivery, done in batch if not done.done()]
+            if not rows:  # Everybody has given up waiting and was told so.
+                return
+            await tx.connection.exec_driver_sql(INSERT[tx.connection.dialect.name], rows)
+            tx.topics.add("inbox")
 
 
 def _fail(batch: list[tuple[NewDelivery, asyncio.Future[None]]], outage: Outage) -> None:

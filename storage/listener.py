@@ -12,6 +12,9 @@ log = structlog.get_logger(__name__)
 AGAIN = 2.0
 """Seconds until a lost connection is made anew; the one-second net works meanwhile."""
 
+QUIET = 10.0
+"""Seconds without a notice after which the server is asked whether it is still there."""
+
 
 class Listener:
     """Listens on a connection of its own."""
@@ -28,13 +31,18 @@ class Listener:
     async def _run(self) -> None:
         import psycopg
 
+        from storage.postgres import CLIENT, BoundedConnection
+
         while True:
             try:
-                connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
+                given = {name: value for name, value in CLIENT.items() if f"{name}=" not in self._url}
+                connection = await BoundedConnection.connect(self._url, autocommit=True, **given)
                 async with connection:
                     await connection.execute(f"LISTEN {CHANNEL}".encode())
-                    async for notice in connection.notifies():
-                        self._wake(frozenset(notice.payload.split()))
+                    while True:
+                        async for notice in connection.notifies(timeout=QUIET):
+                            self._wake(frozenset(notice.payload.split()))
+                        await connection.execute(b"SELECT 1")
             except psycopg.Error as error:
                 log.warning("listener.lost", error=str(error).strip()[:200])
             await asyncio.sleep(AGAIN)

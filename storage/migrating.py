@@ -39,12 +39,31 @@ async def migrate(database: "Database") -> str | None:
     before = await revision(database)
     if before == HEAD:
         return before
+    if database.sqlite:
+        async with database.writer.connect() as connection:
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+        return before
+    try:
+        await _migrate_postgres(database)
+    except (sa.exc.OperationalError, sa.exc.InternalError) as error:
+        raise Outage(f"the database cannot be migrated now: {str(error.orig).strip()[:200]}") from error
+    return before
+
+
+async def _migrate_postgres(database: "Database") -> None:
+    """One replica migrates, the others wait for it, at most a minute.
+
+    One that was stopped meanwhile loses its session, and the lock with it, after a quarter of one.
+    """
+    from storage.postgres import unhurried
+
     async with database.writer.connect() as connection:
-        if not database.sqlite:
-            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+        await unhurried(connection)
+        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
         await connection.run_sync(_upgrade)
         await connection.commit()
-    return before
+        await connection.invalidate()  # Its waits have no limit: nobody else shall have it.
 
 
 def _upgrade(connection: sa.Connection) -> None:

@@ -25,3 +25,7 @@ class Store:
     async def prove(self) -> None:
         """Commit something nobody sees. Raises ``Outage`` where nothing can be kept."""
         await keep_something(self.database)
+
+    async def end_stuck_sessions(self) -> int:
+        """End sessions that other replicas left in the middle of a transaction. Returns how many."""
+        return await self.database.end_stuck_sessions()
