@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Self
 
+from pydantic import Field as Mapped
+
 from domain.cloudrun import REVISION_LIMIT, TAG_LIMIT, Row, ServiceSeen, Template
 from domain.levels import Value
 from domain.origins import is_elsewhere
@@ -78,7 +80,8 @@ class Plan(Value):
     ``image`` is pinned to its digest. ``baseline`` is the revision that serves everything; ``rows`` the
     whole split before. ``etag`` and ``generation`` are the service's when the plan was made, ``template`` is
     the digest of its whole template under the plan's ``salt``; older plans have neither of the two.
-    ``named``: the tag that was typed, while it is known to be this digest; else only the digest is shown.
+    ``sidecars``: the images of the other containers, by digest where that is known. ``named``: the tag that
+    was typed, while it is known to be this digest; else only the digest is shown.
     """
 
     image: str
@@ -97,6 +100,7 @@ class Plan(Value):
     salt: str = ""
     template: str | None = None
     named: str | None = None
+    sidecars: dict[str, str] = Mapped(default_factory=dict)
 
     @property
     def elsewhere(self) -> str | None:
@@ -117,13 +121,13 @@ class Plan(Value):
 
         What older plans do not have is left out, so that approvals given before an update stay valid.
         """
-        newer = {name for name in NEWER if getattr(self, name) == Plan.model_fields[name].default}
+        newer = {name for name in NEWER if not getattr(self, name)}
         parts = self.model_dump(mode="json", exclude={"warnings", "named"} | newer)
         digits = 12 if self.template is None else 32
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:digits]
 
 
-NEWER = ("salt", "template")
+NEWER = ("salt", "template", "sidecars")
 """Fields that plans of earlier versions do not have."""
 
 

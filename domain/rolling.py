@@ -326,7 +326,17 @@ def _created(rollout: Rollout, seen: ServiceSeen, sight: Sight, at: datetime) ->
     if plan.digest is not None and revision.digest != plan.digest:
         params = {"got": revision.digest[:19], "wanted": plan.digest[:19]}
         return take_back(rollout, Text(key="rollout.other_image", params=params), at, aloud=False)
+    sidecars = revision.template.sidecars if revision.template is not None else {}
+    for name, image in plan.sidecars.items():
+        got = sidecars.get(name, "")
+        if "@sha256:" in image and "@sha256:" in got and got != image:  # Its tag moved after the plan.
+            params = {"got": _digest_of(got), "wanted": _digest_of(image)}
+            return take_back(rollout, Text(key="rollout.other_image", params=params), at, aloud=False)
     return Decision(rollout=to_stage(rollout, Stage.SMOKE, at))
+
+
+def _digest_of(image: str) -> str:
+    return image.rpartition("@")[2][:19]
 
 
 def _smoked(rollout: Rollout, seen: ServiceSeen, sight: Sight, at: datetime) -> Decision:

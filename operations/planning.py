@@ -116,6 +116,7 @@ async def _deploy(
         salt=salt,
         template=seen.template.digest,
         named=reference.tag if tag_warning is None else None,
+        sidecars=will.sidecars,
     )
     more = {"feasibility": feasibility, "before": counted, "digest": digest, "since": at}
     return Planned(made, more)

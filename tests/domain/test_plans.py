@@ -193,6 +193,7 @@ OTHER: dict[str, Any] = {
     "uri": "https://other.example.com",
     "salt": "5a17",
     "template": "f" * 32,
+    "sidecars": {"proxy": "r.pkg.dev/p/i/proxy@sha256:1"},
 }
 
 

@@ -109,6 +109,26 @@ async def test_a_sidecar_whose_tag_moved_is_shown_13_6(sqlite_only: str) -> None
         assert "approvals needed: 2" in shown
 
 
+async def test_a_sidecars_tag_that_moves_after_the_plan_gets_no_traffic_13_6(sqlite_only: str) -> None:
+    async with world_of(sqlite_only, policy()) as stage:
+        stage.cloud.images.push(f"{REPOSITORY}:spy")
+        stage.cloud.run.edit(
+            "bondpoint-api",
+            by="yuko@bondpoint.example",
+            template=lambda it: it.containers.add(name="spy", image=f"{REPOSITORY}:spy"),
+        )
+        await stage.advance(minutes=1)
+        new = stage.cloud.run.service("bondpoint-api").revisions[-1]
+        stage.cloud.run.edit("bondpoint-api", by="yuko@bondpoint.example", percent={new: 100})
+        await stage.advance(minutes=1)
+        message = await asked(stage)
+        assert "approvals needed: 1" in message.plain
+        stage.cloud.images.push(f"{REPOSITORY}:spy", Behaviour(error_share=0.2))
+        await stage.press("kenji", message, "Approve Deploy")
+        await stage.advance(minutes=5)
+        assert split(stage) == {new: 100}
+
+
 async def test_a_rollback_to_a_revision_that_never_served_shows_what_differs_13_6(sqlite_only: str) -> None:
     async with world_of(sqlite_only, policy()) as stage:
         before = split(stage)

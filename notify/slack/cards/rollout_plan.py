@@ -76,7 +76,8 @@ def origin_lines(voice: Voice, plan: Plan) -> list[str]:
     facts = (("host", new.host), ("project", new.project), ("repository", new.repository))
     shown = [f"• {voice(f'origin.{key}')}: {code(value, IMAGE)}" for key, value in facts]
     before = f"• {voice('origin.before')}: {code(origins.name_of(plan.elsewhere), IMAGE)}"
-    return [f":warning: {voice('risk.image_origin')}", *shown, before]
+    is_risk = Risk.IMAGE_ORIGIN in plan.risks  # Of a rollback to what served before it is none.
+    return [*([f":warning: {voice('risk.image_origin')}"] if is_risk else []), *shown, before]
 
 
 def origin_params(plan: Plan) -> dict[str, str]:
