@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,6 +43,7 @@ from notify.slack.client import Api
 from notify.slack.directory import Directory
 from notify.slack.socket import TIMES, Socket, Times
 from notify.texts import LOCALES, voice
+from operations.accounts import account_of
 from operations.clock import begin_counting
 from operations.world import Wake, World
 from storage.database import Database
@@ -149,6 +151,7 @@ async def build(
         )
         chat.painter = Pictures(world)
         await begin_counting(world)
+        directory.accounts = partial(account_of, world)
         try:
             await directory.greet()
         except (Outage, Undeliverable) as error:

@@ -36,11 +36,25 @@ class Undeliverable(Exception):
     """The other side refused for good: sending the same again cannot succeed.
 
     ``reason`` is the provider's own code. ``gone`` says that the message itself no longer exists,
-    ``homeless`` that the conversation cannot be written to any more.
+    ``homeless`` that the conversation cannot be written to, ``threadless`` that it takes no reply in this
+    thread, ``malformed`` that the message itself is at fault. ``mendable`` is the exception to "for good":
+    it can succeed once people have changed a permission or a setting.
     """
 
-    def __init__(self, reason: str, *, gone: bool = False, homeless: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        gone: bool = False,
+        homeless: bool = False,
+        threadless: bool = False,
+        malformed: bool = False,
+        mendable: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.gone = gone
         self.homeless = homeless
+        self.threadless = threadless
+        self.malformed = malformed
+        self.mendable = mendable

@@ -40,6 +40,15 @@ PATIENT_ATTEMPTS = 3
 LONGEST_PAUSE = timedelta(seconds=4)
 """A conversation is left alone for at most so long after an outage."""
 
+LOOK_FOR = timedelta(minutes=30)
+"""A message of unknown fate is not sent again for so long while Slack does not let us look for it."""
+
+LOOK_FOR_PAGE = timedelta(minutes=2)
+"""The same for a page: twice on a screen is better than never, and the next person is paged by then."""
+
+LOOK_LATER = timedelta(minutes=10)
+"""What was sent without a look is looked for once more after this, and a second copy is deleted."""
+
 LONGEST_RETRY_AFTER = timedelta(minutes=10)
 """A longer pause of a lane is the trace of a clock that was set back, and does not count."""
 
@@ -68,7 +77,8 @@ class Letter(Value):
     with every claim: a record with an older one is refused. ``in_doubt`` means that an earlier
     attempt may have succeeded, so Slack is asked before anything is posted; ``taken_over`` that its
     earlier owner may still be alive and send late, so that it is looked at once more (``look_again``).
-    ``thread`` is where the card stands in whose thread it belongs.
+    ``thread`` is where the card stands in whose thread it belongs. ``doubt_from`` and ``doubt_until`` limit
+    when a doubtful attempt may have reached Slack; ``failing_since`` is the first failure in a row.
     """
 
     id: int
@@ -87,6 +97,10 @@ class Letter(Value):
     fence: int
     attempts: int
     in_doubt: bool = False
+    doubt_from: datetime | None = None
+    doubt_until: datetime | None = None
+    failing_since: datetime | None = None
+    claimed_at: datetime | None = None
     taken_over: bool = False
     look_again: bool = False
     look_again_at: datetime | None = None
@@ -98,6 +112,16 @@ class Letter(Value):
     def is_edit(self) -> bool:
         """True where the message exists and is only changed."""
         return self.posted is not None
+
+    @property
+    def is_page(self) -> bool:
+        """True for a page to a person."""
+        return self.subject is not None and self.subject.kind is SubjectKind.PAGE
+
+    def may_go_unseen(self, at: datetime) -> bool:
+        """Whether it may be sent again although nobody could look whether it is there: it waited long."""
+        patience = LOOK_FOR_PAGE if self.is_page else LOOK_FOR
+        return at - (self.doubt_until or self.failing_since or self.created_at) >= patience
 
 
 class Rendered(Value):
@@ -118,7 +142,9 @@ class Outcome(StrEnum):
 
     ``NOTHING``: there is nothing to say any more. ``LATER``: not taken, certainly. ``UNKNOWN``: it
     may have been. ``GONE``: the message to edit was deleted. ``ORPHAN``: the thread's parent was.
-    ``HOMELESS``: the conversation takes no messages. ``REFUSED``: the same again cannot succeed.
+    ``HOMELESS``: the conversation takes no messages. ``THREADLESS``: it does, but not in this thread.
+    ``REFUSED``: the same again cannot succeed. ``MENDABLE``: it can, once people have changed a permission
+    or a setting. ``UNSEEN``: it may be there from before, and Slack did not let us look.
     ``BROKEN``: we failed ourselves, before or while speaking.
     """
 
@@ -129,30 +155,43 @@ class Outcome(StrEnum):
     GONE = "gone"
     ORPHAN = "orphan"
     HOMELESS = "homeless"
+    THREADLESS = "threadless"
     REFUSED = "refused"
+    MENDABLE = "mendable"
+    UNSEEN = "unseen"
     BROKEN = "broken"
 
 
 class Report(Value):
-    """The outcome of an attempt, to be recorded. ``retry_after`` in seconds, where Slack named one."""
+    """The outcome of an attempt, to be recorded. ``retry_after`` in seconds, where Slack named one.
+
+    ``plain`` is Slack's reason for which the message was sent in plain words only; ``unseen`` is true where
+    it was sent although an earlier attempt may have succeeded.
+    """
 
     outcome: Outcome
     posted: Posted | None = None
     digest: str | None = None
     error: str | None = None
     retry_after: float | None = None
+    plain: str | None = None
+    unseen: bool = False
 
 
 class Settled(Value):
     """What a report changes: columns of the message, the end of its lane's pause, what to say.
 
-    ``given_up`` is set where the message will not be sent; ``orphaned`` asks for its parent anew.
+    ``given_up`` is set where the message will not be sent; ``orphaned`` asks for its parent anew,
+    ``detached`` takes it out of its thread.
     """
 
     status: Status
     due_at: datetime | None
     attempts: int = 0
     in_doubt: bool = False
+    doubt_from: datetime | None = None
+    doubt_until: datetime | None = None
+    failing_since: datetime | None = None
     shown: int
     posted: Posted | None
     digest: str | None
@@ -164,6 +203,7 @@ class Settled(Value):
     note: Note | None = None
     given_up: bool = False
     orphaned: bool = False
+    detached: bool = False
 
 
 OPS = "ops"
@@ -173,8 +213,10 @@ OPS = "ops"
 def settle(letter: Letter, report: Report, at: datetime) -> Settled:
     """What is recorded after an attempt; pure, so that every outcome can be walked in a table."""
     again = letter.look_again_at
-    if letter.taken_over:
+    if letter.taken_over and not letter.is_edit:
         again = at + LEASE
+    if report.unseen:
+        again = at + LOOK_LATER
     if letter.kind is Kind.ANSWER:
         again = None
     same = Settled(
@@ -189,38 +231,31 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
     )
     match report.outcome:
         case Outcome.SENT:
-            if letter.look_again and not letter.taken_over:
-                again = None
-            done = {
-                "status": Status.SENT,
-                "due_at": again,
-                "look_again_at": again,
-                "sent_at": at,
-                "error": None,
-            }
-            shows = {
-                "shown": letter.wanted,
-                "posted": report.posted or letter.posted,
-                "digest": report.digest,
-            }
-            return same.model_copy(update=done | shows)
+            return _sent(letter, report, same, at)
         case Outcome.NOTHING:
             status = Status.SENT if letter.is_edit else Status.WITHDRAWN
             end = {"status": status, "due_at": None, "look_again_at": None, "shown": letter.wanted}
             return same.model_copy(update=end)
         case Outcome.LATER if report.retry_after is not None:
-            pause = min(timedelta(seconds=max(report.retry_after, 0.0)), LONGEST_RETRY_AFTER)
-            kept = {"attempts": letter.attempts, "in_doubt": letter.in_doubt}
-            return same.model_copy(update=kept | {"lane_closed_until": at + pause})
+            pause = _pause(report.retry_after)
+            kept = {"attempts": letter.attempts, "failing_since": letter.failing_since}
+            return _still_in_doubt(letter, same).model_copy(update=kept | {"lane_closed_until": at + pause})
+        case Outcome.UNSEEN:
+            return _unseen(letter, report, _still_in_doubt(letter, same), at)
+        case Outcome.UNKNOWN if not letter.is_edit:
+            return _outage(letter, _in_doubt(letter, report, same, at), at)
         case Outcome.LATER | Outcome.UNKNOWN:
-            doubt = letter.in_doubt or (report.outcome is Outcome.UNKNOWN and not letter.is_edit)
-            return _outage(letter, same.model_copy(update={"in_doubt": doubt}), at)
+            return _outage(letter, _still_in_doubt(letter, same), at)
+        case Outcome.MENDABLE:
+            return _outage(letter, _still_in_doubt(letter, same), at, pauses=False)
         case Outcome.BROKEN:
-            return _again(letter, same.model_copy(update={"in_doubt": letter.in_doubt}), at)
+            return _again(letter, _still_in_doubt(letter, same), at)
         case Outcome.GONE:
             anew = {"posted": None, "digest": None, "shown": 0, "look_again_at": None}
             return same.model_copy(update=anew | {"note": _note(letter, "note.reposted", letter.key)})
-        case Outcome.ORPHAN:
+        case Outcome.THREADLESS if letter.attempts:
+            return _again(letter, same.model_copy(update={"detached": True}), at)
+        case Outcome.ORPHAN | Outcome.THREADLESS:
             return _again(letter, same.model_copy(update={"orphaned": True}), at)
         case Outcome.HOMELESS if letter.thread_of is not None and letter.thread is not None:
             return _again(letter, same.model_copy(update={"orphaned": True}), at)
@@ -230,32 +265,96 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
             said = {"place": OPS, "note": note if letter.kind is Kind.CARD else None}
             return same.model_copy(update=anew | said)
         case Outcome.HOMELESS if letter.place == OPS:
-            return _again(letter, same, at)
+            return _outage(letter, same, at, pauses=False)
         case Outcome.HOMELESS | Outcome.REFUSED:
             return _given_up(letter, same)
 
 
-def _outage(letter: Letter, settled: Settled, at: datetime) -> Settled:
-    """Slack's fault, not the message's: the conversation pauses, and the order in it is kept at first."""
-    if at - letter.created_at > GIVE_UP_AFTER:
+def _sent(letter: Letter, report: Report, same: Settled, at: datetime) -> Settled:
+    """It is there. What Slack took in plain words only is told in the ops channel, once a day."""
+    again = same.look_again_at
+    if letter.look_again and not letter.taken_over and not report.unseen:
+        again = None
+    note = None
+    if report.plain is not None:
+        params = {"error": report.plain, "what": letter.key}
+        key = f"ops.plain:{report.plain}:{at:%Y-%m-%d}"
+        note = Note(key=key, place=OPS, text=Text(key="ops.plain", params=params))
+    done: dict[str, Any] = {
+        "status": Status.SENT,
+        "due_at": again,
+        "look_again_at": again,
+        "sent_at": at,
+        "error": None,
+        "note": note,
+    }
+    if again is not None:
+        done["doubt_from"] = letter.doubt_from or letter.claimed_at or at
+        fresh = letter.doubt_until is None or not letter.is_edit
+        done["doubt_until"] = at + LEASE if fresh else letter.doubt_until
+    shows = {"shown": letter.wanted, "posted": report.posted or letter.posted, "digest": report.digest}
+    return same.model_copy(update=done | shows)
+
+
+def _in_doubt(letter: Letter, report: Report, settled: Settled, at: datetime) -> Settled:
+    """It may be there; so may an earlier attempt that was not looked for, or whose owner is late."""
+    began = letter.claimed_at or at
+    open_before = letter.taken_over or report.unseen or letter.look_again_at is not None
+    since = letter.doubt_from if open_before and letter.doubt_from is not None else began
+    return settled.model_copy(
+        update={"in_doubt": True, "doubt_from": min(since, began), "doubt_until": max(at, began)}
+    )
+
+
+def _still_in_doubt(letter: Letter, settled: Settled) -> Settled:
+    """What was not certain before is not certain now."""
+    kept = {"doubt_from": letter.doubt_from, "doubt_until": letter.doubt_until} if letter.in_doubt else {}
+    return settled.model_copy(update=kept | {"in_doubt": letter.in_doubt})
+
+
+def _unseen(letter: Letter, report: Report, settled: Settled, at: datetime) -> Settled:
+    """Slack did not let us look: this message waits, the others of its conversation do not."""
+    attempts = letter.attempts + 1
+    wait = backoff(attempts) if report.retry_after is None else _pause(report.retry_after)
+    since = letter.failing_since or at
+    return settled.model_copy(update={"attempts": attempts, "failing_since": since, "due_at": at + wait})
+
+
+def _outage(letter: Letter, settled: Settled, at: datetime, *, pauses: bool = True) -> Settled:
+    """Not the message's fault: the conversation pauses, and the order in it is kept at first.
+
+    Without ``pauses`` others need not wait after that: it may be this message alone that is refused.
+    """
+    since = letter.failing_since or at
+    if at - since > GIVE_UP_AFTER:
         return _given_up(letter, settled)
     attempts = letter.attempts + 1
-    pause = min(backoff(attempts), LONGEST_PAUSE)
-    due = at if attempts <= PATIENT_ATTEMPTS else at + backoff(attempts)
-    return settled.model_copy(update={"attempts": attempts, "due_at": due, "lane_closed_until": at + pause})
+    patient = attempts <= PATIENT_ATTEMPTS
+    found = {
+        "attempts": attempts,
+        "failing_since": since,
+        "due_at": at if patient else at + backoff(attempts),
+        "lane_closed_until": at + min(backoff(attempts), LONGEST_PAUSE) if patient or pauses else None,
+    }
+    return settled.model_copy(update=found)
 
 
 def _again(letter: Letter, settled: Settled, at: datetime) -> Settled:
     attempts = letter.attempts + 1
     if attempts >= ATTEMPTS:
         return _given_up(letter, settled)
-    return settled.model_copy(update={"attempts": attempts, "due_at": at + backoff(attempts)})
+    since = letter.failing_since or at
+    later = {"attempts": attempts, "failing_since": since, "due_at": at + backoff(attempts)}
+    return settled.model_copy(update=later)
+
+
+def _pause(seconds: float) -> timedelta:
+    return min(timedelta(seconds=max(seconds, 0.0)), LONGEST_RETRY_AFTER)
 
 
 def _given_up(letter: Letter, settled: Settled) -> Settled:
     """It will not be sent. The ops channel hears it, but for answers, and pages: their ladder tells."""
-    is_page = letter.subject is not None and letter.subject.kind is SubjectKind.PAGE
-    aloud = letter.kind is not Kind.ANSWER and letter.place != OPS and not is_page
+    aloud = letter.kind is not Kind.ANSWER and letter.place != OPS and not letter.is_page
     note = _note(letter, "ops.gave_up", None, what=letter.key, place=letter.place, error=settled.error or "")
     end = {
         "status": Status.DEAD,

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from domain.accounts import Found
 from domain.alerts import Alert, AlertGroup
 from domain.backups import Backup, Began, Broke, Finished, Going, Order
 from domain.clock import Leap
@@ -21,6 +22,7 @@ from domain.inbox import Delivery, NewDelivery
 from domain.incidents import Incident
 from domain.objects import BucketHold, StoredObject
 from domain.outbox import Letter, Rendered, Settled
+from domain.policy import Person
 from domain.probes import Seen
 from domain.rehearsal import Restore
 from domain.rollouts import Lock, Rollout
@@ -211,6 +213,14 @@ class Inbox(Protocol):
         ...
 
 
+class Accounts(Protocol):
+    """Whose account is whose, as it was verified lately."""
+
+    async def __call__(self, name: str) -> str:
+        """The Slack account of a person of the policy. Raises ``Outage`` and ``Undeliverable``."""
+        ...
+
+
 class Chat(Protocol):
     """How we speak to people. The calls raise ``Outage`` and ``Undeliverable``."""
 
@@ -247,8 +257,20 @@ class Chat(Protocol):
         """
         ...
 
-    async def post(self, letter: Letter, message: Rendered) -> Posted:
-        """Post it anew."""
+    async def post(self, letter: Letter, message: Rendered, *, bare: bool = False) -> Posted:
+        """Post it anew; ``bare`` leaves out everything but the words, so that it cannot be found again."""
+        ...
+
+    async def account_found(self, person: Person) -> Found:
+        """The account of a person as Slack knows it now, by the policy's ids or by e-mail."""
+        ...
+
+    async def is_member(self, account: str) -> bool:
+        """Whether an account is a full, active member of our own workspace now."""
+        ...
+
+    def refused(self, monotonic: float) -> dict[str, str]:
+        """Refusals that people can mend, going on now: what is refused, by error code."""
         ...
 
     async def edit(self, letter: Letter, posted: Posted, message: Rendered) -> Posted:
@@ -260,7 +282,7 @@ class Chat(Protocol):
         ...
 
     async def find(self, letter: Letter) -> list[Posted]:
-        """Every message that carries this letter's key, oldest first."""
+        """Every message that carries this letter's key and may be from a doubtful attempt, oldest first."""
         ...
 
     async def delete(self, posted: Posted) -> None:

@@ -17,6 +17,8 @@ class WatchKind(StrEnum):
     DETECTOR = "detector"
     PLAN = "plan"
     """Since when a plan of backups is known."""
+    ACCOUNT = "account"
+    """Which Slack account was verified last as a person's."""
     DRILL = "drill"
     """Since when the drills of a plan are known."""
 

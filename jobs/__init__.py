@@ -6,7 +6,7 @@ from domain.schedule import Cron, Every
 from jobs.drain import Drainer
 from jobs.loops import Job
 from jobs.outbox import Speaker
-from operations import anomalies, backups, capacity, drills, holds, ladders, rollouts, watching
+from operations import accounts, anomalies, backups, capacity, drills, holds, ladders, rollouts, watching
 from operations.clock import Guard
 from operations.inbox import Interpreters
 from operations.keeper import Keeper
@@ -32,6 +32,8 @@ def recurring(world: World) -> list[Work]:
         found.append(Work("health", Every(seconds=often, after=10), lambda due: watching.watch(world, due)))
         often = 60 if rules.probes else 300
         found.append(Work("probes", Every(seconds=often, after=40), lambda due: watching.probe(world, due)))
+    if world.policy.people:
+        found.append(Work("accounts", Every(seconds=3600, after=1500), accounts.Verifying(world).look))
     if anomalies.judged(world.policy):
         found.append(Work("anomalies", Every(seconds=300, after=190), anomalies.Detecting(world).look))
     if capacity.reported(world.policy):

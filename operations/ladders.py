@@ -76,7 +76,8 @@ async def page_sent(tx: Tx, page_id: int, at: datetime) -> None:
     page = await tx.page(page_id)
     if page is None or page.status is not PageStatus.QUEUED:
         return
-    await tx.save_page(page.model_copy(update={"status": PageStatus.DELIVERED, "delivered_at": at}))
+    delivered = {"status": PageStatus.DELIVERED, "delivered_at": at, "error": None}
+    await tx.save_page(page.model_copy(update=delivered))
     counters.pages.labels(means=page.means.value, status="delivered").inc()
     escalation = await tx.escalation(page.escalation_id)
     if escalation is None:
@@ -111,6 +112,31 @@ async def page_failed(tx: Tx, page_id: int, error: str, at: datetime) -> None:
     ops = Text(key="ops.unreachable", params={"person": page.person, "error": error})
     aloud = Note(key=f"ops:unreachable:{page.person}:{at:%Y-%m-%d}", place=OPS, text=ops)
     await tx.say([note, aloud, *await _cards(tx, escalation)], at)
+
+
+async def page_refused(tx: Tx, page_id: int, error: str, at: datetime) -> None:
+    """Slack refuses the page until people mend something: it is tried again, and the ladder moves on.
+
+    It moves at once where everybody of this rung is refused, and only for the first refusal of a page.
+    """
+    page = await tx.page(page_id)
+    if page is None or page.status is not PageStatus.QUEUED or page.error is not None:
+        return
+    await tx.save_page(page.model_copy(update={"error": error}))
+    escalation = await tx.escalation(page.escalation_id)
+    if escalation is None or escalation.id is None:
+        return
+    await tx.tell([_page_event(escalation, page, "page.refused", at, error=error)])
+    if escalation.is_running:
+        others = [one for one in await tx.pages(escalation.id) if one.status is PageStatus.QUEUED]
+        left = sum(one.error is None and one.id != page.id for one in others)
+        changed = rules.failed(escalation, page, left, at)
+        if changed != escalation:
+            await tx.save_escalation(changed)
+    text = Text(key="note.page_refused", params={"person": page.person, "error": error})
+    place = INCIDENTS if escalation.of.kind is SubjectKind.INCIDENT else ALERTS
+    note = thread_note(f"page_refused:{escalation.id}:{page.person}", escalation.of, place, text)
+    await tx.say([note, *await _cards(tx, escalation)], at)
 
 
 async def page_withdrawn(tx: Tx, page_id: int) -> None:

@@ -7,10 +7,11 @@ import structlog
 
 from domain.effects import Picture, Refresh, Subject, SubjectKind, Text
 from domain.errors import Outage, Undeliverable
-from domain.outbox import CALL_TIMEOUT, LEASE, Kind, Letter, Outcome, Rendered, Report, settle
+from domain.outbox import CALL_TIMEOUT, LEASE, OPS, Kind, Letter, Outcome, Rendered, Report, settle
 from domain.ports import Tx
 from domain.views import PageView, Posted, View
 from operations import counters, ladders
+from operations.refusals import tell_refusals
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,9 @@ ANSWER_FOR = timedelta(minutes=30)
 PICTURE_ATTEMPTS = 20
 """After so many failures of a message no more pictures are uploaded for it: some eight minutes."""
 
+FEW_WORDS = 300
+"""Characters of a message that Slack refused even as plain text."""
+
 PICTURE_MARGIN = timedelta(seconds=3)
 """A picture leaves so much of the lease for posting, with it and then without."""
 
@@ -35,12 +39,10 @@ async def stay_in_touch(world: World) -> int:
     """Nothing may be due for hours: `/readyz` shall know all the same when Slack is back."""
     try:
         back = await world.chat.stay_in_touch(world.clock.monotonic())
-    except Outage as outage:
-        log.warning("slack.out", error=outage.reason)
-        return 0
-    except Undeliverable as refusal:
-        log.warning("slack.refused", error=refusal.reason)
-        return 0
+    except (Outage, Undeliverable) as error:
+        log.warning("slack.out", error=error.reason)
+        back = False
+    await tell_refusals(world)
     if back:
         log.info("slack.reached")
         async with world.store() as tx:
@@ -62,6 +64,11 @@ async def claim(world: World, busy: frozenset[str], most: int = CLAIM) -> list[t
 async def deliver(world: World, letter: Letter, until: float) -> None:
     """Send one claimed message and record what came of it. Raises ``Outage`` of the database only."""
     report = await _attempt(world, letter, until)
+    await _keep(world, letter, report)
+    await tell_refusals(world)
+
+
+async def _keep(world: World, letter: Letter, report: Report) -> None:
     async with world.recording:
         for left in reversed(range(RECORDINGS)):
             try:
@@ -76,25 +83,57 @@ async def deliver(world: World, letter: Letter, until: float) -> None:
 
 
 async def _attempt(world: World, letter: Letter, until: float) -> Report:
+    unseen = False
     try:
-        return await _send(world, letter, until)
+        posted = letter.posted
+        if letter.look_again or (letter.in_doubt and posted is None and letter.kind is not Kind.ANSWER):
+            posted, unseen = await _look(world, letter)
+        report = await _send(world, letter, posted, until)
+    except NotSeen as trouble:
+        return Report(outcome=Outcome.UNSEEN, error=trouble.reason, retry_after=trouble.retry_after)
     except Outage as outage:
         outcome = Outcome.UNKNOWN if outage.unknown else Outcome.LATER
-        return Report(outcome=outcome, error=outage.reason, retry_after=outage.retry_after)
+        return Report(outcome=outcome, error=outage.reason, retry_after=outage.retry_after, unseen=unseen)
     except Undeliverable as refusal:
-        return Report(outcome=_refusal(letter, refusal), error=refusal.reason)
+        outcome = await _refusal(world, letter, refusal)
+        return Report(outcome=outcome, error=refusal.reason)
     except Exception as error:
         log.exception("outbox.poisonous", key=letter.key)
         return Report(outcome=Outcome.BROKEN, error=repr(error)[:300])
+    return report.model_copy(update={"unseen": unseen})
 
 
-def _refusal(letter: Letter, refusal: Undeliverable) -> Outcome:
+class NotSeen(Outage):
+    """Slack did not let us look whether a message is there already."""
+
+
+async def _refusal(world: World, letter: Letter, refusal: Undeliverable) -> Outcome:
+    """What a refusal means for this message. A root that takes no replies makes room for a new one."""
+    is_reply = letter.thread is not None and bool(letter.thread.ts)
     if refusal.gone:
         return Outcome.GONE if letter.is_edit else Outcome.ORPHAN
-    return Outcome.HOMELESS if refusal.homeless else Outcome.REFUSED
+    if refusal.threadless and is_reply and not letter.is_edit and letter.kind is not Kind.ANSWER:
+        if not letter.attempts:
+            await _take_back(world, letter)
+        return Outcome.THREADLESS
+    elsewhere = letter.place != OPS and not letter.place.startswith("@")
+    if refusal.homeless and refusal.mendable:
+        fresh = letter.kind is not Kind.ANSWER and not letter.is_edit and not is_reply
+        return Outcome.HOMELESS if fresh and elsewhere else Outcome.MENDABLE
+    if refusal.homeless:
+        return Outcome.HOMELESS
+    return Outcome.MENDABLE if refusal.mendable else Outcome.REFUSED
 
 
-async def _send(world: World, letter: Letter, until: float) -> Report:
+async def _take_back(world: World, letter: Letter) -> None:
+    """Delete the card that takes no replies, so that its successor is the only one."""
+    assert letter.thread is not None
+    root = letter.thread.model_copy(update={"ts": letter.thread.thread_ts or letter.thread.ts})
+    await _delete(world, letter, root)
+
+
+async def _send(world: World, letter: Letter, posted: Posted | None, until: float) -> Report:
+    """Say it. ``posted`` is where it stands already, as far as that is known."""
     content = await _content(world, letter)
     if content is None:
         return Report(outcome=Outcome.NOTHING)
@@ -102,9 +141,6 @@ async def _send(world: World, letter: Letter, until: float) -> Report:
     message = world.chat.render(letter, content, locale)
     if letter.is_edit and message.digest == letter.digest and not letter.look_again:
         return Report(outcome=Outcome.SENT, posted=letter.posted, digest=letter.digest)
-    posted = letter.posted
-    if letter.look_again or (letter.in_doubt and posted is None and letter.kind is not Kind.ANSWER):
-        posted = await _look(world, letter)
     if posted is None and _is_over(content):
         return Report(outcome=Outcome.NOTHING)
     if world.clock.monotonic() > until:
@@ -112,11 +148,51 @@ async def _send(world: World, letter: Letter, until: float) -> Report:
     if letter.kind is Kind.ANSWER:
         await world.chat.answer(letter, message)
         return Report(outcome=Outcome.SENT, digest=message.digest)
+    plain = None
+    try:
+        posted = await _show(world, letter, posted, content, message, locale, until)
+    except Undeliverable as refusal:
+        if not refusal.malformed:
+            raise
+        log.warning("outbox.plain_words", key=letter.key, error=refusal.reason)
+        plain = refusal.reason
+        posted = await _show_plainly(world, letter, posted, message, until)
+    return Report(outcome=Outcome.SENT, posted=posted, digest=message.digest, plain=plain)
+
+
+async def _show(
+    world: World,
+    letter: Letter,
+    posted: Posted | None,
+    content: View | Text,
+    message: Rendered,
+    locale: str,
+    until: float,
+) -> Posted:
     if posted is None:
-        posted = await _post(world, letter, content, message, locale, until)
-    elif letter.kind is Kind.CARD:
-        posted = await world.chat.edit(letter, posted, message)
-    return Report(outcome=Outcome.SENT, posted=posted, digest=message.digest)
+        return await _post(world, letter, content, message, locale, until)
+    if letter.kind is Kind.CARD:
+        return await world.chat.edit(letter, posted, message)
+    return posted
+
+
+async def _show_plainly(
+    world: World, letter: Letter, posted: Posted | None, message: Rendered, until: float
+) -> Posted:
+    """The words of a message that Slack does not take as it is: all of them, else the first few."""
+    few = message.text.strip()[:FEW_WORDS] or letter.key
+    for words, bare in ((message.text or letter.key, False), (few, False), (letter.key, True)):
+        if world.clock.monotonic() > until:
+            raise Outage("the lease ran out before the call")
+        try:
+            if posted is not None:
+                return await world.chat.edit(letter, posted, Rendered(text=words))
+            return await world.chat.post(letter, Rendered(text=words), bare=bare)
+        except Undeliverable as refusal:
+            if not refusal.malformed or (words == letter.key and bare):
+                raise
+            log.warning("outbox.plainer_words", key=letter.key, error=refusal.reason)
+    raise AssertionError("the last try raises")
 
 
 async def _post(
@@ -167,16 +243,37 @@ def _without_picture(letter: Letter, outcome: str, reason: str) -> None:
     log.info("outbox.without_picture", key=letter.key, outcome=outcome, reason=reason)
 
 
-async def _look(world: World, letter: Letter) -> Posted | None:
-    """What Slack has of this message: one is kept, others (a late sender's) are deleted."""
-    found = await world.chat.find(letter)
+async def _look(world: World, letter: Letter) -> tuple[Posted | None, bool]:
+    """What Slack has of this message: one is kept, others (a late sender's) are deleted.
+
+    The second value is true where Slack did not let us look and we go on all the same: a change is shown,
+    and what waited too long is said, twice if need be. Raises ``NotSeen`` before that.
+    """
+    try:
+        found = await world.chat.find(letter)
+    except (Outage, Undeliverable) as trouble:
+        if isinstance(trouble, Undeliverable) and trouble.gone:
+            raise
+        log.warning("outbox.not_seen", key=letter.key, error=trouble.reason)
+        if letter.posted is None and not letter.may_go_unseen(world.clock.now()):
+            after = trouble.retry_after if isinstance(trouble, Outage) else None
+            raise NotSeen(trouble.reason, retry_after=after) from trouble
+        return letter.posted, True
     kept = next((one for one in found if letter.posted and one.ts == letter.posted.ts), None)
     kept = kept or next(iter(found), None) or letter.posted
     for one in found:
         if kept is not None and one.ts != kept.ts:
             log.warning("outbox.duplicate_deleted", key=letter.key, ts=one.ts)
-            await world.chat.delete(one)
-    return kept
+            await _delete(world, letter, one)
+    return kept, False
+
+
+async def _delete(world: World, letter: Letter, one: Posted) -> None:
+    """Take a copy back; one that Slack does not give back stays, and holds up nothing."""
+    try:
+        await world.chat.delete(one)
+    except (Outage, Undeliverable) as trouble:
+        log.warning("outbox.copy_stays", key=letter.key, ts=one.ts, error=trouble.reason)
 
 
 async def _content(world: World, letter: Letter) -> View | Text | None:
@@ -226,6 +323,8 @@ async def _consequences(
             await ladders.page_sent(tx, subject.id, at)
         elif given_up:
             await ladders.page_failed(tx, subject.id, report.error or "?", at)
+        elif report.outcome is Outcome.MENDABLE:
+            await ladders.page_refused(tx, subject.id, report.error or "?", at)
         elif report.outcome is Outcome.NOTHING:
             await ladders.page_withdrawn(tx, subject.id)
     if subject.kind is SubjectKind.INCIDENT and first:

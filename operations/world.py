@@ -71,5 +71,9 @@ class World:
     """For these the settings say where drills restore to; for all others the policy does."""
     wake: Wake = field(default_factory=Wake)
     problems: Problems = field(default_factory=Problems)
+    accounts: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """The Slack account of each person by name, and the monotonic second until which it is believed."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """What Slack refuses although people could mend it, by error code, as it was told last."""
     recording: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an attempt is recorded: records of one process touch each other's cards."""

@@ -149,10 +149,13 @@ class OutboxQueries(Rows):
         if not goes:
             return None
         taken_over = row["lease_until"] is not None
-        in_doubt = row["in_doubt"] or (taken_over and row["ts"] is None)
-        lease = {"lease_until": at + LEASE, "fence": row["fence"] + 1, "in_doubt": in_doubt}
+        lease: dict[str, Any] = {"lease_until": at + LEASE, "fence": row["fence"] + 1}
+        if taken_over and row["ts"] is None:
+            began = min(row["lease_until"] - LEASE, at)
+            lease |= {"in_doubt": True, "doubt_from": min(row["doubt_from"] or began, began)}
+            lease["doubt_until"] = at
         await self.connection.execute(sa.update(OUTBOX).where(OUTBOX.c.id == row["id"]).values(lease))
-        return _letter(row, at, in_doubt=in_doubt, taken_over=taken_over)
+        return _letter(dict(row) | lease, at, taken_over=taken_over)
 
     async def settle(self, letter: Letter, settled: Settled, at: datetime) -> bool:
         """Record an attempt. False where the message has a newer owner: then nothing is written."""
@@ -170,6 +173,9 @@ class OutboxQueries(Rows):
             "shown": settled.shown,
             "attempts": settled.attempts,
             "in_doubt": settled.in_doubt,
+            "doubt_from": settled.doubt_from,
+            "doubt_until": settled.doubt_until,
+            "failing_since": settled.failing_since,
             "digest": settled.digest,
             "place": settled.place,
             "look_again_at": settled.look_again_at,
@@ -179,6 +185,8 @@ class OutboxQueries(Rows):
             values["channel_id"] = posted.channel_id if posted else None
             values["ts"] = posted.ts if posted else None
             values["thread_ts"] = posted.thread_ts if posted else None
+        if settled.detached:
+            values["thread_of"] = None
         if settled.sent_at is not None:
             values["sent_at"] = settled.sent_at
         mine = (OUTBOX.c.id == letter.id) & (OUTBOX.c.fence == letter.fence)
@@ -224,7 +232,16 @@ class OutboxQueries(Rows):
     async def release_leases(self) -> int:
         """At the start of the only process on a database: every lease is left by one that died."""
         held = OUTBOX.c.lease_until.is_not(None)
-        values = {"lease_until": None, "in_doubt": OUTBOX.c.in_doubt | OUTBOX.c.ts.is_(None)}
+        lease = int(LEASE.total_seconds() * 1000)
+        began = sa.type_coerce(OUTBOX.c.lease_until, sa.BigInteger) - lease
+        first = sa.func.coalesce(sa.type_coerce(OUTBOX.c.doubt_from, sa.BigInteger), began)
+        unsent = OUTBOX.c.ts.is_(None)
+        values = {
+            "lease_until": None,
+            "in_doubt": OUTBOX.c.in_doubt | unsent,
+            "doubt_from": sa.case((unsent, first), else_=None),
+            "doubt_until": sa.case((unsent, OUTBOX.c.lease_until), else_=None),
+        }
         return (await self.connection.execute(sa.update(OUTBOX).where(held).values(values))).rowcount
 
     async def posted(self, keys: Iterable[str]) -> dict[str, Posted]:
@@ -285,7 +302,7 @@ def _dirty(at: datetime) -> dict[str, Any]:
     }
 
 
-def _letter(row: Mapping[str, Any], at: datetime, *, in_doubt: bool, taken_over: bool) -> Letter:
+def _letter(row: Mapping[str, Any], at: datetime, *, taken_over: bool) -> Letter:
     posted = thread = None
     if row["ts"] is not None:
         posted = Posted(channel_id=row["channel_id"], ts=row["ts"], thread_ts=row["thread_ts"])
@@ -308,9 +325,13 @@ def _letter(row: Mapping[str, Any], at: datetime, *, in_doubt: bool, taken_over:
         thread=thread,
         wanted=row["wanted"],
         shown=row["shown"],
-        fence=row["fence"] + 1,
+        fence=row["fence"],
         attempts=row["attempts"],
-        in_doubt=in_doubt,
+        in_doubt=row["in_doubt"],
+        doubt_from=row["doubt_from"],
+        doubt_until=row["doubt_until"],
+        failing_since=row["failing_since"],
+        claimed_at=at,
         taken_over=taken_over,
         look_again=look_again_at is not None and look_again_at <= at,
         look_again_at=look_again_at,

@@ -263,6 +263,9 @@ class OutboxRow(SQLModel, table=True):
     fence: int = 0
     attempts: int = 0
     in_doubt: bool = False
+    doubt_from: datetime | None = Field(default=None, sa_type=EpochMillis)
+    doubt_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    failing_since: datetime | None = Field(default=None, sa_type=EpochMillis)
     channel_id: str | None = Field(default=None, max_length=32)
     ts: str | None = Field(default=None, max_length=32)
     thread_ts: str | None = Field(default=None, max_length=32)

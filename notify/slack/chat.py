@@ -5,10 +5,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, assert_never
 
+from domain.accounts import Found
 from domain.effects import Picture, Text
-from domain.errors import Undeliverable
+from domain.errors import Outage, Undeliverable
 from domain.findings import Finding
 from domain.outbox import Letter, Rendered
+from domain.policy import Person
 from domain.ports import Painter
 from domain.views import AlertView, BackupView, DrillView, IncidentView, PageView, Posted, RolloutView, View
 from notify.slack.blocks import image, section
@@ -31,11 +33,14 @@ from notify.texts import Voice, voice
 EVENT_TYPE = "toban_message"
 """The ``metadata.event_type`` of our messages; the payload carries the outbox key."""
 
-LOOK_BACK = timedelta(seconds=60)
-"""A message may carry a time somewhat before the moment at which we wrote it down."""
+LOOK_AROUND = timedelta(seconds=20)
+"""Slack's clock, by which messages carry their time, and ours may differ by so much."""
 
-PAGES_LOOKED_AT = 10
-"""Pages of 200 messages that are searched for our own one."""
+LOOKED_AT = 15
+"""Messages in one answer of a look-up: more are not given to every app."""
+
+PAGES_LOOKED_AT = 20
+"""Answers in which our own message is searched for."""
 
 GREET_EVERY = 5.0
 """Seconds between two questions whether Slack is back, while it is not."""
@@ -124,8 +129,20 @@ class SlackChat:
         check_message(shown.text, shown.blocks)
         return shown
 
-    async def post(self, letter: Letter, message: Rendered) -> Posted:
-        """Post a message that carries its key, so that it can be found again."""
+    async def account_found(self, person: Person) -> Found:
+        """The account of a person as Slack knows it now."""
+        return await self.directory.find(person)
+
+    async def is_member(self, account: str) -> bool:
+        """Whether an account is a full, active member of our own workspace now."""
+        return await self.directory.is_member(account)
+
+    def refused(self, monotonic: float) -> dict[str, str]:
+        """What Slack refuses now although people could mend it, by error code."""
+        return self._api.refusals.current(monotonic)
+
+    async def post(self, letter: Letter, message: Rendered, *, bare: bool = False) -> Posted:
+        """Post a message that carries its key, so that it can be found again; ``bare`` without it."""
         channel, thread_ts = await self._where(letter)
         params: dict[str, Any] = {"thread_ts": thread_ts} if thread_ts else {}
         pauses = list(NOT_READY if any("slack_file" in block for block in message.blocks) else ())
@@ -137,7 +154,7 @@ class SlackChat:
                     channel=channel,
                     text=message.text,
                     blocks=message.blocks or None,
-                    metadata={"event_type": EVENT_TYPE, "event_payload": {"key": letter.key}},
+                    metadata=None if bare else self._metadata(letter),
                     unfurl_links=False,
                     unfurl_media=False,
                     **params,
@@ -151,6 +168,9 @@ class SlackChat:
                 await asyncio.sleep(pauses.pop(0))
             else:
                 return Posted(channel_id=answer.get("channel", channel), ts=answer["ts"], thread_ts=thread_ts)
+
+    def _metadata(self, letter: Letter) -> dict[str, Any]:
+        return {"event_type": EVENT_TYPE, "event_payload": {"key": letter.key}}
 
     async def edit(self, letter: Letter, posted: Posted, message: Rendered) -> Posted:
         """Change a message where it stands; its metadata stays."""
@@ -181,26 +201,45 @@ class SlackChat:
         )
 
     async def find(self, letter: Letter) -> list[Posted]:
-        """Our messages with this letter's key, oldest first."""
+        """Our messages with this letter's key, oldest first; only around the doubtful attempt.
+
+        Some apps may ask once a minute for 15 messages (facts/slack.md §2.6), so few are asked for.
+        """
         channel, thread_ts = await self._where(letter)
         if letter.posted is not None:
             channel, thread_ts = letter.posted.channel_id, letter.posted.thread_ts
-        oldest = f"{(letter.created_at - LOOK_BACK - self._ahead()).timestamp():.6f}"
-        params: dict[str, Any] = {"channel": channel, "include_all_metadata": True, "limit": 200}
-        params |= {"ts": thread_ts} if thread_ts else {"oldest": oldest}
+        params: dict[str, Any] = {"channel": channel, "include_all_metadata": True, "limit": LOOKED_AT}
+        params |= _window(letter, self._ahead()) | ({"ts": thread_ts} if thread_ts else {})
         method = self._api.web.conversations_replies if thread_ts else self._api.web.conversations_history
         found: list[Posted] = []
         for _ in range(PAGES_LOOKED_AT):
-            answer = await self._api.call(method, **params)
+            answer = await self._look(letter, method, params)
             for message in answer.get("messages", []):
                 payload = (message.get("metadata") or {}).get("event_payload") or {}
                 if payload.get("key") == letter.key:
                     found.append(Posted(channel_id=channel, ts=message["ts"], thread_ts=thread_ts))
             cursor = (answer.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
-                break
+                return sorted(found, key=lambda posted: posted.ts)
             params["cursor"] = cursor
-        return sorted(found, key=lambda posted: posted.ts)
+        if found:
+            return sorted(found, key=lambda posted: posted.ts)
+        raise Outage(f"more than {PAGES_LOOKED_AT * LOOKED_AT} messages around the attempt")
+
+    async def _look(
+        self, letter: Letter, method: Callable[..., Any], params: dict[str, Any]
+    ) -> dict[str, Any]:
+        """One page of a conversation. Its limit is not an outage of Slack: messages still go out."""
+        try:
+            answer = await self._api.ask(method, **params)
+        except Undeliverable as refusal:
+            if refusal.homeless:
+                self.directory.forget(letter.place)  # Looking it up again, the bot joins it again.
+            if refusal.mendable:
+                self._api.refusals.add(refusal.reason, method.__name__, str(params["channel"]))
+            raise
+        self._api.refusals.end(method.__name__, str(params["channel"]))
+        return answer
 
     async def delete(self, posted: Posted) -> None:
         """Take one of our messages back; one that is gone already is no fault."""
@@ -215,6 +254,18 @@ class SlackChat:
         if letter.thread is not None and letter.thread.ts:
             return letter.thread.channel_id, letter.thread.thread_ts or letter.thread.ts
         return await self.directory.channel(letter.place), None
+
+
+def _window(letter: Letter, ahead: timedelta) -> dict[str, str]:
+    """Between which times a message can stand that a doubtful attempt left behind.
+
+    ``ahead``: by how much our time is ahead of the machine's clock, and so perhaps of Slack's.
+    """
+    since = letter.doubt_from or letter.created_at
+    window = {"oldest": f"{(since - LOOK_AROUND - ahead).timestamp():.6f}"}
+    if letter.doubt_until is not None:
+        window["latest"] = f"{(letter.doubt_until + LOOK_AROUND).timestamp():.6f}"
+    return window
 
 
 def render(voice_: Voice, content: View | Text, links: Links) -> Rendered:

@@ -1,4 +1,4 @@
-"""Calls Slack's Web API and says what a failure means: later, unknown, gone, homeless, refused."""
+"""Calls Slack's Web API and says what a failure means (see ``codes``); knows what is refused now."""
 
 import asyncio
 import json
@@ -11,27 +11,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from domain.errors import Outage, Undeliverable
 from domain.outbox import CALL_TIMEOUT
-
-GONE = frozenset({"message_not_found", "thread_not_found", "cant_update_message", "edit_window_closed"})
-HOMELESS = frozenset(
-    {
-        "channel_not_found",
-        "is_archived",
-        "is_inactive",
-        "not_in_channel",
-        "restricted_action",
-        "restricted_action_read_only_channel",
-        "restricted_action_thread_locked",
-        "restricted_action_thread_only_channel",
-        "restricted_action_non_threadable_channel",
-    }
-)
-PASSING = frozenset(
-    {"ratelimited", "rate_limited", "service_unavailable", "team_added_to_org", "accesslimited"}
-)
-UNKNOWN = frozenset({"internal_error", "fatal_error", "request_timeout"})
-OURS = frozenset({"invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"})
-"""The token is at fault, not the message: it is sent as soon as somebody has mended that."""
+from notify.slack.codes import PASSING, TOKEN, meaning
+from notify.slack.refusals import Refusals
 
 ALREADY = frozenset({"already_in_channel", "message_already_deleted"})
 
@@ -51,6 +32,7 @@ class Api:
             retry_handlers=[],
         )
         self._session = session
+        self.refusals = Refusals()
         self.health: str | None = "not spoken to yet"
         self._was_out = self._is_back = False
 
@@ -61,10 +43,13 @@ class Api:
         except Outage as outage:
             self._missed(outage)
             raise
-        except Undeliverable:
+        except Undeliverable as refusal:
             self._heard()
+            if refusal.mendable:
+                self.refusals.add(refusal.reason, method.__name__, str(params.get("channel") or ""))
             raise
         self._heard()
+        self.refusals.end(method.__name__, str(params.get("channel") or ""))
         return found
 
     async def ask(self, method: Callable[..., Awaitable[Any]], **params: Any) -> dict[str, Any]:
@@ -73,12 +58,31 @@ class Api:
             async with asyncio.timeout(CALL_TIMEOUT.total_seconds()):
                 answer = await method(**params)
         except SlackApiError as error:
-            raise _meaning(error) from error
+            raise self._meaning(error) from error
         except aiohttp.ClientConnectorError as error:
             raise Outage(f"no connection to Slack: {error.strerror or error}") from error
         except (TimeoutError, aiohttp.ClientError, SlackClientError, ConnectionError, ValueError) as error:
             raise Outage(f"no answer from Slack: {type(error).__name__}", unknown=True) from error
         return answer.data if isinstance(answer.data, dict) else {}
+
+    def _meaning(self, error: SlackApiError) -> Outage | Undeliverable:
+        response = error.response
+        status = int(getattr(response, "status_code", 200) or 200)
+        data = getattr(response, "data", None)
+        answer = data if isinstance(data, dict) else {}
+        code = str(answer.get("error") or "")
+        if status == 429 or code in PASSING:
+            headers = getattr(response, "headers", None) or {}
+            raw = headers.get("Retry-After") or headers.get("retry-after") or "30"
+            seconds = float(raw) if str(raw).isdigit() else 30.0
+            return Outage(f"slack: {code or status}", retry_after=seconds)
+        if status >= 500 or not code:
+            return Outage(f"slack: {code or status}", unknown=True)
+        if code in TOKEN:
+            self.refusals.add(code)
+        elif answer.get("needed"):
+            self.refusals.needs(code, str(answer["needed"]))
+        return meaning(code)
 
     def _missed(self, outage: Outage) -> None:
         if outage.retry_after is not None:
@@ -134,20 +138,3 @@ class Api:
             raise Outage(f"slack: response_url {status}", retry_after=5.0)
         if status != 200:
             raise Undeliverable(f"response_url {status}")
-
-
-def _meaning(error: SlackApiError) -> Outage | Undeliverable:
-    response = error.response
-    status = int(getattr(response, "status_code", 200) or 200)
-    data = getattr(response, "data", None)
-    code = str(data.get("error") or "") if isinstance(data, dict) else ""
-    if status == 429 or code in PASSING:
-        headers = getattr(response, "headers", None) or {}
-        raw = headers.get("Retry-After") or headers.get("retry-after") or "30"
-        seconds = float(raw) if str(raw).isdigit() else 30.0
-        return Outage(f"slack: {code or status}", retry_after=seconds)
-    if status >= 500 or code in UNKNOWN or not code:
-        return Outage(f"slack: {code or status}", unknown=True)
-    if code in OURS:
-        return Outage(f"slack: {code}")
-    return Undeliverable(code, gone=code in GONE, homeless=code in HOMELESS)

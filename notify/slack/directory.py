@@ -5,12 +5,18 @@ from typing import Any
 
 import structlog
 
+from domain.accounts import Found
+from domain.approvals import Account, standing
 from domain.errors import Outage, Undeliverable
 from domain.policy import Person, Policy
+from domain.ports import Accounts
 from notify.slack.client import ALREADY, Api
 from notify.texts import language
 
 log = structlog.get_logger(__name__)
+
+RECOGNISE_WITHIN = 1.0
+"""Seconds that a click waits for the look-up of the person to whom it seems to belong."""
 
 PAGE = 200
 """Channels in one answer of ``conversations.list``."""
@@ -25,12 +31,14 @@ class Directory:
         self._default = default_locale
         self._channels: dict[str, str] = {}
         self._accounts: dict[str, str] = {}
+        self.accounts: Accounts | None = None
         self._direct: dict[str, str] = {}
         self._locales: dict[str, str] = {}
         self._met: set[str] = set()
         self._lock = asyncio.Lock()
         self.team_url: str | None = None
         self.team_id: str | None = None
+        self.enterprise_id: str | None = None
         self.bot_user_id: str | None = None
 
     async def greet(self) -> None:
@@ -38,6 +46,7 @@ class Directory:
         answer = await self._api.call(self._api.web.auth_test)
         self.team_url = answer.get("url")
         self.team_id = answer.get("team_id")
+        self.enterprise_id = answer.get("enterprise_id") or None
         self.bot_user_id = answer.get("user_id")
 
     async def channel(self, place: str) -> str:
@@ -87,18 +96,90 @@ class Directory:
         return self._direct[account]
 
     async def account(self, name: str) -> str:
-        """The Slack account of a person of the policy."""
+        """The Slack account of a person of the policy; a page goes there and nowhere else."""
         person = self._policy.people.get(name)
         if person is None:
             raise Undeliverable(f"nobody is called {name}")
+        if self.accounts is not None:
+            self._accounts[name] = await self.accounts(name)
+            return self._accounts[name]
+        found = await self.find(person)
+        if found.account is None or found.refusal is not None:
+            raise Undeliverable(found.refusal or "users_not_found")
+        return found.account.id
+
+    async def find(self, person: Person) -> Found:
+        """The account of a person as Slack knows it now. Raises ``Outage``, and ``Undeliverable`` where
+        Slack does not answer for a reason that people can mend.
+        """
         if person.slack:
-            return person.slack[0]
-        if name not in self._accounts:
-            if person.email is None:
-                raise Undeliverable(f"{name} has neither a Slack account nor an e-mail address")
+            return await self._find_by_id(person)
+        if person.email is None:
+            return Found(reason="neither a Slack account nor an e-mail address")
+        if not self.team_id:
+            await self.greet()
+        try:
             answer = await self._api.call(self._api.web.users_lookupByEmail, email=person.email)
-            self._accounts[name] = answer["user"]["id"]
-        return self._accounts[name]
+        except Undeliverable as refusal:
+            if refusal.mendable:
+                raise
+            return Found(reason=refusal.reason)
+        user: dict[str, Any] = answer.get("user") or {}
+        account = self._described(user)
+        owner = self._policy.person_of(account.id)
+        if owner is not None and owner.name != person.name:
+            return Found(reason=f"the account is {owner.name}'s")
+        if user.get("is_email_confirmed") is False:
+            return Found(reason="the e-mail address is not confirmed")
+        return Found(account=account)
+
+    async def _find_by_id(self, person: Person) -> Found:
+        """The first account of those that the policy names which may be paged; else why the first may not."""
+        first: Found | None = None
+        for number in person.slack:
+            try:
+                if not self.team_id:
+                    await self.greet()
+                answer = await self._api.call(self._api.web.users_info, user=number)
+                found = Found(account=self._described(answer.get("user") or {"id": number}), by_id=True)
+            except Outage:
+                found = Found(account=Account(id=number, known=False), by_id=True)
+            except Undeliverable as refusal:
+                known = None if not refusal.mendable else Account(id=number, known=False)
+                found = Found(account=known, reason=refusal.reason, by_id=True)
+            if found.refusal is None:
+                return found
+            first = first or found
+        assert first is not None
+        return first
+
+    async def is_member(self, account: str) -> bool:
+        """Whether an account is a full, active member of our own workspace now."""
+        if not self.team_id:
+            await self.greet()
+        try:
+            answer = await self._api.call(self._api.web.users_info, user=account)
+        except Undeliverable as refusal:
+            if refusal.mendable:
+                raise
+            return False
+        return standing(self._described(answer.get("user") or {})) is None
+
+    def _described(self, user: dict[str, Any]) -> Account:
+        """An account as Slack describes it. Of our own workspace, or of our own organisation."""
+        number = str(user.get("id") or "")
+        above = user.get("enterprise_user")
+        enterprise = str(above.get("enterprise_id") or "") if isinstance(above, dict) else ""
+        home = str(user.get("team_id") or "")
+        organisation = self.enterprise_id is not None and self.enterprise_id in {enterprise, home}
+        return Account(
+            id=number,
+            known=bool(number and home and self.team_id),
+            ours=(home == self.team_id or organisation) and not user.get("is_stranger"),
+            deleted=bool(user.get("deleted") or user.get("is_invited_user")),
+            guest=bool(user.get("is_restricted") or user.get("is_ultra_restricted")),
+            bot=bool(user.get("is_bot") or user.get("is_workflow_bot")) or number == "USLACKBOT",
+        )
 
     def person_of(self, account: str) -> Person | None:
         """The person to whom an account belongs, as far as it is known already."""
@@ -132,7 +213,7 @@ class Directory:
                 return self._default
             user = answer.get("user") or {}
             self._locales[account] = language(user.get("locale"), self._default)
-            self._recognise(account, (user.get("profile") or {}).get("email"))
+            await self._recognise(account, (user.get("profile") or {}).get("email"))
             person = self.person_of(account)
             if person is not None and person.locale is not None:
                 return language(person.locale, self._default)
@@ -142,14 +223,22 @@ class Directory:
         """The account as Slack has it now, such as ``deleted``. Raises ``Outage`` and ``Undeliverable``."""
         answer = await self._api.call(self._api.web.users_info, user=account)
         user: dict[str, Any] = answer.get("user") or {}
-        self._recognise(account, (user.get("profile") or {}).get("email"))
+        await self._recognise(account, (user.get("profile") or {}).get("email"))
         return user
 
-    def _recognise(self, account: str, email: str | None) -> None:
-        """An account with the e-mail address of a person of the policy is that person's."""
-        for person in self._policy.people.values():
-            if email and person.email and person.email.casefold() == email.casefold():
-                self._accounts.setdefault(person.name, account)
+    async def _recognise(self, account: str, email: str | None) -> None:
+        """An e-mail address in a profile binds nobody: it only says whose account to look up properly."""
+        named = [
+            person.name
+            for person in self._policy.people.values()
+            if email and not person.slack and person.email and person.email.casefold() == email.casefold()
+        ]
+        for name in named:
+            try:
+                async with asyncio.timeout(RECOGNISE_WITHIN):
+                    await self.account(name)
+            except (TimeoutError, Outage, Undeliverable) as error:
+                log.info("slack.not_recognised", account=account, person=name, error=repr(error))
 
     async def meet(self, account: str) -> None:
         """Learn once who an account is; a failure is not asked again, the channels' language will do."""
@@ -168,6 +257,5 @@ class Directory:
         """A conversation was not where it was said to be: look again next time."""
         if place.startswith("@"):
             self._direct.clear()
-            self._accounts.pop(place[1:], None)
         else:
             self._channels.clear()

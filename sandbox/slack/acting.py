@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,8 @@ class Acting(Seeing, ABC):
     outbound: Outbound
     triggers: Triggers
     escape_commands: bool = True
+    late_clicks: bool = False
+    """Whether what somebody did just before they left still arrives."""
 
     @property
     @abstractmethod
@@ -35,7 +37,7 @@ class Acting(Seeing, ABC):
 
     def _actor(self, person: str) -> User:
         user = self.user(person)
-        if user.deleted:
+        if user.deleted and not self.late_clicks:
             raise LookupError(f"{person} has left this workspace")
         return user
 
@@ -340,6 +342,18 @@ class Acting(Seeing, ABC):
         self.state.save_room(room)
         self._event("channel_unarchive", type="channel_unarchive", channel=room.id, user=room.creator)
 
+    def lock_thread(self, channel: str, ts: str, code: str = "restricted_action_thread_locked") -> None:
+        """Let a message take no more replies: locked by admins, or of a type that takes none."""
+        post = self.state.posts[self.room(channel).id, ts]
+        post.no_replies = code
+        self.state.save_post(post)
+
+    def threadless(self, channel: str, on: bool = True) -> None:
+        """Let a channel take messages, but no replies at all."""
+        room = self.room(channel)
+        room.threadless = on
+        self.state.save_room(room)
+
     def kick_bot(self, channel: str) -> None:
         """Remove the bot from a channel."""
         room = self.room(channel)
@@ -365,11 +379,30 @@ class Acting(Seeing, ABC):
         self.state.save_user(user)
         self._event("user_change", type="user_change", user={"id": user.id, "deleted": True})
 
-    def make_guest(self, person: str) -> None:
-        """Restrict a member to a few channels, as guests are."""
+    def make_guest(self, person: str, *, single: bool = False) -> None:
+        """Restrict a member to a few channels, as guests are, or to a single one."""
         user = self.user(person)
-        user.guest, user.updated = True, self.state.seconds()
+        user.guest, user.single, user.updated = True, single, self.state.seconds()
         self.state.save_user(user)
+
+    def add_account(self, name: str, *, channels: Iterable[str] = (), **kind: Any) -> User:
+        """Add an account of any kind (see ``User``), in the channels named, else in every public one.
+
+        Members by invitation are full ones; ``email`` is only theirs where it is given.
+        """
+        known: dict[str, Any] = {"email": "", "locale": "en-US", "tz": "Asia/Tokyo"} | kind
+        user = User(self.state.new_id("U"), name, name.title(), updated=self.state.seconds(), **known)
+        self.state.save_user(user)
+        wanted = set(channels)
+        for room in list(self.state.rooms.values()):
+            if room.name in wanted if wanted else not (room.private or room.is_im):
+                room.members.append(user.id)
+                self.state.save_room(room)
+        return user
+
+    def join_grid(self, enterprise: str, *, org_install: bool = False) -> None:
+        """Make this a workspace of an organisation; ``org_install``: the app is installed in all of it."""
+        self.state.enterprise_id, self.state.org_install = enterprise, org_install
 
     async def replay(self, delivery: Delivery) -> Delivery:
         """Send exactly the same bytes and headers again, as a network that repeats itself would."""

@@ -17,7 +17,7 @@ from sandbox.slack.faults import Action, Faults
 from sandbox.slack.methods import METHODS, Method
 from sandbox.slack.params import Params, read_params
 from sandbox.slack.state import State
-from sandbox.slack.throttle import Throttle
+from sandbox.slack.throttle import HISTORY_METHODS, MOST_HISTORY, Throttle
 from sandbox.slack.triggers import Triggers
 
 Json = dict[str, Any]
@@ -139,6 +139,8 @@ class WebApi:
         wait = self.throttle.wait(name, channel, method.tier) if method is not None else 0
         if wait:
             return _limited(wait), "ratelimited"
+        if self.throttle.history and name in HISTORY_METHODS:
+            values = values | {"limit": min(int(values.get("limit") or MOST_HISTORY), MOST_HISTORY)}
         answer = self._run(name, method, values, token)
         if kind == "duplicate" and answer["ok"]:
             self._run(name, method, orjson.loads(orjson.dumps(values)), token)

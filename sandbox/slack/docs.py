@@ -133,7 +133,7 @@ def user_doc(state: State, user: User, *, email: bool, locale: bool = False) -> 
         "status_emoji": "",
         "avatar_hash": "g" + user.id[-8:].lower(),
         "image_48": "https://a.slack-edge.com/avatar.png",
-        "team": state.team_id,
+        "team": user.team or state.team_id,
     }
     if email and user.email:
         profile["email"] = user.email
@@ -141,7 +141,7 @@ def user_doc(state: State, user: User, *, email: bool, locale: bool = False) -> 
         profile |= {"bot_id": state.bot_id, "api_app_id": state.app_id, "always_active": True}
     doc: Json = {
         "id": user.id,
-        "team_id": state.team_id,
+        "team_id": user.team or state.team_id,
         "name": user.name,
         "deleted": user.deleted,
         "profile": profile,
@@ -160,10 +160,25 @@ def user_doc(state: State, user: User, *, email: bool, locale: bool = False) -> 
             "is_owner": False,
             "is_primary_owner": False,
             "is_restricted": user.guest,
-            "is_ultra_restricted": False,
-            "is_email_confirmed": True,
+            "is_ultra_restricted": user.single,
+            "is_email_confirmed": not user.unconfirmed,
             "who_can_share_contact_card": "EVERYONE",
         }
+    enterprise = user.enterprise or (state.enterprise_id if not user.team else "")
+    if enterprise:
+        doc["enterprise_user"] = {
+            "id": user.id,
+            "enterprise_id": enterprise,
+            "enterprise_name": "Org",
+            "is_admin": False,
+            "is_owner": False,
+            "is_primary_owner": False,
+            "teams": list(dict.fromkeys((user.team or state.team_id, state.team_id)))
+            if enterprise == state.enterprise_id
+            else [user.team],
+        }
+    if user.team and (not enterprise or enterprise != state.enterprise_id):
+        doc["is_stranger"] = user.stranger
     if locale:
         doc["locale"] = user.locale
     return doc

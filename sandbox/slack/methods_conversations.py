@@ -129,7 +129,7 @@ def replies(call: Call) -> Json:
 
 def open_im(call: Call) -> Json:
     """Open (or find) the direct messages with one person; groups of people are not offered."""
-    call.need("im:write", "channels:manage")
+    call.need("im:write")
     params, state = call.params, call.state
     if params.text("channel"):
         room = call.room()

@@ -33,7 +33,8 @@ def auth_test(call: Call) -> Json:
         "team_id": state.team_id,
         "user_id": state.bot_user_id,
         "bot_id": state.bot_id,
-        "is_enterprise_install": False,
+        **({"enterprise_id": state.enterprise_id} if state.enterprise_id else {}),
+        "is_enterprise_install": state.org_install,
     }
 
 
@@ -50,7 +51,7 @@ def _doc(call: Call, user: User) -> Json:
 def user_info(call: Call) -> Json:
     """Describe one member; ``include_locale`` adds the locale."""
     user = call.state.users.get(call.params.needed("user"))
-    if user is None:
+    if user is None or user.unknown:
         raise ApiError("user_not_found")
     return {"ok": True, "user": _doc(call, user)}
 
@@ -67,9 +68,13 @@ def user_list(call: Call) -> Json:
 
 
 def lookup_by_email(call: Call) -> Json:
-    """Find a member by email; people who left are not found."""
+    """Find a member by email; people who left, and those of foreign workspaces, are not found."""
     user = call.state.user_mails.get(call.params.needed("email").lower())
-    if user is None or user.deleted:
+    if user is not None and call.state.lookup_is_loose:
+        return {"ok": True, "user": _doc(call, user)}
+    if user is None or user.deleted or user.unknown:
+        raise ApiError("users_not_found")
+    if user.team and (not user.enterprise or user.enterprise != call.state.enterprise_id):
         raise ApiError("users_not_found")
     return {"ok": True, "user": _doc(call, user)}
 

@@ -112,6 +112,10 @@ def thread_of(state: State, room: Room, thread_ts: str) -> str:
         raise ApiError("thread_not_found")
     if parent.is_reply:
         raise ApiError("cannot_reply_to_message")
+    if room.threadless:
+        raise ApiError("restricted_action_non_threadable_channel")
+    if parent.no_replies:
+        raise ApiError(parent.no_replies)
     return thread_ts
 
 

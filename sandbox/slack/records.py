@@ -8,7 +8,13 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class User:
-    """A member, human or bot. Times are epoch seconds."""
+    """A member, human or bot. Times are epoch seconds.
+
+    ``team`` and ``enterprise`` are those of the account where they are not the workspace's own: a Slack
+    Connect account, or one of another workspace of the organisation. ``stranger``: of a foreign workspace
+    and in none of the channels that are shared with us. ``single``: a guest of one channel. ``unknown``: in
+    payloads only, as an account that the token cannot see.
+    """
 
     id: str
     name: str
@@ -21,6 +27,12 @@ class User:
     deleted: bool = False
     updated: int = 0
     guest: bool = False
+    single: bool = False
+    team: str = ""
+    enterprise: str = ""
+    stranger: bool = False
+    unknown: bool = False
+    unconfirmed: bool = False
 
 
 @dataclass(slots=True)
@@ -40,6 +52,7 @@ class Room:
     topic_at: int = 0
     im_with: str = ""
     pins: list[str] = field(default_factory=list)
+    threadless: bool = False
 
     @property
     def is_im(self) -> bool:
@@ -49,7 +62,10 @@ class Room:
 
 @dataclass(slots=True)
 class Post:
-    """A message. ``whisper_to`` is the only reader of an ephemeral one; ``edited`` is the ts of an edit."""
+    """A message. ``whisper_to`` is the only reader of an ephemeral one; ``edited`` is the ts of an edit.
+
+    ``no_replies`` is the code with which replies are refused, empty where they are taken.
+    """
 
     channel: str
     ts: str
@@ -67,6 +83,7 @@ class Post:
     whisper_to: str = ""
     reactions: dict[str, list[str]] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
+    no_replies: str = ""
 
     @property
     def is_reply(self) -> bool:

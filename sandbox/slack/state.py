@@ -51,10 +51,13 @@ class State:
         self.files: dict[str, File] = {}
         self.contents: dict[str, bytes] = {}
         self.file_delay = 0
+        self.lookup_is_loose = False
         self.site = ""
         self.listeners: list[Callable[[Change], None]] = []
         self._counter = 0
         self.team_id = made_id("T", 1)
+        self.enterprise_id = ""
+        self.org_install = False
         self.app_id = made_id("A", 2)
         self.bot_id = made_id("B", 3)
         self.bot_user_id = made_id("U", 4)
@@ -84,7 +87,7 @@ class State:
     def save_user(self, user: User) -> None:
         """Store a member under id, name and email."""
         self.users[user.id] = self.user_names[user.name] = user
-        if user.email:
+        if user.email and not user.team:
             self.user_mails[user.email.lower()] = user
         self.ledger.put("user", user.id, user)
         self.changed(Change("user", user=user.id))
@@ -242,7 +245,7 @@ class State:
         for _, doc in self.ledger.load("user"):
             user = User(**doc)
             self.users[user.id] = self.user_names[user.name] = user
-            if user.email:
+            if user.email and not user.team:
                 self.user_mails[user.email.lower()] = user
         for _, doc in self.ledger.load("room"):
             self._index_room(Room(**doc))

@@ -4,6 +4,11 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Callable
 
+HISTORY_METHODS = frozenset({"conversations.history", "conversations.replies"})
+
+MOST_HISTORY = 15
+"""Messages in an answer to an app that is sold outside of the Marketplace; it may ask once a minute."""
+
 POST_METHODS = frozenset({"chat.postMessage", "chat.postEphemeral"})
 
 
@@ -14,6 +19,7 @@ class Throttle:
         self.now = now
         self.posts = False
         self.tiers = False
+        self.history = False
         self._last: dict[str, float] = {}
         self._calls: dict[str, deque[float]] = defaultdict(deque)
 
@@ -25,7 +31,9 @@ class Throttle:
             if now < free:
                 return max(1, math.ceil(free - now))
             self._last[channel] = now
-        if self.tiers and tier:
+        if self.history and method in HISTORY_METHODS:
+            tier = 1
+        if (self.tiers or (self.history and method in HISTORY_METHODS)) and tier:
             calls = self._calls[method]
             while calls and calls[0] <= now - 60:
                 calls.popleft()

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.slack.answers import read_answer, respond
-from sandbox.slack.api import ApiCall, WebApi, hang_up, json_response
+from sandbox.slack.api import EVERY_SCOPE, ApiCall, WebApi, hang_up, json_response
 from sandbox.slack.delivery import Delivery, HttpCourier
 from sandbox.slack.errors import ApiError
 from sandbox.slack.faults import Faults
@@ -180,6 +180,28 @@ class Workspace(Browsable):
     @rate_limit_methods.setter
     def rate_limit_methods(self, on: bool) -> None:
         self.throttle.tiers = on
+
+    @property
+    def limit_history(self) -> bool:
+        """Whether this is an app that may ask for history once a minute, and for 15 messages at most."""
+        return self.throttle.history
+
+    @limit_history.setter
+    def limit_history(self, on: bool) -> None:
+        self.throttle.history = on
+
+    def granted(self) -> frozenset[str]:
+        """The scopes that the app has; assign ``api.scopes`` to take some away, None for all of them."""
+        return EVERY_SCOPE if self.api.scopes is None else self.api.scopes
+
+    @property
+    def lookup_is_loose(self) -> bool:
+        """Whether users.lookupByEmail finds whoever has the address, foreign and past accounts too."""
+        return self.state.lookup_is_loose
+
+    @lookup_is_loose.setter
+    def lookup_is_loose(self, on: bool) -> None:
+        self.state.lookup_is_loose = on
 
     @property
     def file_delay(self) -> int:

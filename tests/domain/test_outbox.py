@@ -66,7 +66,10 @@ def test_an_outage_never_gives_a_message_up_within_a_day():
     tried = settle(letter(attempts=500), Report(outcome=Outcome.UNKNOWN), AT + timedelta(hours=23))
     assert tried.status is Status.PENDING
     assert tried.in_doubt
-    assert settle(letter(attempts=500), Report(outcome=Outcome.UNKNOWN), AT + timedelta(hours=25)).given_up
+    failing = letter(attempts=500, failing_since=AT)
+    assert settle(failing, Report(outcome=Outcome.UNKNOWN), AT + timedelta(hours=25)).given_up
+    fresh = letter(created_at=AT - timedelta(days=3))
+    assert not settle(fresh, Report(outcome=Outcome.MENDABLE), AT).given_up, "a card may be days old"
 
 
 def test_our_own_fault_gives_a_message_up_loudly():

@@ -33,6 +33,9 @@ PLACES = ("alerts", "incidents", "@kenji")
 PAUSES = st.sampled_from([None, 0.0, 3.0, 30.0])
 OUTCOMES = st.sampled_from([Outcome.SENT, Outcome.SENT, Outcome.UNKNOWN, *Outcome])
 
+UNDECIDED = {Outcome.UNKNOWN, Outcome.UNSEEN, Outcome.LATER, Outcome.MENDABLE, Outcome.BROKEN}
+"""What leaves the doubt about an earlier attempt as it was."""
+
 T = TypeVar("T")
 
 
@@ -238,7 +241,7 @@ class Outbox(RuleBasedStateMachine):
         assert self.record(letter, report), "nobody else has it"
         if outcome is Outcome.UNKNOWN and letter.posted is None and not silent:
             self.doubted.add(letter.key)
-        elif outcome not in {Outcome.UNKNOWN, Outcome.LATER, Outcome.BROKEN}:
+        elif outcome not in UNDECIDED:
             self.doubted.discard(letter.key)
 
     @precondition(lambda self: self.held)
@@ -256,11 +259,14 @@ class Outbox(RuleBasedStateMachine):
         letter = self.held.pop(place)
         if outcome is Outcome.GONE and not letter.is_edit:
             outcome = Outcome.ORPHAN
-        if outcome is Outcome.ORPHAN and (letter.thread is None or letter.in_doubt):
+        threaded = {Outcome.ORPHAN, Outcome.THREADLESS}
+        if outcome in threaded and (letter.thread is None or letter.in_doubt or letter.is_edit):
+            outcome = Outcome.LATER
+        if outcome is Outcome.UNSEEN and not letter.in_doubt:
             outcome = Outcome.LATER
         if outcome is Outcome.NOTHING and (letter.in_doubt or letter.kind is Kind.CARD):
             outcome = Outcome.LATER
-        if outcome is Outcome.ORPHAN:
+        if outcome in threaded:
             self.slack.copies.get(letter.thread_of or "", {}).clear()
         self.attempt(letter, outcome, arrived=arrived, pause=pause)
 
