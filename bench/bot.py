@@ -84,6 +84,7 @@ async def running(folder: Path, database_url: str | None = None) -> AsyncIterato
         "TOBAN_POLICY": str(POLICY),
         "TOBAN_PORT": str(port),
         "TOBAN_LOG_LEVEL": "ERROR",
+        "TOBAN_SHUTDOWN_GRACE": "0",
         "TOBAN_METRICS_ACCESS": "open",
         "TOBAN_WEBHOOK_USER": USER,
         "TOBAN_WEBHOOK_PASSWORD": PASSWORD,

@@ -61,6 +61,7 @@ class BotProcess:
             "TOBAN_POLICY": str(policy),
             "TOBAN_PORT": str(self.port),
             "TOBAN_LOG_LEVEL": "ERROR",
+            "TOBAN_SHUTDOWN_GRACE": "0",
             "TOBAN_WEBHOOK_USER": USER,
             "TOBAN_WEBHOOK_PASSWORD": PASSWORD,
             "SLACK_BOT_TOKEN": slack.bot_token,

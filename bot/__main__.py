@@ -82,6 +82,9 @@ def check(
 @app.command()
 def run() -> None:
     """Run the bot until it is told to stop. An empty database is migrated first."""
+    from bot.signals import hold
+
+    was_asked = hold()
     from bot.running import run_until_stopped, runner
     from domain.errors import Outage
 
@@ -89,9 +92,11 @@ def run() -> None:
     policy = _policy(settings.policy)
     try:
         with runner() as loop:
-            loop.run(run_until_stopped(settings, policy))
+            loop.run(run_until_stopped(settings, policy, was_asked))
+            hold()  # The loop gives every signal back to the system as it closes.
     except Outage as outage:
-        _fail(outage.reason)
+        hold()
+        _fail(" ".join(outage.reason.split()))
 
 
 @app.command()
@@ -105,7 +110,7 @@ def migrate() -> None:
     try:
         typer.echo(asyncio.run(migrate_once(_settings(to_run=False))))
     except Outage as outage:
-        _fail(outage.reason)
+        _fail(" ".join(outage.reason.split()))
 
 
 @app.command()

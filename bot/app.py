@@ -1,5 +1,6 @@
 """The composition root: everything is built here, in one straight line, and taken down in reverse."""
 
+import errno
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,13 +19,15 @@ from bot import doors
 from bot import web as http
 from bot.clock import Machine, SteadyClock, SystemClock
 from bot.credentials import Keys, Viewers
+from bot.ending import Ending
+from bot.greeting import Greeting
 from bot.health import Health, watch
 from bot.painting import Pictures
 from bot.readiness import Readiness
 from bot.settings import Settings
 from bot.vaults import make_vaults
 from bot.workers import Workers
-from domain.errors import Outage, Undeliverable
+from domain.errors import Outage
 from domain.policy import Policy
 from gcp.clients import GcpClients
 from gcp.history import History
@@ -45,7 +48,7 @@ from notify.slack.socket import TIMES, Socket, Times
 from notify.texts import LOCALES, voice
 from operations.accounts import account_of
 from operations.clock import begin_counting
-from operations.world import Wake, World
+from operations.world import Policies, Wake, World
 from storage.database import Database
 from storage.listener import Listener
 from storage.lock import FileLock
@@ -54,8 +57,8 @@ from storage.store import Store
 
 log = structlog.get_logger(__name__)
 
-DRAIN = 8.0
-"""Seconds that running work may take to end at a shutdown; the platform allows ten."""
+DRAIN = 5.0
+"""Seconds that running work may take to end at a shutdown; the platform allows ten for everything."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class Bot:
     port: int
     socket: Socket | None
     desk: Desk
+    policies: Policies
+    readiness: Readiness
+    greeting: Greeting
+    ending: Ending
 
 
 @asynccontextmanager
@@ -92,15 +99,16 @@ async def build(
     Raises ``Outage`` where the database cannot be used.
     """
     async with AsyncExitStack() as stack:
+        ending = Ending(stack)
         for locale in LOCALES:
             voice(locale)
         wake = Wake()
         if settings.is_sqlite:
             lock = FileLock(sqlite_file(settings))
-            lock.take()
             stack.callback(lock.release)
+            lock.take()
         database = Database(settings.database, on_commit=wake)
-        stack.push_async_callback(database.dispose)
+        ending.add("database", database.dispose, is_last=True)
         before = await migrate(database)
         log.info("storage.ready", database=settings.database_shown, revision_before=before)
         store = Store(database)
@@ -112,37 +120,42 @@ async def build(
                 await tx.release_backups()
                 await tx.release_drills()
         store.inbox.start()
-        stack.push_async_callback(store.inbox.stop)
+        ending.add("inbox", store.inbox.stop, is_last=True)
 
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(trace_configs=list(traces), connector=aiohttp.TCPConnector(limit=32))
-        )
+        session = aiohttp.ClientSession(trace_configs=list(traces), connector=aiohttp.TCPConnector(limit=32))
+        ending.add("session", session.close)
         token = settings.slack_bot_token.get_secret_value() if settings.slack_bot_token else ""
         api = Api(token, settings.slack_api_url, session)
         directory = Directory(api, policy, settings.locale)
         parts = urlsplit(settings.slack_api_url)
         chat = SlackChat(api, directory, f"{parts.scheme}://{parts.netloc}", ahead=clock.ahead)
         clients = GcpClients(settings.gcp_endpoint)
-        stack.push_async_callback(clients.close)
+        ending.add("clients", clients.close)
         metrics = CloudMonitoring(clients, clock)
         identity = Identity(settings.gcp_http_endpoint, session, clock)
         workers = Workers()
-        stack.push_async_callback(workers.stop)
+        ending.add("workers", workers.stop)
         kept = make_vaults(settings, clock, clients, identity, session)
-        stack.push_async_callback(kept.buckets.close)
+        ending.add("buckets", kept.buckets.close)
+        prober = HttpProber(policy.rules.origins)
+        smoke = Smoke(identity, policy.rules.origins, http_endpoint=settings.gcp_http_endpoint)
+        policies = Policies(policy)
+        policies.on_change(directory.use)
+        policies.on_change(lambda new: prober.allow(new.rules.origins))
+        policies.on_change(lambda new: smoke.allow(new.rules.origins))
         world = World(
             clock=clock,
             store=store,
             inbox=store.inbox,
             chat=chat,
-            policy=policy,
+            policies=policies,
             metrics=metrics,
             history=History(metrics, clock),
-            prober=HttpProber(policy.rules.origins),
+            prober=prober,
             compute=workers,
             run=CloudRun(clients),
             images=Registry(identity, settings.gcp_http_endpoint, session),
-            smoke=Smoke(identity, policy.rules.origins, http_endpoint=settings.gcp_http_endpoint),
+            smoke=smoke,
             objects=kept.buckets,
             vaults=kept.vaults,
             rehearsals=kept.rehearsals,
@@ -152,33 +165,29 @@ async def build(
         chat.painter = Pictures(world)
         await begin_counting(world)
         directory.accounts = partial(account_of, world)
-        try:
-            await directory.greet()
-        except (Outage, Undeliverable) as error:
-            log.warning("slack.not_reached", error=str(error))
-
-        works = recurring(world)
-        desk = Desk(world, chat, api, works)
-        stack.push_async_callback(desk.drain, DRAIN)
+        policies.on_change(lambda _new: world.accounts.clear())
+        greeting = Greeting(directory.greet, world.problems)
+        desk = Desk(world, chat, api, lambda: recurring(world))
+        ending.add("desk", lambda: desk.drain(DRAIN))
         app = _bolt(settings, api, directory)
         register(app, desk)
         speaker = Speaker(world)
-        jobs = timetable(world, interpreters(), speaker, works)
-        stack.push_async_callback(speaker.stop, DRAIN)
+        jobs = timetable(world, interpreters(), speaker)
+        ending.add("speaker", lambda: speaker.stop(DRAIN))
         running = Loops(world, jobs)
         if loops:
             running.start()
-            stack.push_async_callback(running.stop)
+            ending.add("loops", running.stop)
         if not settings.is_sqlite:
             listener = Listener(settings.database, wake)
             listener.start()
-            stack.push_async_callback(listener.stop)
+            ending.add("listener", listener.stop)
 
         socket = None
         if settings.slack_app_token is not None:
             socket = Socket(app, settings.slack_app_token.get_secret_value(), socket_times)
             socket.start()
-            stack.push_async_callback(socket.stop)
+            ending.add("socket", socket.stop)
         keys = Keys(settings)
         readiness = Readiness(store.prove, has_secret=keys.any)
         health = Health(world, readiness, lambda: _told_by(api, socket), running.problems)
@@ -186,15 +195,23 @@ async def build(
         watch(routes, Viewers(settings), readiness, health, lambda: {"loops": running.turns()})
         if loops:
             readiness.start()
-            stack.push_async_callback(readiness.stop)
+            ending.add("readiness", readiness.stop)
             health.start()
-            stack.push_async_callback(health.stop)
+            ending.add("health", health.stop)
         runner = doors.Runner(routes, shutdown_timeout=DRAIN)
         await runner.setup()
-        stack.push_async_callback(runner.cleanup)
+        ending.add("doors", runner.cleanup)
         site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise Outage(_not_listening(settings, error)) from error
         port = int(runner.addresses[0][1])
+        if loops:
+            greeting.start()
+            ending.add("greeting", greeting.stop)
+        else:
+            await greeting.once()
         log.info("bot.ready", host=settings.host, port=port, slack=settings.slack_mode)
         yield Bot(
             world=world,
@@ -207,8 +224,17 @@ async def build(
             port=port,
             socket=socket,
             desk=desk,
+            policies=policies,
+            readiness=readiness,
+            greeting=greeting,
+            ending=ending,
         )
         log.info("bot.stopping")
+
+
+def _not_listening(settings: Settings, error: OSError) -> str:
+    why = "it is in use already" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+    return f"cannot listen on {settings.host} port {settings.port}: {why}. See TOBAN_HOST and TOBAN_PORT."
 
 
 def _told_by(api: Api, socket: Socket | None) -> dict[str, str]:

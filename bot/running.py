@@ -2,19 +2,34 @@
 
 import asyncio
 import gc
+import os
 import signal
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import structlog
 
 from bot import log as logs
-from bot.app import build
+from bot.app import Bot, build
+from bot.ending import WITHIN
+from bot.policy_reload import Reload
 from bot.settings import Settings
+from bot.signals import ENDING, HARMLESS
+from domain.errors import Outage
 from domain.policy import Policy
 from storage.database import Database
 from storage.lock import FileLock
 from storage.migrating import HEAD, migrate
 
 log = structlog.get_logger(__name__)
+
+LONGEST = 9.5
+"""Seconds from the signal to the end of the process, grace period included; platforms kill after ten."""
+
+LEAST_DRAIN = 4.0
+"""Seconds for ending after a grace period that takes nearly all of them, or more."""
 
 
 def runner() -> asyncio.Runner:
@@ -26,16 +41,93 @@ def runner() -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-async def run_until_stopped(settings: Settings, policy: Policy) -> None:
-    """Run until SIGTERM or SIGINT. Raises ``Outage`` where the database cannot be used."""
+class Signals:
+    """What the process has been told so far."""
+
+    def __init__(self, reload: Callable[[], None]) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self._reload = reload
+        loop = asyncio.get_running_loop()
+        for number in ENDING:
+            loop.add_signal_handler(number, self._end, number)
+        for number in HARMLESS:
+            loop.add_signal_handler(number, self._tell, number)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def _end(self, number: signal.Signals) -> None:
+        log.info("signal.received", signal=number.name)
+        if self.stop.is_set() or number is signal.SIGINT:  # Somebody sits at the keyboard, or is in a hurry.
+            self.hurry.set()
+        self.stop.set()
+
+    def _tell(self, number: signal.Signals) -> None:
+        log.info("signal.ignored", signal=number.name)
+
+    def _hang_up(self) -> None:
+        log.info("signal.received", signal="SIGHUP")
+        if not self.stop.is_set():
+            self._reload()
+
+
+async def run_until_stopped(
+    settings: Settings, policy: Policy, was_asked: Callable[[], bool] = lambda: False
+) -> None:
+    """Run until SIGTERM, SIGINT or SIGQUIT. SIGHUP reads the policy again.
+
+    Raises ``Outage`` where the database or the port cannot be used, or Slack refuses the token.
+    """
     logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets())
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with build(settings, policy):
+    reload = Reload(settings.policy)
+    signals = Signals(reload.wanted.set)
+    if was_asked():
+        return
+    async with AsyncExitStack() as life:
+        stopping = asyncio.create_task(signals.stop.wait())
+        starting = asyncio.create_task(life.enter_async_context(build(settings, policy)))
+        await asyncio.wait({stopping, starting}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            _end_at_last(LONGEST)
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await starting
+            return
+        bot = starting.result()
         _spare_the_collector()
-        await stop.wait()
+        reloading = asyncio.create_task(reload.run(bot.world, bot.policies))
+        refused = bot.greeting.refused
+        ends: set[asyncio.Future[Any]] = {stopping, refused}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        reloading.cancel()
+        await _say_goodbye(bot, settings.shutdown_grace if not refused.done() else 0.0, signals)
+    if refused.done():
+        raise Outage(refused.result())
+
+
+async def _say_goodbye(bot: Bot, grace: float, signals: Signals) -> None:
+    """Turn red, wait until nobody sends here any more, and set the limits for what follows."""
+    longest = max(LONGEST, grace + LEAST_DRAIN)
+    _end_at_last(longest)
+    bot.readiness.close()
+    began = asyncio.get_running_loop().time()
+    log.info("bot.leaving", grace=grace)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(grace):
+            await signals.hurry.wait()
+    left = longest - 0.7 - (asyncio.get_running_loop().time() - began)
+    bot.ending.begin(min(WITHIN, left))
+
+
+def _end_at_last(seconds: float) -> None:
+    """End the process even where a thread or a library does not. All that was accepted is committed."""
+
+    def end() -> None:
+        log.warning("bot.cut_off", seconds=seconds)
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _spare_the_collector() -> None:

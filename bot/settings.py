@@ -15,6 +15,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 SHORTEST_TOKEN = 16
 """Characters that a webhook token must have at least."""
 
+LONGEST_GRACE = 120.0
+"""Seconds between the signal to end and the closed door, at most."""
+
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 """What an operator writes, and how SQLAlchemy calls it with the drivers that we ship."""
 
@@ -139,6 +142,12 @@ def _app_token(raw: object) -> object:
     return raw
 
 
+def _grace(raw: object) -> object:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?s?", str(raw)) or float(str(raw).rstrip("s")) > LONGEST_GRACE:
+        raise ValueError(f"{raw!r} is not a number of seconds from 0 to {LONGEST_GRACE:.0f}, such as 5.")
+    return float(str(raw).rstrip("s"))
+
+
 def _switch(raw: object) -> object:
     if raw not in {"0", "1"}:
         raise ValueError(f"{raw!r} is neither 1 (yes) nor 0 (no).")
@@ -214,6 +223,8 @@ class Settings(BaseSettings):
     metrics_access: Annotated[MetricsAccess, _one_of(*MetricsAccess)] = Field(
         MetricsAccess.TOKEN, alias="TOBAN_METRICS_ACCESS"
     )
+
+    shutdown_grace: Annotated[float, BeforeValidator(_grace)] = Field(5.0, alias="TOBAN_SHUTDOWN_GRACE")
 
     @classmethod
     def settings_customise_sources(

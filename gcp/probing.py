@@ -30,10 +30,14 @@ class HttpProber:
         seconds: float = SECONDS,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        self._origins = frozenset(origin_of(one) for one in origins) - {None}
+        self.allow(origins)
         self._private = private
         self._seconds = seconds
         self._resolver = resolver
+
+    def allow(self, origins: Iterable[str]) -> None:
+        """From now on these may be asked, and no others."""
+        self._origins = frozenset(origin_of(one) for one in origins) - {None}
 
     async def probe(self, url: str, *, private: bool = False) -> Seen:
         """One GET. A redirect is what was seen, and is not followed. ``private`` as for the whole prober.

@@ -63,10 +63,14 @@ class Smoke:
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._identity = identity
-        self._origins = frozenset(origin_of(one) for one in origins) - {None}
+        self.allow(origins)
         self._base = http_endpoint.rstrip("/") if http_endpoint is not None else None
         self._seconds = seconds
         self._resolver = resolver
+
+    def allow(self, origins: Iterable[str]) -> None:
+        """From now on these may be asked too, instead of the earlier ones."""
+        self._origins = frozenset(origin_of(one) for one in origins) - {None}
 
     async def check(self, uri: str, path: str, *, audience: str | None, expect: Expected) -> Seen:
         """Ask ``path`` (with its slash) of the service or tag at ``uri``; ``audience`` is the service's uri.

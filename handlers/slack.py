@@ -50,7 +50,9 @@ class NotKept(Exception):
 class Desk:
     """What a listener needs: the world, Slack for forms and answers, and the running tasks."""
 
-    def __init__(self, world: World, chat: SlackChat, api: Api, works: Sequence[Work] = ()) -> None:
+    def __init__(
+        self, world: World, chat: SlackChat, api: Api, works: Callable[[], Sequence[Work]] = tuple
+    ) -> None:
         self.world = world
         self.chat = chat
         self.api = api

@@ -62,7 +62,7 @@ class _Toban:
         now = self.desk.world.clock.now()
         found = []
         async with self.desk.world.store.read() as tx:
-            for work in self.desk.works:
+            for work in self.desk.works():
                 newest = await tx.latest_runs(work.name)
                 run = newest[0] if newest else None
                 found.append((work.name, run, work.schedule.following(now)))

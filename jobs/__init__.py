@@ -1,6 +1,6 @@
 """Time passed: the whole timetable on one screen."""
 
-from collections.abc import Sequence
+from functools import partial
 
 from domain.schedule import Cron, Every
 from jobs.drain import Drainer
@@ -12,7 +12,7 @@ from operations.inbox import Interpreters
 from operations.keeper import Keeper
 from operations.outbox import stay_in_touch
 from operations.problem_notes import ProblemNotes
-from operations.recurring import Recurring, Work
+from operations.recurring import Timed, Work
 from operations.sessions import Sessions
 from operations.world import World
 
@@ -42,7 +42,11 @@ def recurring(world: World) -> list[Work]:
     return found
 
 
-def timetable(world: World, interpreters: Interpreters, speaker: Speaker, works: Sequence[Work]) -> list[Job]:
+NAMES = ("health", "probes", "accounts", "anomalies", "capacity")
+"""Every recurring job that a policy may ask for."""
+
+
+def timetable(world: World, interpreters: Interpreters, speaker: Speaker) -> list[Job]:
     """Every loop: its name, the topic of commits that wake it, and its turn.
 
     A turn does what is due and returns how much that was; with nothing due it costs one look.
@@ -63,7 +67,11 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker, works:
         Job("touch", "slack", lambda: stay_in_touch(world)),
         Job("sessions", "sessions", Sessions(world).turn),
     ]
-    for work in works:
-        job = Recurring(world, work)
-        loops.append(Job(work.name, work.name, job.turn, job.next_due))
+    for name in NAMES:
+        job = Timed(world, partial(_named, world, name))
+        loops.append(Job(name, name, job.turn, job.next_due))
     return loops
+
+
+def _named(world: World, name: str) -> Work | None:
+    return next((work for work in recurring(world) if work.name == name), None)

@@ -22,14 +22,18 @@ class Keeper:
         self._schedule = schedule
         self._tick = tick
         self._look_at: datetime | None = None
+        self._policy = world.policy
 
     def next_due(self, at: datetime) -> datetime:
         """When there is something to begin."""
-        return at if self._look_at is None else self._look_at
+        if self._look_at is None or self._policy is not self._world.policy:
+            return at
+        return self._look_at
 
     async def turn(self) -> int:
         """Begin what is due and take each thing on its way one step further. Returns how many."""
         now = self._world.clock.now()
-        if self._look_at is None or now >= self._look_at:
+        if self._look_at is None or now >= self._look_at or self._policy is not self._world.policy:
+            self._policy = self._world.policy
             self._look_at = await self._schedule(self._world, now)
         return await self._tick(self._world)

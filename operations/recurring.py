@@ -10,6 +10,7 @@ from domain import runs as rules
 from domain.effects import Note, Text
 from domain.errors import Outage
 from domain.outbox import OPS
+from domain.policy import Policy
 from domain.ports import Tx
 from domain.runs import TELL_AFTER, JobRun, RunOutcome
 from domain.schedule import Cron, Schedule
@@ -34,6 +35,37 @@ class Work:
     schedule: Schedule
     run: Callable[[datetime], Awaitable[int]]
     lease: timedelta = LEASE
+
+
+class Timed:
+    """A recurring job whose schedule follows the policy; with nothing to do it is never due."""
+
+    def __init__(self, world: World, find: Callable[[], Work | None]) -> None:
+        self._world = world
+        self._find = find
+        self._policy: Policy | None = None
+        self._now: Recurring | None = None
+
+    def _current(self) -> "Recurring | None":
+        if self._policy is not self._world.policy:
+            self._policy, work = self._world.policy, self._find()
+            if work is None:
+                self._now = None
+            elif self._now is None or self._now.work.schedule != work.schedule:
+                self._now = Recurring(self._world, work)
+            else:
+                self._now.work = work
+        return self._now
+
+    def next_due(self, at: datetime) -> datetime:
+        """When there is something to do."""
+        current = self._current()
+        return current.next_due(at) if current is not None else at + timedelta(days=1)
+
+    async def turn(self) -> int:
+        """Do what is due. Returns 1 for a run."""
+        current = self._current()
+        return await current.turn() if current is not None else 0
 
 
 class Recurring:

@@ -1,7 +1,7 @@
 """All that an operation may touch: the clock, what we remember, how we speak, the policy."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from domain.backup_plans import Source
@@ -45,6 +45,24 @@ class Wake:
             event.set()
 
 
+class Policies:
+    """The policy that holds now. Whoever derives something from it asks to be told of a new one."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.current = policy
+        self._listeners: list[Callable[[Policy], None]] = []
+
+    def on_change(self, listener: Callable[[Policy], None]) -> None:
+        """Call it with each new policy."""
+        self._listeners.append(listener)
+
+    def replace(self, policy: Policy) -> None:
+        """From now on this one holds."""
+        self.current = policy
+        for listener in self._listeners:
+            listener(policy)
+
+
 @dataclass(frozen=True)
 class World:
     """Handed to every operation; built once by ``bot/app.py``.
@@ -56,7 +74,7 @@ class World:
     store: Store
     inbox: Inbox
     chat: Chat
-    policy: Policy
+    policies: Policies
     metrics: Metrics
     history: Metrics
     prober: Prober
@@ -77,3 +95,8 @@ class World:
     """What Slack refuses although people could mend it, by error code, as it was told last."""
     recording: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an attempt is recorded: records of one process touch each other's cards."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy as it is now; SIGHUP may change it between two awaits."""
+        return self.policies.current

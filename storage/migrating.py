@@ -36,6 +36,13 @@ async def migrate(database: "Database") -> str | None:
     Safe to call from every replica at once. Raises ``Outage`` where the database belongs to a newer
     version of Toban.
     """
+    try:
+        return await _migrate(database)
+    except sa.exc.DatabaseError as error:
+        raise Outage(f"the database cannot be used: {str(error.orig or error).strip()[:200]}") from error
+
+
+async def _migrate(database: "Database") -> str | None:
     before = await revision(database)
     if before == HEAD:
         return before

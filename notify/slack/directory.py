@@ -41,6 +41,12 @@ class Directory:
         self.enterprise_id: str | None = None
         self.bot_user_id: str | None = None
 
+    def use(self, policy: Policy) -> None:
+        """Go by a new policy: what followed from the old one is looked up anew."""
+        self._policy = policy
+        self._channels.clear()
+        self._accounts.clear()
+
     async def greet(self) -> None:
         """Learn who we are. Raises ``Outage`` and ``Undeliverable``."""
         answer = await self._api.call(self._api.web.auth_test)

@@ -51,6 +51,7 @@ def test_every_name_of_the_product_is_a_setting():
         "TOBAN_LOG_FORMAT",
         "TOBAN_LOG_LEVEL",
         "TOBAN_METRICS_ACCESS",
+        "TOBAN_SHUTDOWN_GRACE",
         "TOBAN_METRICS_TOKEN",
     }
 
