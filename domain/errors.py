@@ -37,8 +37,9 @@ class Undeliverable(Exception):
 
     ``reason`` is the provider's own code. ``gone`` says that the message itself no longer exists,
     ``homeless`` that the conversation cannot be written to, ``threadless`` that it takes no reply in this
-    thread, ``malformed`` that the message itself is at fault. ``mendable`` is the exception to "for good":
-    it can succeed once people have changed a permission or a setting.
+    thread, ``unthreaded`` that it takes none in any, ``malformed`` that the message itself is at fault.
+    ``mendable`` is the exception to "for good": it can succeed once people have changed a permission or a
+    setting.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Undeliverable(Exception):
         gone: bool = False,
         homeless: bool = False,
         threadless: bool = False,
+        unthreaded: bool = False,
         malformed: bool = False,
         mendable: bool = False,
     ) -> None:
@@ -56,5 +58,6 @@ class Undeliverable(Exception):
         self.gone = gone
         self.homeless = homeless
         self.threadless = threadless
+        self.unthreaded = unthreaded
         self.malformed = malformed
         self.mendable = mendable

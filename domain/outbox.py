@@ -143,6 +143,7 @@ class Outcome(StrEnum):
     ``NOTHING``: there is nothing to say any more. ``LATER``: not taken, certainly. ``UNKNOWN``: it
     may have been. ``GONE``: the message to edit was deleted. ``ORPHAN``: the thread's parent was.
     ``HOMELESS``: the conversation takes no messages. ``THREADLESS``: it does, but not in this thread.
+    ``UNTHREADED``: it does, but in no thread.
     ``REFUSED``: the same again cannot succeed. ``MENDABLE``: it can, once people have changed a permission
     or a setting. ``UNSEEN``: it may be there from before, and Slack did not let us look.
     ``BROKEN``: we failed ourselves, before or while speaking.
@@ -156,6 +157,7 @@ class Outcome(StrEnum):
     ORPHAN = "orphan"
     HOMELESS = "homeless"
     THREADLESS = "threadless"
+    UNTHREADED = "unthreaded"
     REFUSED = "refused"
     MENDABLE = "mendable"
     UNSEEN = "unseen"
@@ -215,7 +217,7 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
     again = letter.look_again_at
     if letter.taken_over and not letter.is_edit:
         again = at + LEASE
-    if report.unseen:
+    if report.unseen and at - (letter.doubt_until or at) < GIVE_UP_AFTER:
         again = at + LOOK_LATER
     if letter.kind is Kind.ANSWER:
         again = None
@@ -253,6 +255,8 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
         case Outcome.GONE:
             anew = {"posted": None, "digest": None, "shown": 0, "look_again_at": None}
             return same.model_copy(update=anew | {"note": _note(letter, "note.reposted", letter.key)})
+        case Outcome.UNTHREADED:
+            return _again(letter, same.model_copy(update={"detached": True}), at)
         case Outcome.THREADLESS if letter.attempts:
             return _again(letter, same.model_copy(update={"detached": True}), at)
         case Outcome.ORPHAN | Outcome.THREADLESS:
@@ -273,7 +277,8 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
 def _sent(letter: Letter, report: Report, same: Settled, at: datetime) -> Settled:
     """It is there. What Slack took in plain words only is told in the ops channel, once a day."""
     again = same.look_again_at
-    if letter.look_again and not letter.taken_over and not report.unseen:
+    looked = not report.unseen or at - (letter.doubt_until or at) >= GIVE_UP_AFTER
+    if letter.look_again and not letter.taken_over and looked:
         again = None
     note = None
     if report.plain is not None:

@@ -66,8 +66,10 @@ async def verify(world: World, name: str) -> str:
     before = _last(watch)
     try:
         found = await world.chat.account_found(person)
-        other = before is not None and (found.account is None or found.account.id != before)
-        is_active = other and before is not None and await world.chat.is_member(before)
+        asked = (
+            before is not None and not found.by_id and (found.account is None or found.account.id != before)
+        )
+        is_active = asked and before is not None and await world.chat.is_member(before)
     except (Outage, Undeliverable) as trouble:
         if before is None or (person.slack and before not in person.slack):
             raise

@@ -112,10 +112,13 @@ async def _refusal(world: World, letter: Letter, refusal: Undeliverable) -> Outc
     is_reply = letter.thread is not None and bool(letter.thread.ts)
     if refusal.gone:
         return Outcome.GONE if letter.is_edit else Outcome.ORPHAN
-    if refusal.threadless and is_reply and not letter.is_edit and letter.kind is not Kind.ANSWER:
-        if not letter.attempts:
-            await _take_back(world, letter)
-        return Outcome.THREADLESS
+    if is_reply and not letter.is_edit and letter.kind is not Kind.ANSWER:
+        if refusal.unthreaded:
+            return Outcome.UNTHREADED
+        if refusal.threadless:
+            if not letter.attempts:
+                await _take_back(world, letter)
+            return Outcome.THREADLESS
     elsewhere = letter.place != OPS and not letter.place.startswith("@")
     if refusal.homeless and refusal.mendable:
         fresh = letter.kind is not Kind.ANSWER and not letter.is_edit and not is_reply

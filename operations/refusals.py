@@ -20,8 +20,6 @@ async def tell_refusals(world: World) -> None:
     if not begun and not ended:
         return
     new = [code for code in begun if code not in world.refused]
-    world.refused.clear()
-    world.refused.update(now)
     for code, what in begun.items():
         world.problems.report(PREFIX + code, f"Slack refuses {what}: {code}")
     for code in ended:
@@ -48,3 +46,5 @@ async def tell_refusals(world: World) -> None:
         await tx.say(notes, at)
         if ended:
             await tx.release_waiting(at)
+    world.refused.clear()  # Only now: what could not be written is told at the next turn.
+    world.refused.update(now)

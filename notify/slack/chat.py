@@ -1,9 +1,9 @@
 """Renders what is to be said and speaks it in Slack: the port ``Chat``."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from domain.accounts import Found
 from domain.effects import Picture, Text
@@ -29,6 +29,8 @@ from notify.slack.limits import MESSAGE_TEXT, check_message
 from notify.slack.links import Links
 from notify.slack.uploading import upload
 from notify.texts import Voice, voice
+
+T = TypeVar("T")
 
 EVENT_TYPE = "toban_message"
 """The ``metadata.event_type`` of our messages; the payload carries the outbox key."""
@@ -108,7 +110,7 @@ class SlackChat:
 
     async def locale(self, place: str) -> str:
         """The language of a channel or a person."""
-        return await self.directory.locale(place)
+        return await _before_the_call(self.directory.locale(place))
 
     async def words(self, text: Text, place: str) -> str:
         """A text of ours as plain words, in the language of a place."""
@@ -143,7 +145,7 @@ class SlackChat:
 
     async def post(self, letter: Letter, message: Rendered, *, bare: bool = False) -> Posted:
         """Post a message that carries its key, so that it can be found again; ``bare`` without it."""
-        channel, thread_ts = await self._where(letter)
+        channel, thread_ts = await _before_the_call(self._where(letter))
         params: dict[str, Any] = {"thread_ts": thread_ts} if thread_ts else {}
         pauses = list(NOT_READY if any("slack_file" in block for block in message.blocks) else ())
         began = asyncio.get_running_loop().time()
@@ -254,6 +256,15 @@ class SlackChat:
         if letter.thread is not None and letter.thread.ts:
             return letter.thread.channel_id, letter.thread.thread_ts or letter.thread.ts
         return await self.directory.channel(letter.place), None
+
+
+async def _before_the_call(asking: Awaitable[T]) -> T:
+    """The answer to a question before a message is sent: where it is lost, nothing was sent for certain."""
+    try:
+        return await asking
+    except Outage as outage:
+        outage.unknown = False
+        raise
 
 
 def _window(letter: Letter, ahead: timedelta) -> dict[str, str]:

@@ -31,14 +31,11 @@ RESTRICTED = frozenset(
 )
 """A setting of this conversation forbids it: elsewhere it can be said now, and here once that is changed."""
 
-THREADLESS = frozenset(
-    {
-        "cannot_reply_to_message",
-        "restricted_action_thread_locked",
-        "restricted_action_non_threadable_channel",
-    }
-)
+THREADLESS = frozenset({"cannot_reply_to_message", "restricted_action_thread_locked"})
 """The conversation takes messages, but no reply to this one."""
+
+UNTHREADED = frozenset({"restricted_action_non_threadable_channel"})
+"""The conversation takes messages, but no reply to any."""
 
 MALFORMED = frozenset(
     {
@@ -114,6 +111,7 @@ def meaning(code: str) -> Outage | Undeliverable:
         gone=code in GONE,
         homeless=code in CLOSED | RESTRICTED,
         threadless=code in THREADLESS,
+        unthreaded=code in UNTHREADED,
         malformed=code in MALFORMED,
         mendable=not known,
     )

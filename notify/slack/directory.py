@@ -107,7 +107,11 @@ class Directory:
         if person is None:
             raise Undeliverable(f"nobody is called {name}")
         if self.accounts is not None:
-            self._accounts[name] = await self.accounts(name)
+            try:
+                self._accounts[name] = await self.accounts(name)
+            except Undeliverable:
+                self._accounts.pop(name, None)
+                raise
             return self._accounts[name]
         found = await self.find(person)
         if found.account is None or found.refusal is not None:

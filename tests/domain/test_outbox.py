@@ -109,3 +109,32 @@ def test_a_lane_lets_a_burst_through_and_then_one_a_second():
 
 def test_the_mark_of_a_clock_that_was_set_back_is_not_believed():
     assert slot(AT + timedelta(hours=1), AT, edit=False)[0]
+
+
+def test_13_13_what_slack_did_not_let_us_look_for_waits_alone_and_not_for_ever():
+    doubtful = letter(in_doubt=True, doubt_from=AT, doubt_until=AT)
+    waits = settle(doubtful, Report(outcome=Outcome.UNSEEN, retry_after=60), AT)
+    assert (waits.due_at, waits.lane_closed_until) == (AT + timedelta(seconds=60), None)
+    assert (waits.in_doubt, waits.doubt_from, waits.doubt_until) == (True, AT, AT)
+    assert not doubtful.may_go_unseen(AT + timedelta(minutes=29))
+    assert doubtful.may_go_unseen(AT + timedelta(minutes=30))
+    page = letter(subject=Subject(kind=SubjectKind.PAGE, id=1), doubt_until=AT)
+    assert not page.may_go_unseen(AT + timedelta(seconds=119))
+    assert page.may_go_unseen(AT + timedelta(minutes=2))
+
+
+def test_13_13_what_was_sent_unseen_is_looked_for_later_but_not_for_ever():
+    doubtful = letter(in_doubt=True, doubt_from=AT, doubt_until=AT, claimed_at=AT)
+    sent = settle(doubtful, Report(outcome=Outcome.SENT, posted=HERE, unseen=True), AT)
+    assert sent.look_again_at == AT + timedelta(minutes=10)
+    later = letter(posted=HERE, look_again=True, look_again_at=AT, doubt_from=AT, doubt_until=AT)
+    report = Report(outcome=Outcome.SENT, posted=HERE, unseen=True)
+    assert settle(later, report, AT + timedelta(hours=1)).doubt_until == AT, "the window does not grow"
+    assert settle(later, report, AT + timedelta(hours=25)).look_again_at is None
+
+
+def test_13_13_a_refusal_that_people_can_mend_is_tried_for_a_day_from_its_first_failure():
+    tried = settle(letter(attempts=3000, failing_since=AT), Report(outcome=Outcome.MENDABLE), AT)
+    assert tried.status is Status.PENDING
+    late = AT + timedelta(hours=24, seconds=1)
+    assert settle(letter(failing_since=AT), Report(outcome=Outcome.MENDABLE), late).given_up

@@ -259,7 +259,7 @@ class Outbox(RuleBasedStateMachine):
         letter = self.held.pop(place)
         if outcome is Outcome.GONE and not letter.is_edit:
             outcome = Outcome.ORPHAN
-        threaded = {Outcome.ORPHAN, Outcome.THREADLESS}
+        threaded = {Outcome.ORPHAN, Outcome.THREADLESS, Outcome.UNTHREADED}
         if outcome in threaded and (letter.thread is None or letter.in_doubt or letter.is_edit):
             outcome = Outcome.LATER
         if outcome is Outcome.UNSEEN and not letter.in_doubt:

@@ -159,11 +159,13 @@ async def test_13_13_a_root_that_takes_no_replies_is_replaced(stage: Stage, code
 
 async def test_13_13_where_no_thread_takes_replies_the_line_stands_in_the_channel(world: Stage) -> None:
     await world.webhook("cloud-monitoring", monitoring())
+    card = world.card("alerts")
     world.slack.threadless("alerts")
     await world.webhook("cloud-monitoring", monitoring(state="closed"))
     await world.advance(seconds=60)
 
-    assert any("reports recovery" in card.plain for card in world.channel("alerts"))
+    assert any("reports recovery" in line.plain for line in world.channel("alerts"))
+    assert world.channel("alerts")[0].ts == card.ts, "the card stays where it is"
     assert twice(world) == {}
     assert await unsent(world) == []
 
