@@ -100,7 +100,12 @@ def run() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    vacuum: Annotated[
+        bool,
+        typer.Option("--vacuum", help="Write SQLite's file anew, so that it shrinks by itself from now on."),
+    ] = False,
+) -> None:
     """Bring the database to this version's schema."""
     import asyncio
 
@@ -108,7 +113,7 @@ def migrate() -> None:
     from domain.errors import Outage
 
     try:
-        typer.echo(asyncio.run(migrate_once(_settings(to_run=False))))
+        typer.echo(asyncio.run(migrate_once(_settings(to_run=False), vacuum=vacuum)))
     except Outage as outage:
         _fail(" ".join(outage.reason.split()))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from yaml import MappingNode, Node
 
 from bot.backups import read_backups
+from bot.data_retention import read_retention
 from bot.deploys import read_deploys
 from bot.rules import read_rules
 from bot.shapes import channel, link, zone
@@ -24,8 +25,8 @@ from domain.policy import (
     Step,
 )
 
-SECTIONS = ("people", "channels", "services", "levels", "ladders", "rules", "deploys", "backups")
-LATER = ("rotations", "routes", "retention")
+SECTIONS = ("people", "channels", "services", "levels", "ladders", "rules", "deploys", "backups", "retention")
+LATER = ("rotations", "routes")
 """Sections whose names are fixed already, but which this version does not read."""
 
 LOCALES = ("en", "ja")
@@ -91,6 +92,7 @@ def _policy(parts: Mapping[str, Entry], root: Node | None, sheet: Sheet) -> Poli
         rules=rules,
         deploys=read_deploys(found.get("deploys"), services, people, reach, rules, sheet),
         backups=read_backups(found.get("backups"), rules.zone, services, people, reach, sheet),
+        retention=read_retention(found.get("retention"), sheet),
     )
 
 

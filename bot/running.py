@@ -22,6 +22,7 @@ from domain.policy import Policy
 from storage.database import Database
 from storage.lock import FileLock
 from storage.migrating import HEAD, migrate
+from storage.space import vacuum as vacuum_file
 
 log = structlog.get_logger(__name__)
 
@@ -137,8 +138,8 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-async def migrate_once(settings: Settings) -> str:
-    """Migrate the database; says what was done."""
+async def migrate_once(settings: Settings, *, vacuum: bool = False) -> str:
+    """Migrate the database, and write SQLite's file anew where that is asked; says what was done."""
     from bot.app import sqlite_file
 
     lock = FileLock(sqlite_file(settings)) if settings.is_sqlite else None
@@ -147,10 +148,21 @@ async def migrate_once(settings: Settings) -> str:
     database = Database(settings.database)
     try:
         before = await migrate(database)
+        await database.dispose()
+        told = _vacuumed(settings) if vacuum else ""
     finally:
         await database.dispose()
         if lock is not None:
             lock.release()
     if before == HEAD:
-        return f"{settings.database_shown} is up to date ({HEAD})"
-    return f"{settings.database_shown} migrated from {before or 'nothing'} to {HEAD}"
+        return f"{settings.database_shown} is up to date ({HEAD}){told}"
+    return f"{settings.database_shown} migrated from {before or 'nothing'} to {HEAD}{told}"
+
+
+def _vacuumed(settings: Settings) -> str:
+    from bot.app import sqlite_file
+
+    if not settings.is_sqlite:
+        return "; PostgreSQL needs no --vacuum, its autovacuum does it"
+    before, after = vacuum_file(sqlite_file(settings))
+    return f"; vacuumed from {before / 1e6:.1f} MB to {after / 1e6:.1f} MB"

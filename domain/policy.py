@@ -6,6 +6,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from domain.backup_plans import Backups
+from domain.data_retention import DataRetention
 from domain.deploys import Deploys
 from domain.levels import Level, Severity, Value
 from domain.rules import Kind, Rules
@@ -120,6 +121,7 @@ class Policy(Value):
     rules: Rules = Rules()
     deploys: Deploys = Deploys()
     backups: Backups = Backups()
+    retention: DataRetention = DataRetention()
 
     def level(self, raw: str | None) -> Level | None:
         """The level that a sender's own word means here; ``None`` where it said nothing.

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from domain.effects import Text
 from domain.policy import Value
 
 ATTEMPTS = 3
@@ -28,7 +29,7 @@ class RunOutcome(StrEnum):
 
 
 class JobRun(Value):
-    """One run of one job for one due moment. ``done`` counts what it worked on."""
+    """One run of one job for one due moment. ``done`` counts what it worked on, ``result`` says it."""
 
     id: int | None = None
     name: str
@@ -39,6 +40,7 @@ class JobRun(Value):
     attempts: int = 1
     done: int = 0
     error: str | None = None
+    result: Text | None = None
     lease_until: datetime
     version: int = 1
 
@@ -63,8 +65,10 @@ def begin(
     return known.model_copy(update=anew | {"attempts": known.attempts + 1})
 
 
-def end(run: JobRun, at: datetime, *, done: int = 0, error: str | None = None) -> JobRun:
+def end(
+    run: JobRun, at: datetime, *, done: int = 0, error: str | None = None, result: Text | None = None
+) -> JobRun:
     """What came of it."""
     outcome = RunOutcome.DONE if error is None else RunOutcome.FAILED
-    ended = {"ended_at": at, "outcome": outcome, "done": done, "error": error}
+    ended = {"ended_at": at, "outcome": outcome, "done": done, "error": error, "result": result}
     return run.model_copy(update=ended | {"lease_until": at + RETRY_AFTER})

@@ -66,9 +66,8 @@ class _Toban:
                 newest = await tx.latest_runs(work.name)
                 run = newest[0] if newest else None
                 found.append((work.name, run, work.schedule.following(now)))
-        if not found:
-            raise Refused("refused.nothing_watched")
-        shown = jobs_card(self.desk.voice(body), found)
+            space = await tx.space()
+        shown = jobs_card(self.desk.voice(body), found, space)
         await ack(text=shown.text, blocks=shown.blocks)
 
     def press(self, act: str) -> Any:

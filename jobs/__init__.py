@@ -6,7 +6,18 @@ from domain.schedule import Cron, Every
 from jobs.drain import Drainer
 from jobs.loops import Job
 from jobs.outbox import Speaker
-from operations import accounts, anomalies, backups, capacity, drills, holds, ladders, rollouts, watching
+from operations import (
+    accounts,
+    anomalies,
+    backups,
+    capacity,
+    data_retention,
+    drills,
+    holds,
+    ladders,
+    rollouts,
+    watching,
+)
 from operations.clock import Guard
 from operations.inbox import Interpreters
 from operations.keeper import Keeper
@@ -39,10 +50,12 @@ def recurring(world: World) -> list[Work]:
     if capacity.reported(world.policy):
         weekly = Cron(line=rules.capacity.report, zone=rules.zone)
         found.append(Work("capacity", weekly, lambda due: capacity.report(world, due)))
+    nightly = Cron(line="40 4 * * *", zone=rules.zone)  # Behind the nightly backups of most teams.
+    found.append(Work("retention", nightly, lambda due: data_retention.retain(world, due)))
     return found
 
 
-NAMES = ("health", "probes", "accounts", "anomalies", "capacity")
+NAMES = ("health", "probes", "accounts", "anomalies", "capacity", "retention")
 """Every recurring job that a policy may ask for."""
 
 

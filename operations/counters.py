@@ -21,6 +21,12 @@ oldest_message = Gauge("toban_outbox_oldest_seconds", "Age of the oldest message
 problem = Gauge("toban_problem", "1 for each thing that is wrong now and needs a person.", ["name"])
 ready = Gauge("toban_ready", "1 while deliveries can be accepted and kept.")
 ticks = Counter("toban_job_ticks_total", "Turns of each loop.", ["job", "outcome"])
+removed = Counter("toban_removed_total", "Old rows and bodies that went, by kind.", ["kind"])
+retention_seconds = Histogram(
+    "toban_retention_batch_seconds",
+    "How long one batch of the retention held the database's writer.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
+)
 runs = Counter("toban_job_runs_total", "Runs of recurring jobs.", ["job", "outcome"])
 run_seconds = Histogram(
     "toban_job_run_seconds",

@@ -24,16 +24,24 @@ LEASE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
+class Ran:
+    """What a run did: how many things it worked on, and what there is to say about it."""
+
+    done: int
+    result: Text
+
+
+@dataclass(frozen=True)
 class Work:
     """One recurring job: when it is due, and what it does then.
 
-    ``run`` is handed the due moment and returns how many things it worked on. It must be safe to
-    repeat: a process that is killed leaves its run to be done again.
+    ``run`` is handed the due moment and returns how many things it worked on, or what it ``Ran``. It
+    must be safe to repeat: a process that is killed leaves its run to be done again.
     """
 
     name: str
     schedule: Schedule
-    run: Callable[[datetime], Awaitable[int]]
+    run: Callable[[datetime], Awaitable[int | Ran]]
     lease: timedelta = LEASE
 
 
@@ -120,9 +128,10 @@ class Recurring:
     async def _carry_out(self, run: JobRun) -> None:
         clock, name = self._world.clock, self.work.name
         began = clock.monotonic()
-        done, error = 0, None
+        ran: int | Ran = 0
+        error = None
         try:
-            done = await self.work.run(run.due_at)
+            ran = await self.work.run(run.due_at)
         except Outage as outage:
             error = outage.reason
             level = log.warning if error != self._trouble else log.debug  # Once, not every minute.
@@ -133,7 +142,8 @@ class Recurring:
         self._trouble = error
         counters.run_seconds.labels(job=name).observe(clock.monotonic() - began)
         now = clock.now()
-        ended = rules.end(run, now, done=done, error=error)
+        done, result = (ran.done, ran.result) if isinstance(ran, Ran) else (ran, None)
+        ended = rules.end(run, now, done=done, error=error, result=result)
         async with self._world.store() as tx:
             await tx.save_run(ended)
             await self._tell(tx, ended, now)

@@ -17,6 +17,8 @@ from domain.errors import Outage
 from storage.clock import ClockQueries
 from storage.deliveries import InboxQueries
 from storage.guard import guard
+from storage.retention import RetentionQueries
+from storage.space import checkpoint, give_back
 from storage.views import ViewQueries
 from storage.watches import WatchQueries
 
@@ -27,6 +29,9 @@ BUSY_TIMEOUT = 5.0
 
 CLOSING_TIMEOUT = 5.0
 """Seconds that closing waits for the thread of one SQLite connection."""
+
+JOURNAL = 16 * 1024 * 1024
+"""Bytes to which SQLite's log is cut after it has grown longer, as during a long copy."""
 
 READERS = 3
 """Connections for reading beside SQLite's one writer."""
@@ -48,7 +53,7 @@ class Lost(Outage):
     """The connection was lost on the way; a new one may work at once."""
 
 
-class Tx(ViewQueries, InboxQueries, WatchQueries, ClockQueries):
+class Tx(ViewQueries, InboxQueries, WatchQueries, ClockQueries, RetentionQueries):
     """One transaction: every query there is."""
 
 
@@ -139,6 +144,22 @@ class Database:
             log.warning("storage.stuck_session_ended", pid=row["pid"], ended=row["ended"])
         return len(ended)
 
+    async def give_back(self, pages: int) -> None:
+        """Shorten SQLite's file by at most so many free pages, holding the writer."""
+        if self.sqlite:
+            async with self._lock:
+                await asyncio.to_thread(give_back, self.file, pages)
+
+    async def checkpoint(self) -> None:
+        """Bring SQLite's log into its file beside whoever writes, so that no writer has to do it."""
+        if self.sqlite:
+            await asyncio.to_thread(checkpoint, self.file)
+
+    @property
+    def file(self) -> str:
+        """The file of a SQLite database."""
+        return sa.make_url(self.url).database or ""
+
     async def dispose(self) -> None:
         """Close every connection, and wait for what is still on its way to the disk."""
         await self.writer.dispose()
@@ -181,7 +202,10 @@ def _sqlite(url: str, threads: list[threading.Thread], *, size: int, writing: bo
     def _on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
+        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")  # Before the first page of a new file is written.
         cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA journal_size_limit={JOURNAL}")
+        cursor.execute("PRAGMA secure_delete=FAST")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA temp_store=MEMORY")

@@ -1,12 +1,14 @@
 """The one door: deliveries wait here for one shared commit, and for the drain."""
 
 import asyncio
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 import structlog
 
 from domain.errors import Outage
 from domain.inbox import DeliveryStatus, NewDelivery
+from storage.bodies import LARGE, pack
 from storage.database import Database, Lost
 from storage.types import to_millis
 
@@ -107,8 +109,13 @@ class GroupCommit:
                     done.set_result(None)
 
     async def _write(self, batch: list[tuple[NewDelivery, asyncio.Future[None]]]) -> None:
+        bodies = await _packed([delivery for delivery, _ in batch])
         async with self._database.writing() as tx:
-            rows = [_row(delivery) for delivery, done in batch if not done.done()]
+            rows = [
+                _row(delivery, body)
+                for (delivery, done), body in zip(batch, bodies, strict=True)
+                if not done.done()
+            ]
             if not rows:  # Everybody has given up waiting and was told so.
                 return
             await tx.connection.exec_driver_sql(INSERT[tx.connection.dialect.name], rows)
@@ -121,12 +128,19 @@ def _fail(batch: list[tuple[NewDelivery, asyncio.Future[None]]], outage: Outage)
             done.set_exception(Outage(outage.reason, retry_after=outage.retry_after))
 
 
-def _row(delivery: NewDelivery) -> tuple[object, ...]:
+async def _packed(deliveries: Sequence[NewDelivery]) -> list[bytes]:
+    """The bodies as they are kept; large ones are compressed beside the loop, which answers others."""
+    if sum(len(delivery.body) for delivery in deliveries) < LARGE:
+        return [pack(delivery.body) for delivery in deliveries]
+    return await asyncio.to_thread(lambda: [pack(delivery.body) for delivery in deliveries])
+
+
+def _row(delivery: NewDelivery, body: bytes) -> tuple[object, ...]:
     status = DeliveryStatus.QUARANTINED if delivery.error else DeliveryStatus.PENDING
     return (
         delivery.kind,
         delivery.key,
-        delivery.body,
+        body,
         to_millis(delivery.received_at),
         status.value,
         delivery.error,

@@ -29,3 +29,11 @@ class Store:
     async def end_stuck_sessions(self) -> int:
         """End sessions that other replicas left in the middle of a transaction. Returns how many."""
         return await self.database.end_stuck_sessions()
+
+    async def give_back(self, pages: int) -> None:
+        """Shorten the database's file by at most so many free pages."""
+        await self.database.give_back(pages)
+
+    async def checkpoint(self) -> None:
+        """Bring the log into the file."""
+        await self.database.checkpoint()

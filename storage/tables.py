@@ -29,6 +29,7 @@ from domain.rollouts import Kind as RolloutKind
 from domain.runs import JobRun, RunOutcome
 from domain.verdict import Verdict as Judgement
 from domain.watches import Watch, WatchKind
+from storage.bodies import Body
 from storage.guard import bound
 from storage.types import BIG, EpochMillis, Json, stored_enum
 
@@ -67,7 +68,7 @@ class InboxRow(SQLModel, table=True):
     id: int | None = Field(default=None, sa_type=BIG, primary_key=True)
     kind: str = Field(max_length=64)
     key: str = Field(max_length=255)
-    body: bytes
+    body: bytes = Field(sa_type=Body)
     received_at: datetime = Field(sa_type=EpochMillis)
     status: DeliveryStatus = Field(default=DeliveryStatus.PENDING, sa_type=stored_enum(DeliveryStatus))
     drained_at: datetime | None = Field(default=None, sa_type=EpochMillis)
@@ -308,6 +309,7 @@ class JobRunRow(JobRun, SQLModel, table=True):
     ended_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     outcome: RunOutcome = Field(default=RunOutcome.RUNNING, sa_type=stored_enum(RunOutcome))
     error: str | None = Field(default=None, sa_type=sa.Text)
+    result: Text | None = Field(default=None, sa_type=Json(Text))
     lease_until: datetime = Field(sa_type=EpochMillis)
     version: int = Field(default=1)
 
@@ -334,6 +336,7 @@ class FindingRow(Finding, SQLModel, table=True):
     __tablename__ = "finding"
     __table_args__ = (
         sa.Index("ix_finding_started_at", "started_at"),
+        sa.Index("ix_finding_group_id", "group_id"),
         sa.Index(
             "ix_finding_open",
             "id",

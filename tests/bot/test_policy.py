@@ -394,3 +394,24 @@ def test_a_damaged_example_is_either_read_or_refused_but_never_crashes(tmp_path,
         path = written(tmp_path, text)
         with contextlib.suppress(BadPolicy):
             read_policy(path)
+
+
+def test_13_17_how_long_things_are_kept_is_read_with_its_limits(tmp_path):
+    from domain.data_retention import DataRetention
+
+    usual = read_policy(written(tmp_path, NOBODY)).retention
+    assert usual == DataRetention(bodies=timedelta(days=7), alerts=timedelta(days=90))
+    said = read_policy(written(tmp_path, NOBODY + "retention: {bodies: 12h, alerts: 30d}\n")).retention
+    assert said == DataRetention(bodies=timedelta(hours=12), alerts=timedelta(days=30))
+    for text, wanted in {
+        "retention: {bodys: 7d}": 'unknown key "bodys" in retention; did you mean "bodies"?',
+        "retention: {bodies: 5m}": "retention.bodies must be at least 1h",
+        "retention: {alerts: 1d}": "retention.alerts must be at least 7d",
+        "retention: {alerts: 90}": '"90" is not a duration',
+        "retention: {bodies: 100d}": "must not be longer than retention.alerts",
+        "retention: {alerts: 99999d}": "at most 36500d",
+        "retention: [7d]": "must be a mapping",
+    }.items():
+        [problem] = problems(written(tmp_path, NOBODY + text + "\n"))
+        assert wanted in problem.message
+        assert problem.line == 3
