@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.bot import Bot, running
+from bench.storm import storm
 from sandbox.senders import alertmanager, monitoring
 
 RESULTS = Path(__file__).parent / "results"
@@ -142,6 +143,7 @@ async def main(only: list[str]) -> None:
             say("start_to_readyz_seconds", bot.ready_after)
             found["rss_idle_mib"] = bot.process.memory_info().rss / 2**20
             parts = {"lone": lone_alert, "idle": idle, "accepts": accepts, "commands": commands}
+            parts |= {"storm": storm} if "storm" in only else {}
             for name, part in parts.items():
                 if not only or name in only:
                     await part(bot, found)

@@ -119,6 +119,11 @@ class Priority:
     QUESTION = 40
 
     @staticmethod
+    def page(level: Level) -> int:
+        """0 for emergency down to 3 for info."""
+        return Priority.PAGE + (Level.EMERGENCY.rank - level.rank)
+
+    @staticmethod
     def thread(level: Level) -> int:
         """10 for emergency down to 13 for info."""
         return Priority.THREAD + (Level.EMERGENCY.rank - level.rank)

@@ -44,7 +44,12 @@ class PageStatus(StrEnum):
 
 
 class Page(Value):
-    """One attempt: this person, by this means, for this rung and round."""
+    """One attempt: this person, by this means, for this rung and round.
+
+    ``listed_in``: the page whose message lists this one, where it has none of its own. Of one that has:
+    ``posted_at`` is when it was sent, ``shown_to`` the newest page that it listed at ``shown_at``,
+    ``push_at`` when a new message shall say what has joined since.
+    """
 
     id: int | None = None
     escalation_id: int
@@ -56,6 +61,11 @@ class Page(Value):
     queued_at: datetime
     delivered_at: datetime | None = None
     error: str | None = None
+    listed_in: int | None = None
+    posted_at: datetime | None = None
+    shown_to: int | None = None
+    shown_at: datetime | None = None
+    push_at: datetime | None = None
 
     @property
     def subject(self) -> Subject:

@@ -169,6 +169,7 @@ class Report(Value):
 
     ``plain`` is Slack's reason for which the message was sent in plain words only; ``unseen`` is true where
     it was sent although an earlier attempt may have succeeded.
+    ``newest``: of a message that lists pages, the newest that it shows.
     """
 
     outcome: Outcome
@@ -178,6 +179,7 @@ class Report(Value):
     retry_after: float | None = None
     plain: str | None = None
     unseen: bool = False
+    newest: int | None = None
 
 
 class Settled(Value):

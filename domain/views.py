@@ -47,7 +47,11 @@ class IncidentView(Value):
 
 
 class PageView(Value):
-    """The page in a person's direct messages."""
+    """The page in a person's direct messages.
+
+    ``listed``: the worst of the other pages in the same message that nobody has answered, ``waiting`` how
+    many there are of them, ``newest`` the id of the newest one.
+    """
 
     page: Page
     escalation: Escalation
@@ -55,6 +59,9 @@ class PageView(Value):
     incident: Incident | None = None
     subject_at: Posted | None = None
     paged_at: datetime
+    listed: tuple["PageView", ...] = ()
+    waiting: int = 0
+    newest: int = 0
 
 
 class OpenNow(Value):

@@ -15,6 +15,7 @@ from operations import (
     drills,
     holds,
     ladders,
+    listed,
     rollouts,
     watching,
 )
@@ -71,6 +72,7 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker) -> lis
         Job("clock", "clock", Guard(world).turn),
         Job("drain", "inbox", Drainer(world, interpreters).turn),
         Job("escalations", "escalations", lambda: ladders.tick(world)),
+        Job("pages", "pages", lambda: listed.tick(world)),
         Job("holds", "holds", lambda: holds.tick(world)),
         Job("rollouts", "rollouts", lambda: rollouts.tick(world)),
         Job("backups", "backups", backed.turn, backed.next_due),

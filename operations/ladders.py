@@ -1,55 +1,90 @@
 """Ladders: what is due is done, what is answered stops, what was delivered starts the timers."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
 
 from domain import escalation as rules
 from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Subject, SubjectKind, Text
+from domain.errors import Outage
 from domain.escalation import Escalation, Page, PageStatus
 from domain.outbox import OPS
 from domain.ports import Tx
 from operations import counters
 from operations.clock import heed_leap
-from operations.places import ALERTS, INCIDENTS, page_card, thread_note
+from operations.page_lists import Placing
+from operations.places import ALERTS, INCIDENTS, thread_note
 from operations.world import World
 
 log = structlog.get_logger(__name__)
 
-LIMIT = 100
+LIMIT = 50
 """Ladders in one turn of the loop."""
 
 
 async def tick(world: World) -> int:
-    """Advance every ladder whose moment has come, each alone. Returns how many."""
+    """Advance the ladders whose moment has come, the worst first. Returns how many."""
     await heed_leap(world)
     async with world.store.read() as tx:
         due = await tx.due_escalations(world.clock.now(), LIMIT)
-    for escalation_id in due:
-        await advance(world, escalation_id)
+    if due:
+        await _advance_together(world, due)
     return len(due)
 
 
-async def advance(world: World, escalation_id: int) -> None:
-    """One ladder, one step, one transaction; nothing where it is not due any more."""
-    async with world.store() as tx:
-        at = world.clock.now()
+async def _advance_together(world: World, due: Sequence[int]) -> None:
+    """All in one transaction, or each alone where one of them cannot be."""
+    try:
+        async with world.store() as tx:
+            await _advance(tx, world, due)
+    except Outage:
+        raise
+    except Exception as error:
+        if len(due) == 1:
+            raise
+        log.warning("ladders.batch_failed", size=len(due), error=repr(error))
+        for number, escalation_id in enumerate(due):
+            try:
+                await _advance_together(world, [escalation_id])
+            except Outage:
+                raise
+            except Exception:
+                if number == len(due) - 1:
+                    raise
+                log.exception("ladders.failed", escalation=escalation_id)
+
+
+async def _advance(tx: Tx, world: World, due: Sequence[int]) -> None:
+    """One step of each ladder; nothing where it is not due any more."""
+    at = world.clock.now()
+    turns = []
+    for escalation_id in due:
         escalation = await tx.escalation(escalation_id)
         if escalation is None or escalation.due_at is None or escalation.due_at > at:
-            return
+            continue
         ladder = world.policy.ladder(escalation.level)
         pending = await tx.people_waited_for(escalation_id)
-        turn = rules.advance(escalation, ladder, pending, at)
+        turns.append((escalation, rules.advance(escalation, ladder, pending, at)))
+    queued = [page for _, turn in turns for page in turn.pages if page.status is PageStatus.QUEUED]
+    placing = Placing(tx, Counter(page.person for page in queued), at)
+    effects: list[Effect] = []
+    events: list[Event] = []
+    for before, turn in turns:
         saved = await tx.save_escalation(turn.escalation)
-        effects: list[Effect] = [*await _cards(tx, saved)]
+        effects += await _cards(tx, saved)
         for page in turn.pages:
-            stored = await tx.add_page(page)
+            if page.status is PageStatus.QUEUED:
+                stored, effect = await placing.place(page, saved.level)
+                effects.append(effect)
+            else:
+                stored = await tx.add_page(page)
             counters.pages.labels(means=stored.means.value, status=stored.status.value).inc()
-            if stored.status is PageStatus.QUEUED:
-                effects.append(page_card(stored))
-        effects += _notes(saved, turn.what, escalation, at)
-        await tx.tell(_events(saved, turn.what, turn.pages, at))
-        await tx.say(effects, at)
+        effects += _notes(saved, turn.what, before, at)
+        events += _events(saved, turn.what, turn.pages, at)
+    await tx.tell(events)
+    await tx.say(effects, at)
 
 
 async def stop_ladder(tx: Tx, escalation: Escalation, because: str, by: By | None, at: datetime) -> None:
@@ -60,7 +95,13 @@ async def stop_ladder(tx: Tx, escalation: Escalation, because: str, by: By | Non
     await tx.save_escalation(rules.stop(escalation, because, by or TOBAN, at))
     effects: list[Effect] = []
     for page in await tx.pages(escalation.id):
-        if page.status is PageStatus.QUEUED and await tx.withdraw(page.subject.key):
+        if page.listed_in is not None:
+            effects.append(Refresh(subject=Subject(kind=SubjectKind.PAGE, id=page.listed_in)))
+            if page.status is PageStatus.QUEUED:
+                await tx.save_page(page.model_copy(update={"status": PageStatus.WITHDRAWN}))
+        elif page.id is not None and await tx.listed_waiting(page.id):
+            effects.append(Refresh(subject=page.subject))
+        elif page.status is PageStatus.QUEUED and await tx.withdraw(page.subject.key):
             await tx.save_page(page.model_copy(update={"status": PageStatus.WITHDRAWN}))
         elif page.status in {PageStatus.QUEUED, PageStatus.DELIVERED}:
             effects.append(Refresh(subject=page.subject))

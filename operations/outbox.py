@@ -10,7 +10,7 @@ from domain.errors import Outage, Undeliverable
 from domain.outbox import CALL_TIMEOUT, LEASE, OPS, Kind, Letter, Outcome, Rendered, Report, settle
 from domain.ports import Tx
 from domain.views import PageView, Posted, View
-from operations import counters, ladders
+from operations import counters, ladders, listed
 from operations.refusals import tell_refusals
 from operations.world import World
 
@@ -143,7 +143,9 @@ async def _send(world: World, letter: Letter, posted: Posted | None, until: floa
     locale = await world.chat.locale(letter.place)
     message = world.chat.render(letter, content, locale)
     if letter.is_edit and message.digest == letter.digest and not letter.look_again:
-        return Report(outcome=Outcome.SENT, posted=letter.posted, digest=letter.digest)
+        return Report(
+            outcome=Outcome.SENT, posted=letter.posted, digest=letter.digest, newest=_newest(content)
+        )
     if posted is None and _is_over(content):
         return Report(outcome=Outcome.NOTHING)
     if world.clock.monotonic() > until:
@@ -160,7 +162,8 @@ async def _send(world: World, letter: Letter, posted: Posted | None, until: floa
         log.warning("outbox.plain_words", key=letter.key, error=refusal.reason)
         plain = refusal.reason
         posted = await _show_plainly(world, letter, posted, message, until)
-    return Report(outcome=Outcome.SENT, posted=posted, digest=message.digest, plain=plain)
+    newest = _newest(content)
+    return Report(outcome=Outcome.SENT, posted=posted, digest=message.digest, plain=plain, newest=newest)
 
 
 async def _show(
@@ -196,6 +199,10 @@ async def _show_plainly(
                 raise
             log.warning("outbox.plainer_words", key=letter.key, error=refusal.reason)
     raise AssertionError("the last try raises")
+
+
+def _newest(content: View | Text | None) -> int | None:
+    return content.newest if isinstance(content, PageView) else None
 
 
 async def _post(
@@ -293,7 +300,7 @@ async def _content(world: World, letter: Letter) -> View | Text | None:
 
 def _is_over(content: View | Text | None) -> bool:
     """A page that somebody answered before it was sent."""
-    return isinstance(content, PageView) and not content.escalation.is_running
+    return isinstance(content, PageView) and not content.escalation.is_running and not content.waiting
 
 
 async def _record(world: World, letter: Letter, report: Report) -> None:
@@ -322,12 +329,16 @@ async def _consequences(
 ) -> None:
     """What follows from a message being seen, or from it never being seen."""
     if subject.kind is SubjectKind.PAGE:
+        if report.newest is not None:
+            await tx.list_shown(subject.id, report.newest, at, first=first)
         if first:
             await ladders.page_sent(tx, subject.id, at)
         elif given_up:
             await ladders.page_failed(tx, subject.id, report.error or "?", at)
+            await listed.failed(tx, subject.id, report.error or "?", at)
         elif report.outcome is Outcome.MENDABLE:
             await ladders.page_refused(tx, subject.id, report.error or "?", at)
+            await listed.refused(tx, subject.id, report.error or "?", at)
         elif report.outcome is Outcome.NOTHING:
             await ladders.page_withdrawn(tx, subject.id)
     if subject.kind is SubjectKind.INCIDENT and first:

@@ -6,7 +6,7 @@ from domain.drills import Drill
 from domain.effects import Card, Note, Priority, Subject, Text
 from domain.escalation import Page
 from domain.incidents import Incident
-from domain.policy import Policy
+from domain.policy import Level, Policy
 from domain.rollouts import Rollout
 
 ALERTS = "alerts"
@@ -61,9 +61,9 @@ def drill_card(drill: Drill) -> Card:
     return Card(subject=drill.subject, place=OPS, priority=Priority.THREAD)
 
 
-def page_card(page: Page) -> Card:
+def page_card(page: Page, level: Level) -> Card:
     """The page in a person's direct messages."""
-    return Card(subject=page.subject, place=f"@{page.person}", priority=Priority.PAGE)
+    return Card(subject=page.subject, place=f"@{page.person}", priority=Priority.page(level))
 
 
 def thread_note(name: str, subject: Subject, place: str, text: Text) -> Note:

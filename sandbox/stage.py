@@ -210,6 +210,7 @@ class Stage:
                 "outbox": letter,
                 "touch": letter if self.bot.world.chat.is_out() else None,
                 "escalations": await tx.next_escalation_due(),
+                "pages": await tx.next_push_due(),
                 "rollouts": await tx.next_rollout_due(),
                 "holds": await tx.next_hold_due(),
                 "backups": await tx.next_backup_due(),

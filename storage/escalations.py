@@ -2,16 +2,28 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from domain.effects import Subject
 from domain.escalation import Escalation, Page, PageStatus, Phase
+from domain.levels import Level
+from domain.page_lists import EVERY, PageList, push_at
+from domain.policy import Means
 from storage.rows import Rows, table, value_of
 from storage.tables import EscalationRow, PageRow
 
 ESCALATION = table(EscalationRow)
 PAGE = table(PageRow)
+
+LATELY = 10
+"""Pages of a person among which those of the last minute are counted: more are a storm in any case."""
+
+
+def worst_first(level: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Sorts emergencies before all others."""
+    return sa.case(*((level == one, Level.EMERGENCY.rank - one.rank) for one in Level), else_=0)
 
 
 class EscalationQueries(Rows):
@@ -46,9 +58,10 @@ class EscalationQueries(Rows):
         return escalation.model_copy(update={"version": escalation.version + 1})
 
     async def due_escalations(self, at: datetime, limit: int) -> list[int]:
-        """Ladders whose moment has come, the longest waiting first."""
+        """Ladders whose moment has come, the worst level first, then the longest waiting."""
         query = sa.select(ESCALATION.c.id).where(ESCALATION.c.due_at <= at)
-        found = await self.connection.execute(query.order_by(ESCALATION.c.due_at).limit(limit))
+        order = (worst_first(ESCALATION.c.level), ESCALATION.c.due_at, ESCALATION.c.id)
+        found = await self.connection.execute(query.order_by(*order).limit(limit))
         return list(found.scalars())
 
     async def next_escalation_due(self) -> datetime | None:
@@ -92,3 +105,117 @@ class EscalationQueries(Rows):
             PAGE.c.escalation_id == escalation_id, PAGE.c.status == PageStatus.QUEUED
         )
         return frozenset((await self.connection.execute(query)).scalars())
+
+    # Messages that list many pages.
+
+    async def page_list(self, person: str) -> PageList | None:
+        """The newest message of a person that others may join."""
+        query = (
+            sa.select(PAGE.c.id, PAGE.c.posted_at, PAGE.c.push_at, ESCALATION.c.level)
+            .join(ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id)
+            .where(PAGE.c.person == person, PAGE.c.means == Means.SLACK, PAGE.c.listed_in.is_(None))
+            .where(PAGE.c.status.in_([PageStatus.QUEUED, PageStatus.DELIVERED]))
+            .where(PAGE.c.posted_at.is_not(None) | PAGE.c.delivered_at.is_(None) | (PAGE.c.shown_to == 0))
+            .order_by(PAGE.c.posted_at.is_(None).desc(), PAGE.c.posted_at.desc(), PAGE.c.id.desc())
+            .limit(1)
+        )
+        for row in await self.rows(query):
+            grown = row["push_at"] is not None
+            return PageList(
+                page_id=row["id"], posted_at=row["posted_at"], level=row["level"], has_grown=grown
+            )
+        return None
+
+    async def pages_lately(self, person: str, level: Level, at: datetime) -> int:
+        """How many pages of this level or a worse one a person was sent within the last minute, up to ten."""
+        newest = (
+            sa.select(PAGE.c.id)
+            .where(PAGE.c.person == person, PAGE.c.means == Means.SLACK)
+            .order_by(PAGE.c.id.desc())
+            .limit(LATELY)
+        )
+        as_bad = [one for one in Level if one.rank >= level.rank]
+        query = (
+            sa.select(sa.func.count(PAGE.c.id))
+            .select_from(PAGE.join(ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id))
+            .where(PAGE.c.id.in_(newest), PAGE.c.queued_at > at - EVERY, ESCALATION.c.level.in_(as_bad))
+        )
+        return int((await self.connection.execute(query)).scalar_one())
+
+    async def listed_waiting(self, page_id: int) -> int:
+        """How many pages in the list of this one nobody has answered."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(PAGE.join(ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id))
+            .where(PAGE.c.listed_in == page_id, ESCALATION.c.phase != Phase.STOPPED)
+        )
+        return int((await self.connection.execute(query)).scalar_one())
+
+    async def listed(self, page_id: int, limit: int) -> tuple[list[Page], int, int]:
+        """The worst and oldest of the pages in a list that nobody has answered, how many there are of them,
+        and the newest page of the list.
+        """
+        joined = PAGE.join(ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id)
+        mine = PAGE.c.listed_in == page_id
+        running = mine & (ESCALATION.c.phase != Phase.STOPPED)
+        worst = sa.select(PAGE).select_from(joined).where(running)
+        worst = worst.order_by(worst_first(ESCALATION.c.level), PAGE.c.id).limit(limit)
+        counted = sa.select(
+            sa.func.count().filter(running).label("waiting"), sa.func.max(PAGE.c.id).label("newest")
+        )
+        found = await self.connection.execute(counted.select_from(joined).where(mine))
+        counts = found.mappings().one()
+        shown = [value_of(Page, row) for row in await self.rows(worst)]
+        return shown, counts["waiting"], counts["newest"] or 0
+
+    async def list_shown(self, page_id: int, newest: int, at: datetime, *, first: bool) -> None:
+        """A message was sent or edited: it shows its list up to the page ``newest``.
+
+        What an edit shows for the first time rings no bell: a new message is due a minute after the last.
+        """
+        page = await self.page(page_id)
+        if page is None:
+            return
+        values: dict[str, Any] = {"shown_to": newest, "shown_at": at}
+        if first:
+            values["posted_at"] = at
+        elif newest > (page.shown_to or 0) and page.push_at is None:
+            values["push_at"] = push_at(page.posted_at or at, at)
+        await self.connection.execute(sa.update(PAGE).where(PAGE.c.id == page_id).values(values))
+        self.topics.add("pages")
+
+    async def pages_shown(self, limit: int) -> list[tuple[int, datetime]]:
+        """Pages that a list shows and that are not recorded as delivered, and since when it does."""
+        top = PAGE.alias("top")
+        query = (
+            sa.select(PAGE.c.id, top.c.shown_at)
+            .join(top, top.c.id == PAGE.c.listed_in)
+            .where(PAGE.c.listed_in.is_not(None), PAGE.c.status == PageStatus.QUEUED)
+            .where(PAGE.c.id <= top.c.shown_to)
+            .order_by(PAGE.c.id)
+            .limit(limit)
+        )
+        return [(row["id"], row["shown_at"]) for row in await self.rows(query)]
+
+    async def forget_push(self, page_id: int) -> None:
+        """Nothing in this list waits for an answer any more."""
+        await self.connection.execute(sa.update(PAGE).where(PAGE.c.id == page_id).values(push_at=None))
+
+    async def due_pushes(self, at: datetime) -> list[Page]:
+        """Messages whose list has grown since they were posted a minute ago."""
+        return await self.values(Page, sa.select(PAGE).where(PAGE.c.push_at <= at).order_by(PAGE.c.id))
+
+    async def next_push_due(self) -> datetime | None:
+        """When the next such message is due."""
+        value = (await self.connection.execute(sa.select(sa.func.min(PAGE.c.push_at)))).scalar_one_or_none()
+        return value if isinstance(value, datetime) else None
+
+    async def renew_list(self, old: int, new: int) -> None:
+        """The message of ``new`` lists from now on whatever nobody has answered of the list of ``old``."""
+        running = sa.select(ESCALATION.c.id).where(ESCALATION.c.phase != Phase.STOPPED)
+        mine = (PAGE.c.listed_in == old) | (PAGE.c.id == old)
+        mine &= PAGE.c.escalation_id.in_(running) & (PAGE.c.id != new)
+        await self.connection.execute(sa.update(PAGE).where(mine).values(listed_in=new))
+        await self.forget_push(old)
+        top = {"listed_in": None, "posted_at": None, "shown_to": 0, "push_at": None}
+        await self.connection.execute(sa.update(PAGE).where(PAGE.c.id == new).values(top))

@@ -202,7 +202,22 @@ class PageRow(Page, SQLModel, table=True):
 
     model_config = STORED
     __tablename__ = "page"
-    __table_args__ = (sa.UniqueConstraint("escalation_id", "step", "round", "person", "means"),)
+    __table_args__ = (
+        sa.UniqueConstraint("escalation_id", "step", "round", "person", "means"),
+        sa.Index("ix_page_person", "person", "id"),
+        sa.Index(
+            "ix_page_listed_in",
+            "listed_in",
+            sqlite_where=sa.text("listed_in IS NOT NULL"),
+            postgresql_where=sa.text("listed_in IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_page_push_at",
+            "push_at",
+            sqlite_where=sa.text("push_at IS NOT NULL"),
+            postgresql_where=sa.text("push_at IS NOT NULL"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     escalation_id: int = Field(foreign_key="escalation.id")
@@ -211,6 +226,9 @@ class PageRow(Page, SQLModel, table=True):
     queued_at: datetime = Field(sa_type=UTCDateTime)
     delivered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     error: str | None = Field(default=None, sa_type=sa.Text)
+    posted_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    shown_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    push_at: datetime | None = Field(default=None, sa_type=EpochMillis)
 
 
 class TimelineRow(SQLModel, table=True):

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from domain.alerts import AlertGroup, headed
 from domain.effects import Subject, SubjectKind
-from domain.escalation import Escalation
+from domain.escalation import Escalation, Page
 from domain.incidents import Incident
 from domain.rollouts import Rollout, Stage, rollout_group
 from domain.views import AlertView, BackupView, DrillView, IncidentView, OpenNow, PageView, RolloutView, View
@@ -27,6 +27,9 @@ RECENT_DEPLOYS = 5
 
 FIRING_SHOWN = 5
 """So many alerts of a group are named on its card; the rest is counted."""
+
+PAGES_LISTED = 10
+"""So many pages are named in one message; the rest is counted."""
 
 
 class ViewQueries(
@@ -119,6 +122,19 @@ class ViewQueries(
         escalation = await self.escalation(page.escalation_id) if page else None
         if page is None or escalation is None:
             return None
+        alone = await self._page_alone(page, escalation)
+        if page.listed_in is not None:
+            return alone
+        listed, waiting, newest = await self.listed(page_id, PAGES_LISTED)
+        others = []
+        for one in listed:
+            ladder = await self.escalation(one.escalation_id)
+            if ladder is not None:
+                others.append(await self._page_alone(one, ladder))
+        more = {"listed": tuple(others), "waiting": waiting, "newest": newest}
+        return alone.model_copy(update=more) if newest else alone
+
+    async def _page_alone(self, page: Page, escalation: Escalation) -> PageView:
         of = escalation.of
         incident = group = None
         if of.kind is SubjectKind.INCIDENT:

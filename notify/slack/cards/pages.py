@@ -3,7 +3,7 @@
 from domain.outbox import Rendered
 from domain.views import PageView
 from notify.slack import actions
-from notify.slack.blocks import Block, button, context, fields, header
+from notify.slack.blocks import Block, button, context, fields, header, section
 from notify.slack.blocks import actions as row
 from notify.slack.cards.alerts import MARK, summary_of, title_of
 from notify.slack.escape import line
@@ -12,7 +12,11 @@ from notify.texts import Voice
 
 
 def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
-    """While the ladder runs it asks; after that it says how it ended."""
+    """While the ladder runs it asks; after that it says how it ended. In a storm it lists the others."""
+    if view.newest and view.waiting + view.escalation.is_running > 1:
+        return _list(voice, view, links)
+    if view.waiting and view.listed:
+        return page_card(voice, view.listed[0], links)
     title, what = _what(voice, view)
     level = view.escalation.level
     running = view.escalation.is_running
@@ -30,6 +34,35 @@ def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
         blocks.append(row(button(text, actions.PAGE_ACKNOWLEDGE, value, style="primary", label=label)))
         return Rendered(text=voice("page.fallback", level=level.value, what=title), blocks=blocks)
     return Rendered(text=f"{line(title, 300)} · {_outcome(voice, view)}", blocks=blocks)
+
+
+def _list(voice: Voice, view: PageView, links: Links) -> Rendered:
+    """How many wait for an answer, and the worst of them; each button answers one."""
+    shown = [one for one in (view, *view.listed) if one.escalation.is_running]
+    shown.sort(key=lambda one: -one.escalation.level.rank)
+    count = view.waiting + view.escalation.is_running
+    worst = shown[0]
+    title, _ = _what(voice, worst)
+    level = worst.escalation.level
+    first = voice.plain("page.list_title", count=count, level=level.value, what=title)
+    blocks: list[Block] = [header(f"{MARK[level]} {first}")]
+    for one in shown:
+        name, number = _what(voice, one)
+        at = int(one.escalation.started_at.timestamp())
+        words = voice("page.list_line", level=one.escalation.level.value, what=name, at=at)
+        if one.subject_at is not None:
+            words += f" · {links.message(one.subject_at, voice('link.thread', what=number))}"
+        blocks.append(section(f"{MARK[one.escalation.level]} {words}"))
+        label = voice.plain("button.acknowledge_label", what=name)
+        text = voice.plain("button.acknowledge_one", what=number)
+        style = "primary" if one is worst else None
+        acknowledge = button(text, actions.PAGE_ACKNOWLEDGE, one.page.subject.key, style=style, label=label)
+        blocks.append(row(acknowledge))
+    if count > len(shown):
+        blocks.append(context(voice("page.list_more", count=count - len(shown))))
+    blocks.append(context(voice("page.list_please")))
+    fallback = voice("page.list_fallback", count=count, level=level.value, what=title)
+    return Rendered(text=fallback, blocks=blocks)
 
 
 def _what(voice: Voice, view: PageView) -> tuple[str, str]:
