@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import year
 from bench.bot import Bot, running
 from bench.storm import storm
 from sandbox.senders import alertmanager, monitoring
@@ -155,4 +156,7 @@ async def main(only: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    if sys.argv[1:2] == ["year"]:  # Minutes, and on files of its own.
+        asyncio.run(year.main())
+    else:
+        asyncio.run(main(sys.argv[1:]))
