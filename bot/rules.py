@@ -58,9 +58,10 @@ def read_rules(
 
 @cache
 def _countries() -> frozenset[str]:
-    from holidays import list_supported_countries
+    """The library's own list loads every country's calendar first."""
+    from holidays.registry import COUNTRIES
 
-    return frozenset(list_supported_countries(include_aliases=False))
+    return frozenset(code for _class, code, *_aliases in COUNTRIES.values())
 
 
 def _country(node: Node | None, sheet: Sheet) -> str | None:

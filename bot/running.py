@@ -4,9 +4,10 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -21,7 +22,7 @@ from domain.errors import Outage
 from domain.policy import Policy
 from storage.database import Database
 from storage.lock import FileLock
-from storage.migrating import HEAD, migrate
+from storage.migrating import HEAD, migrate, revision
 from storage.space import vacuum as vacuum_file
 
 log = structlog.get_logger(__name__)
@@ -85,7 +86,7 @@ async def run_until_stopped(
         return
     async with AsyncExitStack() as life:
         stopping = asyncio.create_task(signals.stop.wait())
-        starting = asyncio.create_task(life.enter_async_context(build(settings, policy)))
+        starting = asyncio.create_task(life.enter_async_context(_built(settings, policy)))
         await asyncio.wait({stopping, starting}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             _end_at_last(LONGEST)
@@ -103,6 +104,13 @@ async def run_until_stopped(
         await _say_goodbye(bot, settings.shutdown_grace if not refused.done() else 0.0, signals)
     if refused.done():
         raise Outage(refused.result())
+
+
+@asynccontextmanager
+async def _built(settings: Settings, policy: Policy) -> AsyncIterator[Bot]:
+    await _migrate_beside(settings)
+    async with build(settings, policy) as bot:
+        yield bot
 
 
 async def _say_goodbye(bot: Bot, grace: float, signals: Signals) -> None:
@@ -136,6 +144,40 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+async def _migrate_beside(settings: Settings) -> None:
+    """Migrate in a process of its own where that is needed: what it loads for that would stay for good."""
+    if await _is_up_to_date(settings):
+        return
+    command = (sys.executable, "-m", "bot", "migrate")
+    pipe = asyncio.subprocess.PIPE
+    nothing = asyncio.subprocess.DEVNULL
+    child = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=nothing, stderr=pipe)
+    try:
+        _, said = await child.communicate()
+    except asyncio.CancelledError:
+        child.terminate()
+        raise
+    if child.returncode:
+        raise Outage(said.decode("utf-8", "replace").strip() or "the database cannot be migrated")
+
+
+async def _is_up_to_date(settings: Settings) -> bool:
+    from bot.app import sqlite_file
+
+    lock = FileLock(sqlite_file(settings)) if settings.is_sqlite else None
+    database = None
+    try:
+        if lock is not None:
+            lock.take()
+        database = Database(settings.database)
+        return await revision(database) == HEAD
+    finally:
+        if database is not None:
+            await database.dispose()
+        if lock is not None:
+            lock.release()
 
 
 async def migrate_once(settings: Settings, *, vacuum: bool = False) -> str:

@@ -1,8 +1,12 @@
 """What the policy says should be watched: the types of its section ``rules``, and the default table."""
 
+import importlib
+import sys
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -268,7 +272,22 @@ class Rules(Value):
 
 @cache
 def _holidays(country: str) -> "HolidayBase":
-    """The country's calendar; years are added as they are asked for."""
-    import holidays
+    """The country's calendar; years are added as they are asked for.
 
-    return holidays.country_holidays(country)
+    The library's own way loads the calendars of all countries first, for 8 MB that stay.
+    """
+    import holidays
+    from holidays.registry import COUNTRIES
+
+    module = next((name for name, classes in COUNTRIES.items() if country in classes), None)
+    package = "holidays.countries"
+    if module is None or package in sys.modules:
+        return holidays.country_holidays(country)
+    stand_in = ModuleType(package)
+    stand_in.__path__ = [str(Path(holidays.__file__).parent / "countries")]
+    sys.modules[package] = stand_in
+    try:
+        calendar: type[HolidayBase] = getattr(importlib.import_module(f"{package}.{module}"), country)
+    finally:
+        del sys.modules[package]
+    return calendar()

@@ -21,6 +21,13 @@ LOCK = 0x6D69677261
 
 async def revision(database: "Database") -> str | None:
     """The schema's revision; ``None`` on an empty database."""
+    try:
+        return await _revision(database)
+    except sa.exc.DatabaseError as error:
+        raise Outage(f"the database cannot be used: {str(error.orig or error).strip()[:200]}") from error
+
+
+async def _revision(database: "Database") -> str | None:
     async with database.reading() as tx:
         present = await tx.connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version"))
         if not present:
