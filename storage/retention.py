@@ -90,6 +90,7 @@ class RetentionQueries(Rows):
         shown = (
             {pages[page] for page in (await self.connection.execute(running)).scalars()} if pages else set()
         )
+        shown |= {pages[page] for page in await self._listing(list(pages))}
         gone = OUTBOX.c.id.in_([row["id"] for row in rows if row["id"] not in shown])
         return Removed(rows=await self._delete(OUTBOX, gone & _not_newest(OUTBOX)))
 
@@ -171,8 +172,17 @@ class RetentionQueries(Rows):
         held: set[Any] = set()
         for query in (firing, running, findings, incidents, threads, unsettled):
             held.update((await self.connection.execute(query)).scalars())
+        held |= {f"{SubjectKind.PAGE.value}:{page}" for page in await self._listing(list(pages))}
         held |= {cards[key] for key in held if key in cards}
         return [one for key, one in subjects.items() if one not in held and key not in held]
+
+    async def _listing(self, pages: Sequence[int]) -> list[int]:
+        """Those of the pages whose message lists another page, of a ladder that still runs."""
+        if not pages:
+            return []
+        query = sa.select(PAGE.c.listed_in).join(ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id)
+        query = query.where(PAGE.c.listed_in.in_(pages), ESCALATION.c.phase != Phase.STOPPED).distinct()
+        return list((await self.connection.execute(query)).scalars())
 
     async def _pages(self, subjects: Sequence[str]) -> dict[int, str]:
         """The pages of all ladders of some subjects: the page's number, and whose it is."""

@@ -186,6 +186,22 @@ async def test_an_open_incident_holds_its_alerts(stage: Stage) -> None:
     assert open_one == [1, 2]
 
 
+async def test_a_page_whose_message_lists_one_that_is_still_open_stays(stage: Stage) -> None:
+    for number in (1, 2):
+        await trouble(stage, number, ends=False)
+    closed = monitoring("0.1", severity="Warning", policy="policy 1", service="service-1", state="closed")
+    await stage.webhook("cloud-monitoring", closed)
+    page = metadata.tables["page"]
+    async with stage.bot.store() as tx:
+        first, second = (await tx.connection.execute(sa.select(page.c.id).order_by(page.c.id))).scalars()
+        listed = sa.update(page).where(page.c.id == second).values(listed_in=first)
+        await tx.connection.execute(listed)
+    await trouble(stage, 3)
+    await later(stage, 200)
+    assert [one.id for one in await rows(stage, "alert_group", "id")] == [1, 2, 3]
+    assert f"page:{first}" in {one.key for one in await rows(stage, "outbox", "key")}
+
+
 async def test_a_huge_group_goes_in_small_pieces(stage: Stage) -> None:
     names = [f"alert {number}" for number in range(900)]
     body = alertmanager(*names, severity="info")
