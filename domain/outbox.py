@@ -16,8 +16,23 @@ from domain.views import Posted
 CALL_TIMEOUT = timedelta(seconds=10)
 """A call to Slack takes no longer; after it its outcome is unknown."""
 
-LEASE = CALL_TIMEOUT + timedelta(seconds=10)
-"""How long a claimed message belongs to its claimer."""
+LEASE = timedelta(seconds=7)
+"""How long a claimed message belongs to its claimer, who renews the lease while a call is under way.
+
+So much later at most another process takes over what one that was killed had in its hands.
+"""
+
+RENEW_AFTER = timedelta(seconds=2)
+"""A lease of this age is renewed."""
+
+LEASE_MARGIN = timedelta(seconds=1.5)
+"""A claimer stops so much before its lease ends: it may have been slow to hear of its claim."""
+
+CALL_BEFORE_LEASE = CALL_TIMEOUT
+"""A call that a renewed lease covers may have begun so much before the lease did."""
+
+LOOK_AGAIN = CALL_TIMEOUT + timedelta(seconds=10)
+"""A message that was taken over is looked at once more so much later: its earlier owner may have sent it."""
 
 GAP = timedelta(seconds=1)
 """Slack takes about one message a second for a channel (facts/slack.md §2.6)."""
@@ -218,7 +233,7 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
     """What is recorded after an attempt; pure, so that every outcome can be walked in a table."""
     again = letter.look_again_at
     if letter.taken_over and not letter.is_edit:
-        again = at + LEASE
+        again = at + LOOK_AGAIN
     if report.unseen and at - (letter.doubt_until or at) < GIVE_UP_AFTER:
         again = at + LOOK_LATER
     if letter.kind is Kind.ANSWER:
@@ -298,7 +313,7 @@ def _sent(letter: Letter, report: Report, same: Settled, at: datetime) -> Settle
     if again is not None:
         done["doubt_from"] = letter.doubt_from or letter.claimed_at or at
         fresh = letter.doubt_until is None or not letter.is_edit
-        done["doubt_until"] = at + LEASE if fresh else letter.doubt_until
+        done["doubt_until"] = at + LOOK_AGAIN if fresh else letter.doubt_until
     shows = {"shown": letter.wanted, "posted": report.posted or letter.posted, "digest": report.digest}
     return same.model_copy(update=done | shows)
 

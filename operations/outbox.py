@@ -1,13 +1,15 @@
 """Speaking: claim a message, render it as things are now, send it, record it; each exactly once."""
 
 import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from domain.effects import Picture, Refresh, Subject, SubjectKind, Text
 from domain.errors import Outage, Undeliverable
-from domain.outbox import CALL_TIMEOUT, LEASE, OPS, Kind, Letter, Outcome, Rendered, Report, settle
+from domain.outbox import LEASE, LEASE_MARGIN, OPS, Kind, Letter, Outcome, Rendered, Report, settle
 from domain.ports import Tx
 from domain.views import PageView, Posted, View
 from operations import counters, ladders, listed
@@ -31,8 +33,23 @@ PICTURE_ATTEMPTS = 20
 FEW_WORDS = 300
 """Characters of a message that Slack refused even as plain text."""
 
-PICTURE_MARGIN = timedelta(seconds=3)
-"""A picture leaves so much of the lease for posting, with it and then without."""
+PICTURE_WITHIN = 7.0
+"""Seconds that a picture may take; then the words go without it."""
+
+HELD_FOR = (LEASE - LEASE_MARGIN).total_seconds()
+"""Seconds from a claim or a renewal within which its message is surely ours."""
+
+
+@dataclass
+class Hold:
+    """A claimed message, and the monotonic second until which it is ours; a renewal moves that."""
+
+    letter: Letter
+    until: float
+
+    def lasts(self, world: World) -> bool:
+        """False where another process may have taken it over."""
+        return world.clock.monotonic() <= self.until
 
 
 async def stay_in_touch(world: World) -> int:
@@ -50,20 +67,31 @@ async def stay_in_touch(world: World) -> int:
     return int(back)
 
 
-async def claim(world: World, busy: frozenset[str], most: int = CLAIM) -> list[tuple[Letter, float]]:
-    """Messages that this process may send now, each with the monotonic second until which it may.
+async def claim(world: World, busy: frozenset[str], most: int = CLAIM) -> list[Hold]:
+    """Messages that this process may send now.
 
     ``busy`` names conversations in which it is speaking already.
     """
+    began = world.clock.monotonic()
     async with world.store() as tx:
         letters = await tx.claim(world.clock.now(), most, busy)
-        until = world.clock.monotonic() + (LEASE - CALL_TIMEOUT).total_seconds()
-    return [(letter, until) for letter in letters]
+    return [Hold(letter, began + HELD_FOR) for letter in letters]
 
 
-async def deliver(world: World, letter: Letter, until: float) -> None:
+async def renew(world: World, holds: Collection[Hold]) -> None:
+    """Prolong the leases of messages whose calls take long. Raises ``Outage``."""
+    began = world.clock.monotonic()
+    async with world.store() as tx:
+        kept = await tx.renew({hold.letter.id: hold.letter.fence for hold in holds}, world.clock.now())
+    for hold in holds:
+        if hold.letter.id in kept:
+            hold.until = began + HELD_FOR
+
+
+async def deliver(world: World, hold: Hold) -> None:
     """Send one claimed message and record what came of it. Raises ``Outage`` of the database only."""
-    report = await _attempt(world, letter, until)
+    letter = hold.letter
+    report = await _attempt(world, letter, hold)
     await _keep(world, letter, report)
     await tell_refusals(world)
 
@@ -72,23 +100,26 @@ async def _keep(world: World, letter: Letter, report: Report) -> None:
     async with world.recording:
         for left in reversed(range(RECORDINGS)):
             try:
-                await _record(world, letter, report)
+                stray = await _record(world, letter, report)
             except Outage as outage:
                 if not left:
                     raise
                 log.warning("outbox.record_again", key=letter.key, reason=outage.reason)
                 await asyncio.sleep(0.05)
             else:
-                return
+                break
+    if stray is not None:
+        log.warning("outbox.stray_deleted", key=letter.key, ts=stray.ts)
+        await _delete(world, letter, stray)
 
 
-async def _attempt(world: World, letter: Letter, until: float) -> Report:
+async def _attempt(world: World, letter: Letter, hold: Hold) -> Report:
     unseen = False
     try:
         posted = letter.posted
         if letter.look_again or (letter.in_doubt and posted is None and letter.kind is not Kind.ANSWER):
             posted, unseen = await _look(world, letter)
-        report = await _send(world, letter, posted, until)
+        report = await _send(world, letter, posted, hold)
     except NotSeen as trouble:
         return Report(outcome=Outcome.UNSEEN, error=trouble.reason, retry_after=trouble.retry_after)
     except Outage as outage:
@@ -135,7 +166,7 @@ async def _take_back(world: World, letter: Letter) -> None:
     await _delete(world, letter, root)
 
 
-async def _send(world: World, letter: Letter, posted: Posted | None, until: float) -> Report:
+async def _send(world: World, letter: Letter, posted: Posted | None, hold: Hold) -> Report:
     """Say it. ``posted`` is where it stands already, as far as that is known."""
     content = await _content(world, letter)
     if content is None:
@@ -148,20 +179,20 @@ async def _send(world: World, letter: Letter, posted: Posted | None, until: floa
         )
     if posted is None and _is_over(content):
         return Report(outcome=Outcome.NOTHING)
-    if world.clock.monotonic() > until:
+    if not hold.lasts(world):
         raise Outage("the lease ran out before the call")
     if letter.kind is Kind.ANSWER:
         await world.chat.answer(letter, message)
         return Report(outcome=Outcome.SENT, digest=message.digest)
     plain = None
     try:
-        posted = await _show(world, letter, posted, content, message, locale, until)
+        posted = await _show(world, letter, posted, content, message, locale, hold)
     except Undeliverable as refusal:
         if not refusal.malformed:
             raise
         log.warning("outbox.plain_words", key=letter.key, error=refusal.reason)
         plain = refusal.reason
-        posted = await _show_plainly(world, letter, posted, message, until)
+        posted = await _show_plainly(world, letter, posted, message, hold)
     newest = _newest(content)
     return Report(outcome=Outcome.SENT, posted=posted, digest=message.digest, plain=plain, newest=newest)
 
@@ -173,22 +204,22 @@ async def _show(
     content: View | Text,
     message: Rendered,
     locale: str,
-    until: float,
+    hold: Hold,
 ) -> Posted:
     if posted is None:
-        return await _post(world, letter, content, message, locale, until)
+        return await _post(world, letter, content, message, locale, hold)
     if letter.kind is Kind.CARD:
         return await world.chat.edit(letter, posted, message)
     return posted
 
 
 async def _show_plainly(
-    world: World, letter: Letter, posted: Posted | None, message: Rendered, until: float
+    world: World, letter: Letter, posted: Posted | None, message: Rendered, hold: Hold
 ) -> Posted:
     """The words of a message that Slack does not take as it is: all of them, else the first few."""
     few = message.text.strip()[:FEW_WORDS] or letter.key
     for words, bare in ((message.text or letter.key, False), (few, False), (letter.key, True)):
-        if world.clock.monotonic() > until:
+        if not hold.lasts(world):
             raise Outage("the lease ran out before the call")
         try:
             if posted is not None:
@@ -206,12 +237,12 @@ def _newest(content: View | Text | None) -> int | None:
 
 
 async def _post(
-    world: World, letter: Letter, content: View | Text, message: Rendered, locale: str, until: float
+    world: World, letter: Letter, content: View | Text, message: Rendered, locale: str, hold: Hold
 ) -> Posted:
     """Post it, with its picture where there is one to be had in time; else the words alone."""
     picture = content.picture if isinstance(content, Text) else None
     if picture is not None and letter.attempts < PICTURE_ATTEMPTS:
-        shown = await _illustrated(world, letter, message, picture, locale, until)
+        shown = await _illustrated(world, letter, message, picture, locale)
         if shown is not None:
             try:
                 posted = await world.chat.post(letter, shown)
@@ -222,18 +253,17 @@ async def _post(
             else:
                 counters.pictures.labels(outcome="shown").inc()
                 return posted
-        if world.clock.monotonic() > until:
+        if not hold.lasts(world):
             raise Outage("the lease ran out before the call")
     return await world.chat.post(letter, message)
 
 
 async def _illustrated(
-    world: World, letter: Letter, message: Rendered, picture: Picture, locale: str, until: float
+    world: World, letter: Letter, message: Rendered, picture: Picture, locale: str
 ) -> Rendered | None:
     """The message with its picture; ``None``, told and counted, where it goes without."""
-    left = until - world.clock.monotonic() - PICTURE_MARGIN.total_seconds()
     try:
-        shown = await world.chat.illustrate(message, picture, locale, max(0.0, left))
+        shown = await world.chat.illustrate(message, picture, locale, PICTURE_WITHIN)
     except TimeoutError:
         _without_picture(letter, "late", "it took too long")
     except (Outage, Undeliverable) as trouble:
@@ -303,13 +333,24 @@ def _is_over(content: View | Text | None) -> bool:
     return isinstance(content, PageView) and not content.escalation.is_running and not content.waiting
 
 
-async def _record(world: World, letter: Letter, report: Report) -> None:
+async def _dispute(tx: Tx, letter: Letter, report: Report, at: datetime) -> Posted | None:
+    """We were stopped for so long that another process took over: ours may stand beside its own, or over it.
+
+    Returns ours where it has to go.
+    """
+    if letter.kind is Kind.ANSWER or report.outcome not in {Outcome.SENT, Outcome.UNKNOWN}:
+        return None
+    return report.posted if await tx.dispute(letter, report.posted, at) else None
+
+
+async def _record(world: World, letter: Letter, report: Report) -> Posted | None:
+    """Write down what came of an attempt. Returns a message that nobody wants any more."""
     async with world.store() as tx:
         at = world.clock.now()
         settled = settle(letter, report, at)
         if not await tx.settle(letter, settled, at):
             log.warning("outbox.late_record_refused", key=letter.key, fence=letter.fence)
-            return
+            return await _dispute(tx, letter, report, at)
         first = report.outcome is Outcome.SENT and not letter.is_edit
         if report.outcome is Outcome.SENT and world.chat.is_back():
             await tx.release_waiting(at)
@@ -322,6 +363,7 @@ async def _record(world: World, letter: Letter, report: Report) -> None:
         log.error("outbox.gave_up", key=letter.key, place=letter.place, error=report.error)
     elif report.error:
         log.warning("outbox.attempt_failed", key=letter.key, outcome=report.outcome.value, error=report.error)
+    return None
 
 
 async def _consequences(

@@ -8,22 +8,24 @@ import sqlalchemy as sa
 
 from domain import outbox as rules
 from domain.effects import Answer, Card, Effect, Note, Priority, Refresh
-from domain.outbox import LEASE, Kind, Letter, Settled, Status
+from domain.outbox import CALL_BEFORE_LEASE, LEASE, Kind, Letter, Settled, Status
 from domain.views import Posted
-from storage.rows import Rows, table
+from storage.leases import LeaseQueries
+from storage.rows import table
 from storage.tables import LaneRow, OutboxRow
 from storage.types import to_millis
 
 OUTBOX = table(OutboxRow)
 LANE = table(LaneRow)
 PARENT = OUTBOX.alias("parent")
+OTHER = OUTBOX.alias("other")
 
 _URGENCY = sa.case(
     (OUTBOX.c.ts.is_not(None) & (OUTBOX.c.priority < Priority.EDIT), Priority.EDIT), else_=OUTBOX.c.priority
 )
 
 
-class OutboxQueries(Rows):
+class OutboxQueries(LeaseQueries):
     """What the loop that speaks needs."""
 
     async def say(self, effects: Sequence[Effect], at: datetime) -> None:
@@ -97,7 +99,8 @@ class OutboxQueries(Rows):
     async def claim(self, at: datetime, limit: int, busy: frozenset[str]) -> list[Letter]:
         """Take what may be sent now: the most urgent message of each lane that is open.
 
-        ``busy`` are lanes in which this process is speaking already, so that their order is kept.
+        A lane in which any process is speaking already is left alone, so that its order is kept; ``busy``
+        are those of this one.
         """
         first = sa.func.row_number().over(partition_by=OUTBOX.c.place, order_by=(_URGENCY, OUTBOX.c.id))
         ready = self._ready(sa.select(OUTBOX.c.id, first.label("turn"), _URGENCY.label("urgency")), at)
@@ -131,14 +134,22 @@ class OutboxQueries(Rows):
         )
         open_lane = LANE.c.key.is_(None) | LANE.c.closed_until.is_(None) | (LANE.c.closed_until <= at)
         open_lane |= LANE.c.closed_until > at + rules.LONGEST_RETRY_AFTER
-        return query.select_from(joined).where(OUTBOX.c.due_at <= at, _unleased(at), reachable, open_lane)
+        return query.select_from(joined).where(
+            OUTBOX.c.due_at <= at, _unleased(at), reachable, open_lane, ~_spoken_in(OUTBOX.c.place, at)
+        )
 
     async def _take(self, row: Mapping[str, Any], at: datetime) -> Letter | None:
         """Reserve the lane's next slot and lease the message, or close the lane until its slot comes."""
         lane = sa.select(LANE).where(LANE.c.key == row["place"])
         if self.postgres:
             lane = lane.with_for_update()
+            new = self.insert(LaneRow).values(key=row["place"], next_at=at)
+            await self.connection.execute(new.on_conflict_do_nothing(index_elements=[LANE.c.key]))
         mark = next(iter(await self.rows(lane)), None)
+        if self.postgres:
+            taken = sa.select(_spoken_in(sa.literal(row["place"]), at))
+            if (await self.connection.execute(taken)).scalar_one():
+                return None  # Another replica was quicker in this lane, with another message.
         goes, when = rules.slot(mark["next_at"] if mark else None, at, edit=row["ts"] is not None)
         values = {"next_at": when, "closed_until": None} if goes else {"closed_until": when}
         if mark:
@@ -151,7 +162,7 @@ class OutboxQueries(Rows):
         taken_over = row["lease_until"] is not None
         lease: dict[str, Any] = {"lease_until": at + LEASE, "fence": row["fence"] + 1}
         if taken_over and row["ts"] is None:
-            began = min(row["lease_until"] - LEASE, at)
+            began = min(row["lease_until"] - LEASE - CALL_BEFORE_LEASE, at)
             lease |= {"in_doubt": True, "doubt_from": min(row["doubt_from"] or began, began)}
             lease["doubt_until"] = at
         await self.connection.execute(sa.update(OUTBOX).where(OUTBOX.c.id == row["id"]).values(lease))
@@ -213,7 +224,11 @@ class OutboxQueries(Rows):
         """When there is something to send next: never before a lease or a lane's pause ends."""
         reachable = OUTBOX.c.thread_of.is_(None) | PARENT.c.id.is_(None) | PARENT.c.due_at.is_(None)
         later = sa.case((LANE.c.closed_until > OUTBOX.c.due_at, LANE.c.closed_until), else_=OUTBOX.c.due_at)
-        leased = sa.case((OUTBOX.c.lease_until > later, OUTBOX.c.lease_until), else_=later)
+        held = sa.select(sa.func.max(OTHER.c.lease_until)).where(
+            OTHER.c.place == OUTBOX.c.place, OTHER.c.lease_until.is_not(None)
+        )
+        lease = held.correlate(OUTBOX).scalar_subquery()
+        leased = sa.case((lease > later, lease), else_=later)
         joined = OUTBOX.outerjoin(PARENT, PARENT.c.key == OUTBOX.c.thread_of).outerjoin(
             LANE, LANE.c.key == OUTBOX.c.place
         )
@@ -232,7 +247,7 @@ class OutboxQueries(Rows):
     async def release_leases(self) -> int:
         """At the start of the only process on a database: every lease is left by one that died."""
         held = OUTBOX.c.lease_until.is_not(None)
-        lease = int(LEASE.total_seconds() * 1000)
+        lease = int((LEASE + CALL_BEFORE_LEASE).total_seconds() * 1000)
         began = sa.type_coerce(OUTBOX.c.lease_until, sa.BigInteger) - lease
         first = sa.func.coalesce(sa.type_coerce(OUTBOX.c.doubt_from, sa.BigInteger), began)
         unsent = OUTBOX.c.ts.is_(None)
@@ -252,6 +267,10 @@ class OutboxQueries(Rows):
             row["key"]: Posted(channel_id=row["channel_id"], ts=row["ts"], thread_ts=row["thread_ts"])
             for row in await self.rows(query)
         }
+
+
+def _spoken_in(place: sa.ColumnElement[Any], at: datetime) -> sa.ColumnElement[bool]:
+    return sa.exists().where(OTHER.c.place == place, OTHER.c.lease_until > at)
 
 
 def _unleased(at: datetime) -> sa.ColumnElement[bool]:

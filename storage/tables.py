@@ -261,6 +261,12 @@ class OutboxRow(SQLModel, table=True):
             sqlite_where=sa.text("due_at IS NOT NULL"),
             postgresql_where=sa.text("due_at IS NOT NULL"),
         ),
+        sa.Index(
+            "ix_outbox_leased",
+            "place",
+            sqlite_where=sa.text("lease_until IS NOT NULL"),
+            postgresql_where=sa.text("lease_until IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, sa_type=BIG, primary_key=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.effects import Subject, SubjectKind
-from domain.outbox import BURST, GAP, LEASE, Kind, Letter, Outcome, Report, Status, backoff, settle, slot
+from domain.outbox import BURST, GAP, LOOK_AGAIN, Kind, Letter, Outcome, Report, Status, backoff, settle, slot
 from domain.views import Posted
 
 AT = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
@@ -42,19 +42,19 @@ def test_what_was_sent_shows_what_was_wanted_and_has_nothing_due():
 
 def test_what_was_taken_over_is_looked_at_once_more():
     done = settle(letter(taken_over=True), Report(outcome=Outcome.SENT, posted=HERE), AT)
-    assert done.look_again_at == done.due_at == AT + LEASE
-    looked = letter(posted=HERE, look_again=True, look_again_at=AT + LEASE)
-    assert settle(looked, Report(outcome=Outcome.SENT, posted=HERE), AT + LEASE).look_again_at is None
+    assert done.look_again_at == done.due_at == AT + LOOK_AGAIN
+    looked = letter(posted=HERE, look_again=True, look_again_at=AT + LOOK_AGAIN)
+    assert settle(looked, Report(outcome=Outcome.SENT, posted=HERE), AT + LOOK_AGAIN).look_again_at is None
 
 
 @pytest.mark.parametrize("outcome", [Outcome.LATER, Outcome.UNKNOWN, Outcome.BROKEN])
 def test_the_second_look_is_not_forgotten_where_an_attempt_fails_before_it(outcome):
     taken = settle(letter(taken_over=True), Report(outcome=outcome), AT)
-    assert taken.look_again_at == AT + LEASE
+    assert taken.look_again_at == AT + LOOK_AGAIN
     known = letter(posted=HERE, look_again=True, look_again_at=AT)
     assert settle(known, Report(outcome=outcome), AT).look_again_at == AT
-    coming = letter(posted=HERE, look_again_at=AT + LEASE)
-    assert settle(coming, Report(outcome=Outcome.SENT, posted=HERE), AT).due_at == AT + LEASE
+    coming = letter(posted=HERE, look_again_at=AT + LOOK_AGAIN)
+    assert settle(coming, Report(outcome=Outcome.SENT, posted=HERE), AT).due_at == AT + LOOK_AGAIN
 
 
 def test_an_answer_is_never_looked_for():

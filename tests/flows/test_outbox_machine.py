@@ -176,13 +176,17 @@ class Outbox(RuleBasedStateMachine):
 
         closed = {row["key"]: row["closed_until"] for row in self.run(read)}
         turns: dict[str, list[tuple[int, int]]] = {}
+        spoken = {
+            row["place"]
+            for row in found.values()
+            if row["lease_until"] is not None and row["lease_until"] > self.at
+        }
         for row in found.values():
             parent = found.get(row["thread_of"] or "")
             waits = parent is not None and parent["ts"] is None and parent["status"] in {"pending", "sent"}
-            leased = row["lease_until"] is not None and row["lease_until"] > self.at
             later = row["due_at"] is None or row["due_at"] > self.at
             lane = closed.get(row["place"])
-            if waits or leased or later or (lane is not None and lane > self.at):
+            if waits or row["place"] in spoken or later or (lane is not None and lane > self.at):
                 continue
             urgency = max(row["priority"], Priority.EDIT) if row["ts"] is not None else row["priority"]
             turns.setdefault(row["place"], []).append((urgency, row["id"]))
