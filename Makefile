@@ -42,6 +42,9 @@ bench-anomaly: $(STAMP) ## The detector on labelled series, servers and generate
 kill-test: $(STAMP) ## 200 kills with -9 on each database: nothing lost, nothing doubled.
 	@PYTHONPATH=. $(BIN)/python -m bench.kill $(KILL)
 
+docs: $(STAMP) ## Write the generated parts of the documentation anew.
+	@$(BIN)/python -m bot.authorities
+
 format: $(STAMP) ## Rewrite the files as `make check` wants them.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .

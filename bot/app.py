@@ -46,6 +46,7 @@ from notify.slack.client import Api
 from notify.slack.directory import Directory
 from notify.slack.socket import TIMES, Socket, Times
 from notify.texts import LOCALES, voice
+from operations import workspace
 from operations.accounts import account_of
 from operations.clock import begin_counting
 from operations.world import Policies, Wake, World
@@ -166,7 +167,8 @@ async def build(
         await begin_counting(world)
         directory.accounts = partial(account_of, world)
         policies.on_change(lambda _new: world.accounts.clear())
-        greeting = Greeting(directory.greet, world.problems)
+        await _recall(world, directory)
+        greeting = Greeting(partial(_greet, world, directory), world.problems)
         desk = Desk(world, chat, api, lambda: recurring(world))
         ending.add("desk", lambda: desk.drain(DRAIN))
         app = _bolt(settings, api, directory)
@@ -241,6 +243,25 @@ def _told_by(api: Api, socket: Socket | None) -> dict[str, str]:
     """What stands between Slack and us."""
     found = {"slack": api.health, "socket": socket.problem if socket is not None else None}
     return {name: problem for name, problem in found.items() if problem is not None}
+
+
+async def _recall(world: World, directory: Directory) -> None:
+    """The workspace that Slack named last is ours until it names one now."""
+    home = await workspace.recall(world)
+    if home is not None:
+        directory.team_id, directory.enterprise_id = home.team_id, home.enterprise_id
+
+
+async def _greet(world: World, directory: Directory) -> None:
+    """Learn which workspace is ours, and keep it. Raises ``Outage`` and ``Undeliverable``."""
+    await directory.greet(aside=True)
+    if not directory.team_id:
+        return
+    home = workspace.Home(team_id=directory.team_id, enterprise_id=directory.enterprise_id)
+    try:
+        await workspace.remember(world, home, world.clock.now())
+    except Outage as outage:  # Another replica keeps the same, or the database is away: it is kept next time.
+        log.warning("slack.workspace_not_kept", error=outage.reason)
 
 
 def _bolt(settings: Settings, api: Api, directory: Directory) -> AsyncApp:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from bot import authorities
 from bot.deploys import doubts, why_not_deployed
 from bot.policy import BadPolicy, read_policy
 from bot.settings import BadSettings, MetricsAccess, Settings
@@ -14,6 +15,7 @@ from domain.indicators import SPOKEN as METRICS
 from domain.indicators import shown
 from domain.objectives import BURNS, promised
 from domain.policy import Ladder, Level, Means, Person, Policy, Service, Step
+from domain.roles import Role
 from domain.rules import Kind, Silence, Threshold
 from domain.thresholds import watched
 from domain.units import Unit
@@ -79,6 +81,7 @@ def describe(
     if policy is not None:
         sections += [
             Section("People", _people(policy)),
+            Section("Acts (who may do what)", _acts(policy)),
             Section("Ladders (times count from the delivery of the first page)", _ladders(policy)),
             Section("Services (the first that fits an alert's labels)", _services(policy)),
             Section("Rules (what Toban watches by itself)", _rules(policy)),
@@ -104,7 +107,11 @@ def warnings(policy: Policy | None, settings: Settings | None) -> list[str]:
                 "no webhook secret is set: every webhook would be answered with 503. Set"
                 " TOBAN_WEBHOOK_TOKENS, or TOBAN_WEBHOOK_USER and TOBAN_WEBHOOK_PASSWORD."
             )
-    found += [*_unjudged(policy), *doubts(policy)] if policy is not None else []
+    found += (
+        [*_unjudged(policy), *doubts(policy), *authorities.cannot_answer(policy)]
+        if policy is not None
+        else []
+    )
     for level, ladder in _in_order(policy):
         if not ladder.steps and level is not Level.INFO:
             found.append(f"ladders.{level} is empty: nobody would be paged.")
@@ -140,6 +147,12 @@ def _people(policy: Policy) -> tuple[str, ...]:
         for person in policy.people.values()
     ]
     return _table([head, *rows])
+
+
+def _acts(policy: Policy) -> tuple[str, ...]:
+    """Each role with its people, then each act with its role."""
+    roles = [(role.value, authorities.who(policy, role)) for role in Role]
+    return (*_table(roles), "", *_table([authorities.HEAD, *authorities.rows()]))
 
 
 def _slack(person: Person) -> str:

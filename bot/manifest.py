@@ -17,6 +17,8 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "conversations.replies": ("channels:history", "groups:history", "im:history"),
     "users.info": ("users:read",),
     "users.lookupByEmail": ("users:read.email",),
+    "usergroups.list": ("usergroups:read",),
+    "usergroups.users.list": ("usergroups:read",),
     "views.open": (),
     "views.publish": (),
     "apps.connections.open": (),

@@ -9,6 +9,7 @@ from yaml import MappingNode, Node
 from bot.backups import read_backups
 from bot.data_retention import read_retention
 from bot.deploys import read_deploys
+from bot.roles import read_roles
 from bot.rules import read_rules
 from bot.shapes import channel, link, zone
 from bot.sheet import Entry, Problem, Sheet, compose, hint, is_null, merged, own
@@ -25,7 +26,18 @@ from domain.policy import (
     Step,
 )
 
-SECTIONS = ("people", "channels", "services", "levels", "ladders", "rules", "deploys", "backups", "retention")
+SECTIONS = (
+    "people",
+    "channels",
+    "services",
+    "levels",
+    "ladders",
+    "rules",
+    "deploys",
+    "backups",
+    "retention",
+    "roles",
+)
 LATER = ("rotations", "routes")
 """Sections whose names are fixed already, but which this version does not read."""
 
@@ -93,6 +105,7 @@ def _policy(parts: Mapping[str, Entry], root: Node | None, sheet: Sheet) -> Poli
         deploys=read_deploys(found.get("deploys"), services, people, reach, rules, sheet),
         backups=read_backups(found.get("backups"), rules.zone, services, people, reach, sheet),
         retention=read_retention(found.get("retention"), sheet),
+        roles=read_roles(found.get("roles"), people, sheet),
     )
 
 

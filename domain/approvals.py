@@ -21,10 +21,12 @@ class Approval(Value):
 
 
 class Account(Value):
-    """A Slack account as it is at the moment of the click. ``known`` False: Slack could not be asked.
+    """A Slack account as it is at the moment of the click. ``known`` False: Slack could not say.
 
-    ``person``: the name in the policy of whom it belongs to. ``ours`` False: the click came from another
-    workspace than the bot's.
+    ``person``: the name in the policy of whom it belongs to. ``ours`` False: it is of another workspace
+    than the bot's, and of no workspace of the same organisation. ``exists`` False: Slack knows no such
+    account. ``groups``: those of the policy's Slack groups that it is in; ``unsure``: those of which
+    Slack could not say. ``placed`` False: nothing says which workspace is ours, nor where this came from.
     """
 
     id: str
@@ -34,12 +36,17 @@ class Account(Value):
     deleted: bool = False
     guest: bool = False
     bot: bool = False
+    exists: bool = True
+    groups: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+    placed: bool = True
 
 
 class Standing(StrEnum):
     """Why an account may not act; the key of the refusal is ``refused.account_`` and this."""
 
     UNKNOWN = "unknown"
+    MISSING = "missing"
     FOREIGN = "foreign"
     DELETED = "deleted"
     GUEST = "guest"
@@ -47,16 +54,21 @@ class Standing(StrEnum):
 
 
 def standing(account: Account) -> Standing | None:
-    """Why this account may change nothing; ``None`` where it may. What cannot be known is a no."""
-    if not account.known:
-        return Standing.UNKNOWN
+    """Why this account may change nothing; ``None`` where it may. What cannot be known is a no.
+
+    What is known against it goes before what is not known.
+    """
     if not account.ours:
         return Standing.FOREIGN
+    if not account.exists:
+        return Standing.MISSING
     if account.bot:
         return Standing.BOT
     if account.deleted:
         return Standing.DELETED
-    return Standing.GUEST if account.guest else None
+    if account.guest:
+        return Standing.GUEST
+    return None if account.known else Standing.UNKNOWN
 
 
 def allow(account: Account) -> None:
@@ -76,6 +88,11 @@ def person_behind(people: Mapping[str, Person], account: Account) -> Person:
     if person is None:
         raise Refused("refused.account_nobody")
     return person
+
+
+def is_by(by: By, person: Person) -> bool:
+    """Whether this person did it, with whichever account. Who acts for the policy bears its name."""
+    return by.name == person.name or by.id in person.slack
 
 
 def is_among(person: Person, named: tuple[str, ...]) -> bool:

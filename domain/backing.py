@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from domain.approvals import is_by
 from domain.backup_plans import BackupPlan, Range
 from domain.backups import (
     Backup,
@@ -19,8 +20,10 @@ from domain.backups import (
     Stage,
 )
 from domain.effects import TOBAN, By, Text
+from domain.errors import Refused
 from domain.evidence import Evidence, verdict
 from domain.levels import Level
+from domain.policy import Person
 from domain.retention import Standing
 
 ATTEMPTS = 2
@@ -230,7 +233,12 @@ def alarm(backup: Backup, plan: BackupPlan, newest_verified: datetime | None, at
     return wanted if told is None or told.rank < wanted.rank else None
 
 
-def accept(backup: Backup, by: By, at: datetime) -> Backup:
-    """A person looked at a suspicious one and says that it is right."""
+def accept(backup: Backup, person: Person, by: By, at: datetime) -> Backup:
+    """A person looked at a suspicious one and says that it is right. Refused for who asked for it.
+
+    One of the timetable was caused by nobody: whoever may approve may accept it.
+    """
+    if is_by(backup.requested_by, person):
+        raise Refused("refused.own_backup", number=backup.number)
     accepted = {"standing": Standing.VERIFIED, "accepted_by": by, "look_at": None}
     return backup.model_copy(update=accepted | {"ended_at": backup.ended_at or at})

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from domain.policy import Level, Value
 
@@ -52,10 +52,22 @@ class Wording(Value):
 
 
 class By(Value):
-    """Who did something: a Slack account and the name to show, or Toban itself."""
+    """Who did something: a Slack account and the name to show, or Toban itself.
+
+    ``unverified``: Slack could not say at that moment whether it was them.
+    """
 
     id: str
     name: str
+    unverified: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the mark where there is none, so that an older version still reads what is stored."""
+        found: dict[str, Any] = dump(self)
+        if not self.unverified:
+            found.pop("unverified", None)
+        return found
 
     @property
     def is_toban(self) -> bool:
@@ -78,10 +90,11 @@ class SubjectKind(StrEnum):
     ROLLOUT = "rollout"
     BACKUP = "backup"
     DRILL = "drill"
+    DETECTOR = "detector"
 
 
 class Subject(Value):
-    """One alert group, incident, page, delivery, finding, rollout, backup or drill."""
+    """One alert group, incident, page, delivery, finding, rollout, backup, drill or detector of a service."""
 
     kind: SubjectKind
     id: int

@@ -17,6 +17,10 @@ MUTE = timedelta(hours=24)
 """How long the button keeps a detector silent."""
 
 
+LONGEST_MUTE = timedelta(days=7)
+"""Nobody keeps a service silent for longer at once: what is forgotten comes back by itself."""
+
+
 class Verdict(StrEnum):
     """What a person says about an anomaly."""
 
@@ -71,6 +75,12 @@ def mute(finding: Finding, at: datetime) -> Finding:
     return finding.model_copy(update={"muted_until": at + MUTE})
 
 
+def allow_length(hours: int) -> None:
+    """Refused for a mute that is longer than allowed."""
+    if timedelta(hours=hours) > LONGEST_MUTE:
+        raise Refused("refused.long_mute", days=LONGEST_MUTE.days)
+
+
 class Detector(Value):
     """What is stored about a service's detector. ``since``: epoch seconds of its first sample, ``ready_at``
     from when it is judged; ``None`` before there is any data.
@@ -88,13 +98,16 @@ def heed(detector: Detector, finding: Finding, said: Answer, by: By, at: datetim
 
 
 def silence(detector: Detector, by: By, at: datetime, hours: int) -> Detector:
-    """Nothing is told of the whole service for so many hours; 0 ends every mute of it."""
-    if hours:
-        track = silenced(detector.track, epoch(at), by=by.name, hours=hours)
-    else:
-        kept = tuple(vote for vote in detector.track.votes if vote.answer is not Answer.MUTE)
-        track = detector.track.model_copy(update={"votes": kept})
+    """Nothing is told of the whole service for so many hours. Refused for more than a week."""
+    allow_length(hours)
+    track = silenced(detector.track, epoch(at), by=by.name, hours=hours)
     return detector.model_copy(update={"track": track})
+
+
+def unsilence(detector: Detector) -> Detector:
+    """Every mute of the service ends."""
+    kept = tuple(vote for vote in detector.track.votes if vote.answer is not Answer.MUTE)
+    return detector.model_copy(update={"track": detector.track.model_copy(update={"votes": kept})})
 
 
 class KnownService(Value):

@@ -9,6 +9,7 @@ from domain.backup_plans import Backups
 from domain.data_retention import DataRetention
 from domain.deploys import Deploys
 from domain.levels import Level, Severity, Value
+from domain.roles import Roles
 from domain.rules import Kind, Rules
 
 __all__ = [
@@ -122,6 +123,7 @@ class Policy(Value):
     deploys: Deploys = Deploys()
     backups: Backups = Backups()
     retention: DataRetention = DataRetention()
+    roles: Roles = Roles()
 
     def level(self, raw: str | None) -> Level | None:
         """The level that a sender's own word means here; ``None`` where it said nothing.

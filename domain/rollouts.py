@@ -329,12 +329,26 @@ def pause(rollout: Rollout, by: By, at: datetime) -> Rollout:
     return rollout.model_copy(update={"paused_by": by, "word": None, "due_at": at})
 
 
-def resume(rollout: Rollout, at: datetime) -> Rollout:
-    """It goes on."""
+def resume(rollout: Rollout, rule: DeployRule, person: Person, at: datetime) -> Rollout:
+    """It goes on. Refused for who asked for it, where somebody else paused it: that is a second opinion."""
     _runs(rollout)
     if rollout.paused_by is None:
         raise Refused("refused.not_paused", number=rollout.number)
+    is_own = person.name == rollout.requester and not _answers_alone(rule, person)
+    if is_own and not rules_of_approval.is_by(rollout.paused_by, person):
+        raise Refused("refused.own_pause", number=rollout.number, who=rollout.paused_by.name)
     return rollout.model_copy(update={"paused_by": None, "due_at": at})
+
+
+def allow_unlock(failed: Rollout, rule: DeployRule, person: Person) -> None:
+    """Refused for who asked for the deploy whose failure locked the service."""
+    if person.name == failed.requester and not _answers_alone(rule, person):
+        raise Refused("refused.own_lock", number=failed.number)
+
+
+def _answers_alone(rule: DeployRule, person: Person) -> bool:
+    """Whether the policy lets this person approve their own deploys."""
+    return rule.self_approval and rules_of_approval.is_among(person, rule.approvers)
 
 
 def promote(rollout: Rollout, by: By, at: datetime) -> Rollout:

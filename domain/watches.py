@@ -21,6 +21,8 @@ class WatchKind(StrEnum):
     """Which Slack account was verified last as a person's."""
     DRILL = "drill"
     """Since when the drills of a plan are known."""
+    WORKSPACE = "workspace"
+    """Which Slack workspace is ours, for the time in which Slack does not say."""
 
 
 class Watch(Value):

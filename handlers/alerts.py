@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from domain.approvals import Account
 from domain.errors import Outage, Refused, Undeliverable
 from domain.views import AlertView
 from handlers.slack import Body, Desk, subject_of
@@ -15,22 +16,24 @@ if TYPE_CHECKING:
 
 def register(app: "AsyncApp", desk: Desk) -> None:
     """Acknowledge, Resolve, Declare Incident."""
-    app.action(actions.ALERT_ACKNOWLEDGE)(desk.button(_press(desk, actions.ALERT_ACKNOWLEDGE)))
-    app.action(actions.ALERT_RESOLVE)(desk.button(_press(desk, actions.ALERT_RESOLVE)))
-    app.action(actions.ALERT_DECLARE)(desk.button(_open_declare(desk)))
+    app.action(actions.ALERT_ACKNOWLEDGE)(
+        desk.button(actions.ALERT_ACKNOWLEDGE, _press(desk, actions.ALERT_ACKNOWLEDGE))
+    )
+    app.action(actions.ALERT_RESOLVE)(desk.button(actions.ALERT_RESOLVE, _press(desk, actions.ALERT_RESOLVE)))
+    app.action(actions.ALERT_DECLARE)(desk.button(actions.ALERT_DECLARE, _open_declare(desk)))
 
 
 def _press(desk: Desk, act: str) -> Any:
-    async def handle(ack: "AsyncAck", body: Body) -> None:
+    async def handle(ack: "AsyncAck", body: Body, account: Account) -> None:
         value = subject_of(body).key
-        await desk.keep(body, desk.request(body, act, value=value, silent=True))
+        await desk.keep(body, desk.request(body, act, account, value=value, silent=True))
         await ack()
 
     return handle
 
 
 def _open_declare(desk: Desk) -> Any:
-    async def handle(ack: "AsyncAck", body: Body) -> None:
+    async def handle(ack: "AsyncAck", body: Body, account: Account) -> None:
         subject = subject_of(body)
         async with desk.world.store.read() as tx:
             view = await tx.view(subject)

@@ -3,6 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
+from domain.approvals import Account
 from domain.effects import Subject, SubjectKind
 from domain.errors import Refused
 from handlers.slack import Body, Desk, subject_of
@@ -22,7 +23,7 @@ def register(app: "AsyncApp", desk: Desk) -> None:
     """The buttons of the cards of backups and drills."""
     taken = Backups(desk)
     for act in BUTTONS:
-        app.action(act)(desk.button(taken.press(act)))
+        app.action(act)(desk.button(act, taken.press(act)))
 
 
 class Backups:
@@ -31,7 +32,7 @@ class Backups:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
 
-    async def command(self, ack: "AsyncAck", body: Body, rest: str) -> None:
+    async def command(self, ack: "AsyncAck", body: Body, account: Account, rest: str) -> None:
         """``status``, ``history PLAN``, ``run PLAN``, ``drill PLAN``, ``accept B-12``."""
         if not self.desk.world.policy.backups.plans:
             raise Refused("refused.no_plans")
@@ -43,17 +44,17 @@ class Backups:
             case "history":
                 await self._history(ack, body, words)
             case "run":
-                await self._keep(body, actions.BACKUP_RUN, text=self._plan(words))
+                await self._keep(body, account, actions.BACKUP_RUN, text=self._plan(words))
                 await ack()
             case "drill":
-                await self._keep(body, actions.DRILL_REQUEST, text=self._plan(words))
+                await self._keep(body, account, actions.DRILL_REQUEST, text=self._plan(words))
                 await ack()
             case "accept":
                 found = _NUMBER.fullmatch(words)
                 if found is None:
                     raise Refused("refused.no_backup_number", given=words[:40] or "—")
                 subject = Subject(kind=SubjectKind.BACKUP, id=int(found[1]))
-                await self._keep(body, actions.BACKUP_ACCEPT, value=subject.key)
+                await self._keep(body, account, actions.BACKUP_ACCEPT, value=subject.key)
                 await ack()
             case other:
                 given = f"/toban backup {other}"
@@ -89,15 +90,14 @@ class Backups:
         names = ", ".join(plan.name for plan in plans)
         raise Refused("refused.unknown_plan", given=named[:60] or "—", names=names)
 
-    async def _keep(self, body: Body, act: str, *, value: str = "", text: str = "") -> None:
-        account = await self.desk.account(body)
-        await self.desk.keep(body, self.desk.request(body, act, value=value, text=text, account=account))
+    async def _keep(self, body: Body, account: Account, act: str, *, value: str = "", text: str = "") -> None:
+        await self.desk.keep(body, self.desk.request(body, act, account, value=value, text=text))
 
     def press(self, act: str) -> Any:
         """A button of such a card."""
 
-        async def handle(ack: "AsyncAck", body: Body) -> None:
-            await self._keep(body, act, value=subject_of(body).key)
+        async def handle(ack: "AsyncAck", body: Body, account: Account) -> None:
+            await self._keep(body, account, act, value=subject_of(body).key)
             await ack()
 
         return handle

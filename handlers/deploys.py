@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from domain.approvals import Account
 from domain.cloudrun import RunRefused
 from domain.effects import Subject, SubjectKind, Text
 from domain.errors import Outage, Refused
@@ -15,6 +16,7 @@ from domain.policy import Service
 from domain.rollouts import Rollout, Stage
 from domain.text import has_name
 from handlers import deploy_words
+from handlers.acts import deploy_act
 from handlers.deploy_words import Asked
 from handlers.requests import DeployRequest
 from handlers.slack import Body, Desk, typed
@@ -73,11 +75,11 @@ _NUMBER = re.compile(r"(?:D-)?(\d{1,9})", re.IGNORECASE)
 def register(app: "AsyncApp", desk: Desk) -> None:
     """Command, buttons and form of deploys."""
     taken = _Deploys(desk)
-    app.command("/deploy")(desk.command(taken.command))
+    app.command("/deploy")(desk.command(deploy_act, taken.command))
     for act in BUTTONS:
-        app.action(act)(desk.button(taken.press(act)))
-    app.options(actions.DEPLOY_TAG)(desk.menu(taken.tags))
-    app.view(actions.DEPLOY_FORM)(desk.form(taken.submitted, "image"))
+        app.action(act)(desk.button(act, taken.press(act)))
+    app.options(actions.DEPLOY_TAG)(desk.menu(actions.DEPLOY_TAG, taken.tags))
+    app.view(actions.DEPLOY_FORM)(desk.form(actions.DEPLOY_FORM, taken.submitted, "image"))
 
 
 class _Deploys:
@@ -85,7 +87,7 @@ class _Deploys:
         self.desk = desk
         self.catalogue = Catalogue(desk.world, desk.later)
 
-    async def command(self, ack: "AsyncAck", body: Body) -> None:
+    async def command(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """``/deploy …``: what only reads is answered here, what changes anything is kept first."""
         text = " ".join(typed(str(body.get("text") or "")).split())
         verb, _, rest = text.partition(" ")
@@ -103,20 +105,20 @@ class _Deploys:
                 self._dry_run(body, deploy_words.read(rest))
                 await ack()
             case "pause" | "resume" | "promote" | "abort" as what:
-                await self._act(ack, body, ACTS[what], rest)
+                await self._act(ack, body, account, ACTS[what], rest)
             case "rollback":
-                await self._rollback(ack, body, rest)
+                await self._rollback(ack, body, account, rest)
             case "lock" | "unlock" as what:
-                await self._lock(ack, body, what, rest)
+                await self._lock(ack, body, account, what, rest)
             case _ if " " in text:
-                await self._deploy(ack, body, deploy_words.read(text))
+                await self._deploy(ack, body, account, deploy_words.read(text))
             case other if self._is_service(other):
                 raise Refused("refused.deploy_usage", given=text[:100])
             case other:
                 meant = next(iter(difflib.get_close_matches(other, VERBS, 1, 0.3)), "help")
                 raise Refused("refused.unknown_command", given=f"/deploy {other}", meant=f"/deploy {meant}")
 
-    async def _deploy(self, ack: "AsyncAck", body: Body, asked: Asked) -> None:
+    async def _deploy(self, ack: "AsyncAck", body: Body, account: Account, asked: Asked) -> None:
         service = self._service(asked.service)
         if asked.dry_run:
             await ack()
@@ -129,10 +131,10 @@ class _Deploys:
             bake=int(asked.bake.total_seconds()) if asked.bake is not None else None,
             emergency=asked.emergency,
         )
-        await self._keep(body, actions.DEPLOY_REQUEST, deploy=deploy)
+        await self._keep(body, account, actions.DEPLOY_REQUEST, deploy=deploy)
         await ack()
 
-    async def _rollback(self, ack: "AsyncAck", body: Body, rest: str) -> None:
+    async def _rollback(self, ack: "AsyncAck", body: Body, account: Account, rest: str) -> None:
         named, *more = deploy_words.words(rest) or [""]
         emergency = None
         if "--emergency" in more:
@@ -143,20 +145,20 @@ class _Deploys:
         deploy = DeployRequest(
             service=self._service(named).name, revision=more[0] if more else None, emergency=emergency
         )
-        await self._keep(body, actions.DEPLOY_ROLLBACK, deploy=deploy)
+        await self._keep(body, account, actions.DEPLOY_ROLLBACK, deploy=deploy)
         await ack()
 
-    async def _lock(self, ack: "AsyncAck", body: Body, what: str, rest: str) -> None:
+    async def _lock(self, ack: "AsyncAck", body: Body, account: Account, what: str, rest: str) -> None:
         named, _, reason = rest.partition(" ")
         deploy = DeployRequest(service=self._service(named).name)
         act = actions.DEPLOY_LOCK if what == "lock" else actions.DEPLOY_UNLOCK
         if what == "lock" and not reason.strip():
             raise Refused("refused.no_reason")
-        await self._keep(body, act, deploy=deploy, text=reason.strip())
+        await self._keep(body, account, act, deploy=deploy, text=reason.strip())
         await ack()
 
-    async def _act(self, ack: "AsyncAck", body: Body, act: str, rest: str) -> None:
-        await self._keep(body, act, value=await self._meant(rest))
+    async def _act(self, ack: "AsyncAck", body: Body, account: Account, act: str, rest: str) -> None:
+        await self._keep(body, account, act, value=await self._meant(rest))
         await ack()
 
     async def _meant(self, named: str) -> str:
@@ -178,7 +180,9 @@ class _Deploys:
         service = self._service(named) if named else None
         policy, now = self.desk.world.policy, self.desk.world.clock.now()
         async with self.desk.world.store.read() as tx:
-            running = [one for one in await tx.open_rollouts() if service in {None, self._known(one)}]
+            running = [
+                one for one in await tx.open_rollouts() if service is None or service == self._known(one)
+            ]
             locks = await tx.locks()
         frozen = deploys.frozen_now(policy, now)
         shown = rollouts_card(self.desk.voice(body), running, locks, frozen)
@@ -240,14 +244,14 @@ class _Deploys:
     def press(self, act: str) -> Any:
         """A button of a card: its value names the deploy, and for an approval what was shown."""
 
-        async def handle(ack: "AsyncAck", body: Body) -> None:
+        async def handle(ack: "AsyncAck", body: Body, account: Account) -> None:
             value = str(body["actions"][0].get("value") or "")
             subject, _, shown = value.partition("/")
             try:
                 Subject.parse(subject)
             except ValueError:
                 raise Refused("refused.unknown_action") from None
-            await self._keep(body, act, value=subject, text=shown, silent=True)
+            await self._keep(body, account, act, value=subject, text=shown, silent=True)
             await ack()
 
         return handle
@@ -280,7 +284,7 @@ class _Deploys:
         }
         return tag_menu(shown, policy.rules.zone)
 
-    async def submitted(self, ack: "AsyncAck", body: Body) -> None:
+    async def submitted(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """The form is checked here, so that what was typed stays where something is wrong."""
         values = _values(body)
         steps = deploy_words.steps_of(values["steps"]) if values.get("steps") else None
@@ -292,14 +296,11 @@ class _Deploys:
             steps=steps,
             bake=int(bake.total_seconds()) if bake is not None else None,
         )
-        await self._keep(body, actions.DEPLOY_REQUEST, deploy=deploy)
+        await self._keep(body, account, actions.DEPLOY_REQUEST, deploy=deploy)
         await ack()
 
-    async def _keep(self, body: Body, act: str, **fields: Any) -> None:
-        """Keep a request together with who asked for it as Slack knows them at this moment."""
-        request = self.desk.request(body, act, **fields)
-        account = await self.desk.account(body)
-        await self.desk.keep(body, request.model_copy(update={"account": account}))
+    async def _keep(self, body: Body, account: Account, act: str, **fields: Any) -> None:
+        await self.desk.keep(body, self.desk.request(body, act, account, **fields))
 
 
 def _image(service: Service, values: dict[str, str]) -> str:

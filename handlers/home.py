@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from domain.approvals import Account
+from domain.authority import Act
 from domain.effects import Text
 from domain.errors import Outage, Refused, Undeliverable
 from handlers.slack import Body, Desk
@@ -26,7 +28,7 @@ def register(app: "AsyncApp", desk: Desk) -> None:
     """The event, and the button that asks again."""
     taken = _Home(desk)
     app.event("app_home_opened")(taken.opened)
-    app.action(actions.HOME_REFRESH)(desk.button(taken.refresh))
+    app.action(actions.HOME_REFRESH)(desk.button(actions.HOME_REFRESH, taken.refresh))
 
 
 class _Home:
@@ -38,9 +40,10 @@ class _Home:
         event = body.get("event") or {}
         if event.get("tab") == "home":
             who = {"user_id": event.get("user"), "team_id": body.get("team_id")}
+            who["enterprise_id"] = body.get("enterprise_id")
             self.desk.later(self._publish(who))
 
-    async def refresh(self, ack: "AsyncAck", body: Body) -> None:
+    async def refresh(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """The button."""
         await ack()
         self.desk.later(self._publish(body))
@@ -50,7 +53,7 @@ class _Home:
         user_id = str(body.get("user_id") or (body.get("user") or {}).get("id") or "")
         await desk.meet(body)
         try:
-            desk.request(body, actions.HOME_REFRESH)  # Strangers are refused.
+            desk.demand(Act.READ_HOME, await desk.account(body))
             view = await self._view(body, user_id)
         except Refused as refusal:
             view = home_notice(desk.voice(body), Text(key=refusal.key, params=refusal.params))

@@ -5,10 +5,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from domain import incidents as rules
+from domain.approvals import Account
 from domain.effects import TOBAN, Subject, SubjectKind
 from domain.errors import Outage, Refused, Undeliverable
 from domain.policy import Severity
 from domain.views import IncidentView
+from handlers.acts import incident_act
 from handlers.slack import Body, Desk, subject_of, typed
 from notify.slack import actions
 from notify.slack.cards.incidents import incident_card, open_now
@@ -27,20 +29,20 @@ _SEVERITY = re.compile(r"P[0-3]", re.IGNORECASE)
 def register(app: "AsyncApp", desk: Desk) -> None:
     """Commands, buttons and forms of incidents."""
     taken = _Incidents(desk)
-    app.command("/incident")(desk.command(taken.command))
-    app.action(actions.INCIDENT_ACKNOWLEDGE)(desk.button(taken.press(actions.INCIDENT_ACKNOWLEDGE)))
-    app.action(actions.PAGE_ACKNOWLEDGE)(desk.button(taken.press(actions.PAGE_ACKNOWLEDGE)))
-    app.action(actions.INCIDENT_RESOLVE)(desk.button(taken.open_resolve))
-    app.action(actions.INCIDENT_DECLARE)(desk.button(taken.open_declare))
-    app.view(actions.DECLARE_FORM)(desk.form(taken.declared, "title"))
-    app.view(actions.RESOLVE_FORM)(desk.form(taken.resolved, "summary"))
+    app.command("/incident")(desk.command(incident_act, taken.command))
+    for act in (actions.INCIDENT_ACKNOWLEDGE, actions.PAGE_ACKNOWLEDGE):
+        app.action(act)(desk.button(act, taken.press(act)))
+    app.action(actions.INCIDENT_RESOLVE)(desk.button(actions.INCIDENT_RESOLVE, taken.open_resolve))
+    app.action(actions.INCIDENT_DECLARE)(desk.button(actions.INCIDENT_DECLARE, taken.open_declare))
+    app.view(actions.DECLARE_FORM)(desk.form(actions.DECLARE_FORM, taken.declared, "title"))
+    app.view(actions.RESOLVE_FORM)(desk.form(actions.RESOLVE_FORM, taken.resolved, "summary"))
 
 
 class _Incidents:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
 
-    async def command(self, ack: "AsyncAck", body: Body) -> None:
+    async def command(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """``/incident VERB …``: reading verbs are answered here, the others are kept first."""
         verb, _, rest = typed(str(body.get("text") or "")).strip().partition(" ")
         rest = rest.strip()
@@ -56,17 +58,17 @@ class _Incidents:
                 await self._form(body, declare_form(self.desk.voice(body), severity=severity))
                 await ack()
             case "declare":
-                await self._declare(body, rest)
+                await self._declare(body, account, rest)
                 await ack()
             case "ack":
-                await self._keep(body, actions.INCIDENT_ACKNOWLEDGE, _subject(rest))
+                await self._keep(body, account, actions.INCIDENT_ACKNOWLEDGE, _subject(rest))
                 await ack()
             case "resolve":
                 found = _ID.match(rest)
                 named, summary = rest.split(maxsplit=1) if " " in rest else (rest, "")
                 if found is None or not _ID.fullmatch(named):
                     named, summary = "", rest
-                await self._keep(body, actions.RESOLVE_FORM, _subject(named), text=summary)
+                await self._keep(body, account, actions.RESOLVE_FORM, _subject(named), text=summary)
                 await ack()
             case other:
                 meant = next(iter(difflib.get_close_matches(other, VERBS, 1, 0.3)), "help")
@@ -99,27 +101,27 @@ class _Incidents:
         shown = incident_card(self.desk.voice(body), view, Links(self.desk.chat.directory.team_url))
         await ack(text=shown.text, blocks=shown.blocks)
 
-    async def _declare(self, body: Body, rest: str) -> None:
+    async def _declare(self, body: Body, account: Account, rest: str) -> None:
         first, _, title = rest.partition(" ")
         severity = first.upper() if _SEVERITY.fullmatch(first) else Severity.P2.value
         said = title.strip() if _SEVERITY.fullmatch(first) else rest
         rules.declare(said, Severity(severity), None, TOBAN, self.desk.world.clock.now())
-        await self._keep(body, actions.DECLARE_FORM, "", text=said, severity=severity)
+        await self._keep(body, account, actions.DECLARE_FORM, "", text=said, severity=severity)
 
-    async def _keep(self, body: Body, act: str, value: str, **fields: Any) -> None:
-        await self.desk.keep(body, self.desk.request(body, act, value=value, **fields))
+    async def _keep(self, body: Body, account: Account, act: str, value: str, **fields: Any) -> None:
+        await self.desk.keep(body, self.desk.request(body, act, account, value=value, **fields))
 
     def press(self, act: str) -> Any:
         """A button whose value names its subject."""
 
-        async def handle(ack: "AsyncAck", body: Body) -> None:
+        async def handle(ack: "AsyncAck", body: Body, account: Account) -> None:
             value = subject_of(body).key
-            await self._keep(body, act, value, silent=True)
+            await self._keep(body, account, act, value, silent=True)
             await ack()
 
         return handle
 
-    async def open_resolve(self, ack: "AsyncAck", body: Body) -> None:
+    async def open_resolve(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """The Resolve button of an incident asks for a summary first."""
         subject = subject_of(body)
         async with self.desk.world.store.read() as tx:
@@ -130,7 +132,7 @@ class _Incidents:
         await self._form(body, resolve_form(self.desk.voice(body), view.incident))
         await ack()
 
-    async def open_declare(self, ack: "AsyncAck", body: Body) -> None:
+    async def open_declare(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """The Declare button below a list."""
         await self._form(body, declare_form(self.desk.voice(body)))
         await ack()
@@ -141,21 +143,23 @@ class _Incidents:
         except (Outage, Undeliverable) as error:
             raise Refused("refused.form", reason=str(error)) from error
 
-    async def declared(self, ack: "AsyncAck", body: Body) -> None:
+    async def declared(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """The declare form was submitted."""
         values = body["view"]["state"]["values"]
         title = str(values["title"]["value"].get("value") or "")
         severity = str((values["severity"]["value"].get("selected_option") or {}).get("value") or "P2")
         rules.declare(title, Severity(severity), None, TOBAN, self.desk.world.clock.now())
         metadata = str(body["view"].get("private_metadata") or "")
-        await self._keep(body, actions.DECLARE_FORM, metadata, text=title, severity=severity, silent=True)
+        await self._keep(
+            body, account, actions.DECLARE_FORM, metadata, text=title, severity=severity, silent=True
+        )
         await ack()
 
-    async def resolved(self, ack: "AsyncAck", body: Body) -> None:
+    async def resolved(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """The resolve form was submitted."""
         summary = str(body["view"]["state"]["values"]["summary"]["value"].get("value") or "")
         subject = str(body["view"].get("private_metadata") or "")
-        await self._keep(body, actions.RESOLVE_FORM, subject, text=summary, silent=True)
+        await self._keep(body, account, actions.RESOLVE_FORM, subject, text=summary, silent=True)
         await ack()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 
+from domain import authority
 from domain.approvals import Account
 from domain.effects import Answer, By, Note, Subject, SubjectKind, Text
 from domain.errors import Refused
@@ -13,6 +14,7 @@ from domain.outbox import OPS
 from domain.policy import Service, Severity
 from domain.ports import Tx
 from domain.rollouts import Kind
+from handlers.acts import KEPT
 from handlers.requests import KIND, DeployRequest, Request
 from handlers.webhooks import SENDERS, Sender
 from notify.slack import actions
@@ -52,7 +54,7 @@ async def _people(tx: Tx, world: World, deliveries: list[Delivery], at: datetime
     for delivery in deliveries:
         request = Request.model_validate_json(delivery.body)
         try:
-            text = await ACTS[request.act](tx, world, request, at)
+            text = await _carried_out(tx, world, request, at)
         except Refused as refusal:
             text, silent = Text(key=refusal.key, params=refusal.params), False
         else:
@@ -66,6 +68,16 @@ async def _people(tx: Tx, world: World, deliveries: list[Delivery], at: datetime
                 response_url=request.response_url,
             )
             await tx.say([answer], at)
+
+
+async def _carried_out(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    """Asks the one rule, by the account of the moment of the click, and does it. Raises ``Refused``."""
+    act, carry_out = KEPT.get(request.act), ACTS.get(request.act)
+    if act is None or carry_out is None:
+        raise Refused("refused.unknown_action")
+    authority.demand(world.policy, act, request.asker)
+    unverified = authority.is_unverified(world.policy, act, request.asker)
+    return await carry_out(tx, world, request.model_copy(update={"unverified": unverified}), at)
 
 
 async def _subject(tx: Tx, request: Request) -> Subject:
@@ -114,8 +126,8 @@ async def _silence(tx: Tx, world: World, request: Request, at: datetime) -> Text
     return await findings.silence(tx, service, int(hours), request.by, at)
 
 
-def _account(request: Request) -> Account:
-    return request.account or Account(id=request.user_id, known=False)
+async def _unsilence(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    return await findings.unsilence(tx, request.text, request.by, at)
 
 
 def _service(world: World, request: Request) -> tuple[Service, DeployRequest]:
@@ -134,7 +146,7 @@ def _ask(kind: Kind) -> Act:
             tx,
             world,
             service,
-            _account(request),
+            request.asker,
             request.by,
             at,
             kind=kind,
@@ -155,12 +167,12 @@ async def _approve(tx: Tx, world: World, request: Request, at: datetime) -> Text
 
 async def _lock(tx: Tx, world: World, request: Request, at: datetime) -> Text:
     service, _ = _service(world, request)
-    return await deploys.lock(tx, world, service, request.text, _account(request), request.by, at)
+    return await deploys.lock(tx, world, service, request.text, request.asker, request.by, at)
 
 
 async def _unlock(tx: Tx, world: World, request: Request, at: datetime) -> Text:
     service, _ = _service(world, request)
-    return await deploys.unlock(tx, world, service, _account(request), request.by, at)
+    return await deploys.unlock(tx, world, service, request.asker, request.by, at)
 
 
 def _rollout(act: Callable[[Tx, World, int, Account, By, datetime], Awaitable[Text]]) -> Act:
@@ -170,7 +182,7 @@ def _rollout(act: Callable[[Tx, World, int, Account, By, datetime], Awaitable[Te
         subject = await _subject(tx, request)
         if subject.kind is not SubjectKind.ROLLOUT:
             raise Refused("refused.unknown_action")
-        return await act(tx, world, subject.id, _account(request), request.by, at)
+        return await act(tx, world, subject.id, request.asker, request.by, at)
 
     return done
 
@@ -181,18 +193,18 @@ async def _run_backup(tx: Tx, world: World, request: Request, at: datetime) -> T
     if request.value:
         backup = await tx.backup((await _subject(tx, request)).id)
         name = backup.plan if backup is not None else ""
-    return await backups.run_now(tx, world, name, _account(request), request.by, at)
+    return await backups.run_now(tx, world, name, request.asker, request.by, at)
 
 
 async def _accept_backup(tx: Tx, world: World, request: Request, at: datetime) -> Text:
     subject = await _subject(tx, request)
     if subject.kind is not SubjectKind.BACKUP:
         raise Refused("refused.unknown_action")
-    return await backups.accept(tx, world, subject.id, _account(request), request.by, at)
+    return await backups.accept(tx, world, subject.id, request.asker, request.by, at)
 
 
 async def _ask_drill(tx: Tx, world: World, request: Request, at: datetime) -> Text:
-    return await drills.request(tx, world, request.text, _account(request), request.by, at)
+    return await drills.request(tx, world, request.text, request.asker, request.by, at)
 
 
 def _drill(act: Callable[[Tx, World, int, Account, By, datetime], Awaitable[Text]]) -> Act:
@@ -202,7 +214,7 @@ def _drill(act: Callable[[Tx, World, int, Account, By, datetime], Awaitable[Text
         subject = await _subject(tx, request)
         if subject.kind is not SubjectKind.DRILL:
             raise Refused("refused.unknown_action")
-        return await act(tx, world, subject.id, _account(request), request.by, at)
+        return await act(tx, world, subject.id, request.asker, request.by, at)
 
     return done
 
@@ -219,6 +231,7 @@ ACTS: dict[str, Act] = {
     actions.FINDING_EXPECTED: _verdict(Verdict.EXPECTED),
     actions.FINDING_MUTE: _mute,
     actions.DETECTOR_MUTE: _silence,
+    actions.DETECTOR_UNMUTE: _unsilence,
     actions.DEPLOY_REQUEST: _ask(Kind.DEPLOY),
     actions.DEPLOY_ROLLBACK: _ask(Kind.ROLLBACK),
     actions.DEPLOY_LOCK: _lock,

@@ -25,7 +25,8 @@ class DeployRequest(Value):
 class Request(Value):
     """One interaction that may change state. ``act`` is an id of ``notify.slack.actions``.
 
-    ``account``: the Slack account as it was at the moment of the click, where the act needs authority.
+    ``account``: the Slack account as it was at the moment of the click; of an older version, unknown.
+    ``unverified``: only so it passes that Slack could not say who asks.
     """
 
     act: str
@@ -40,11 +41,17 @@ class Request(Value):
     silent: bool = False
     deploy: DeployRequest | None = None
     account: Account | None = None
+    unverified: bool = False
+
+    @property
+    def asker(self) -> Account:
+        """Who asked, and what is known of them."""
+        return self.account or Account(id=self.user_id, known=False)
 
     @property
     def by(self) -> By:
         """The person, as the timeline names them."""
-        return By(id=self.user_id, name=self.user_name)
+        return By(id=self.user_id, name=self.user_name, unverified=self.unverified)
 
 
 def key_of(body: dict[str, Any]) -> str:

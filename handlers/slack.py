@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from domain import authority
 from domain.approvals import Account
+from domain.authority import Act
 from domain.effects import Subject, Text
 from domain.errors import Outage, Refused, Undeliverable
 from domain.inbox import NewDelivery
 from domain.outbox import Rendered
+from handlers.acts import ACTIONS, KEPT, UNKNOWN
 from handlers.requests import KIND, Request, key_of
 from notify.slack.blocks import section
 from notify.slack.chat import SlackChat
 from notify.slack.client import Api
+from notify.slack.membership import Claim, Membership
 from notify.texts import Voice, voice
 from operations import inbox
 from operations.recurring import Work
@@ -34,13 +38,11 @@ COMMIT_WITHIN = 2.5
 MEET_WITHIN = 0.5
 """Seconds that Slack may take to say which language somebody reads; only asked once."""
 
-KNOW_WITHIN = 1.5
-"""Seconds that Slack may take to say who somebody is, where the answer decides."""
-
 OPEN_WITHIN = 2.0
 """Seconds for opening a form: its trigger lives for three."""
 
 Body = dict[str, Any]
+Handle = Callable[["AsyncAck", Body, Account], Awaitable[None]]
 
 
 class NotKept(Exception):
@@ -57,6 +59,7 @@ class Desk:
         self.chat = chat
         self.api = api
         self.works = works
+        self.membership = Membership(api, chat.directory)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def meet(self, body: Body) -> None:
@@ -71,45 +74,36 @@ class Desk:
         """The language of the person who asks, as far as it is known."""
         return voice(self.chat.directory.known_locale(_user_id(body)))
 
-    def request(self, body: Body, act: str, **fields: Any) -> Request:
-        """The request of an interaction. Raises ``Refused`` for a stranger from another workspace."""
-        user_id = _user_id(body)
-        team = _team_id(body)
-        ours = self.chat.directory.team_id
-        if ours is not None and team and team != ours:
-            raise Refused("refused.stranger")
-        person = self.chat.directory.person_of(user_id)
+    def request(self, body: Body, act: str, account: Account, **fields: Any) -> Request:
+        """The request of an interaction, with who asked for it as Slack knew them at that moment."""
         channel = body.get("channel_id") or (body.get("channel") or {}).get("id") or ""
         return Request(
             act=act,
-            user_id=user_id,
-            user_name=person.name if person else _user_name(body),
-            team_id=team,
+            user_id=_user_id(body),
+            user_name=account.person or _user_name(body),
+            team_id=Claim.of(body).team,
             channel_id=channel,
             response_url=body.get("response_url"),
+            account=account,
             **fields,
         )
 
     async def account(self, body: Body) -> Account:
         """Who asks, as Slack knows them at this very moment; never from memory. What fails is not known."""
-        user_id, team = _user_id(body), _team_id(body)
-        ours = self.chat.directory.team_id
-        try:
-            async with asyncio.timeout(KNOW_WITHIN):
-                found = await self.chat.directory.look_up(user_id)
-        except (TimeoutError, Outage, Undeliverable) as error:
-            log.warning("slack.account_unknown", error=repr(error))
-            return Account(id=user_id, known=False)
-        person = self.chat.directory.person_of(user_id)
-        return Account(
-            id=user_id,
-            person=person.name if person else None,
-            known=ours is not None,
-            ours=ours is None or ((not team or team == ours) and not found.get("is_stranger")),
-            deleted=bool(found.get("deleted")),
-            guest=bool(found.get("is_restricted") or found.get("is_ultra_restricted")),
-            bot=bool(found.get("is_bot")),
-        )
+        return await self.membership.account(Claim.of(body), self.world.policy.roles.groups)
+
+    async def asker(self, body: Body) -> Account:
+        """Who asks, and their language learned on the way; one after the other, since both bind accounts."""
+        account = await self.account(body)
+        await self.meet(body)
+        return account
+
+    def demand(self, act: Act, account: Account) -> None:
+        """The one rule. Refused where this account may not do that."""
+        why = authority.may(self.world.policy, act, account)
+        if why is not None:
+            log.info("authority.refused", act=act.value, account=account.id, reason=why.key)
+            raise why
 
     async def keep(self, body: Body, request: Request) -> None:
         """Commit a request. When this returns nothing can lose it; raises ``NotKept``."""
@@ -171,13 +165,19 @@ class Desk:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
-    def button(self, handle: Callable[["AsyncAck", Body], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        """Wrap a button's listener: it is acknowledged only when its effect is certain to come."""
+    def button(self, action: str, handle: Handle) -> Callable[..., Awaitable[None]]:
+        """Wrap a button's listener: it is acknowledged only when its effect is certain to come.
+
+        An action that is kept is judged when it is carried out, by the account of the click; any other here.
+        """
+        act = ACTIONS[action]
 
         async def listener(ack: "AsyncAck", body: Body) -> None:
             try:
-                await self.meet(body)
-                await handle(ack, body)
+                account = await self.asker(body)
+                if action not in KEPT:
+                    self.demand(act, account)
+                await handle(ack, body, account)
             except Refused as refusal:
                 await ack()
                 self.later(self.answer(body, Text(key=refusal.key, params=refusal.params)))
@@ -194,15 +194,17 @@ class Desk:
 
         return listener
 
-    def command(
-        self, handle: Callable[["AsyncAck", Body], Awaitable[None]]
-    ) -> Callable[..., Awaitable[None]]:
-        """Wrap a command's listener: whatever goes wrong is the command's answer."""
+    def command(self, act_of: Callable[[str], Act], handle: Handle) -> Callable[..., Awaitable[None]]:
+        """Wrap a command's listener: whatever goes wrong is the command's answer.
+
+        ``act_of`` says which act a typed text means. It is judged before anything is read or kept.
+        """
 
         async def listener(ack: "AsyncAck", body: Body) -> None:
             try:
-                await self.meet(body)
-                await handle(ack, body)
+                account = await self.asker(body)
+                self.demand(act_of(typed(str(body.get("text") or "")).strip()), account)
+                await handle(ack, body, account)
             except Refused as refusal:
                 await ack(text=self.voice(body)(refusal.key, **refusal.params))
             except NotKept:
@@ -217,12 +219,15 @@ class Desk:
 
         return listener
 
-    def menu(self, choices: Callable[[Body], Awaitable[dict[str, Any]]]) -> Callable[..., Awaitable[None]]:
+    def menu(
+        self, action: str, choices: Callable[[Body], Awaitable[dict[str, Any]]]
+    ) -> Callable[..., Awaitable[None]]:
         """Wrap a menu's listener: where its choices cannot be found out it offers none."""
+        act = ACTIONS[action]
 
         async def listener(ack: "AsyncAck", body: Body) -> None:
             try:
-                self.request(body, "menu")
+                self.demand(act, await self.account(body))
                 found = await choices(body)
             except Refused:
                 found = {"options": []}
@@ -233,16 +238,16 @@ class Desk:
 
         return listener
 
-    def form(
-        self, handle: Callable[["AsyncAck", Body], Awaitable[None]], block_id: str
-    ) -> Callable[..., Awaitable[None]]:
+    def form(self, action: str, handle: Handle, block_id: str) -> Callable[..., Awaitable[None]]:
         """Wrap a form's listener: a failure stands beside ``block_id`` and what was typed stays."""
+        act = ACTIONS[action]
 
         async def listener(ack: "AsyncAck", body: Body) -> None:
-            await self.meet(body)
+            account = await self.asker(body)
             voice_ = self.voice(body)
             try:
-                await handle(ack, body)
+                self.demand(act, account)
+                await handle(ack, body, account)
             except Refused as refusal:
                 said = voice_.plain(refusal.key, **refusal.params)
                 await ack(response_action="errors", errors={block_id: said[:2000]})
@@ -260,11 +265,11 @@ class Desk:
 def register(app: "AsyncApp", desk: Desk) -> None:
     """What nobody else took: told, instead of Bolt's 404."""
 
-    async def unknown_action(ack: "AsyncAck", body: Body) -> None:
+    async def unknown_action(ack: "AsyncAck", body: Body, account: Account) -> None:
         log.warning("slack.unknown_action", action=(body.get("actions") or [{}])[0].get("action_id"))
         raise Refused("refused.unknown_action")
 
-    async def unknown_command(ack: "AsyncAck", body: Body) -> None:
+    async def unknown_command(ack: "AsyncAck", body: Body, account: Account) -> None:
         await ack(text=desk.voice(body)("help.toban"))
 
     async def unknown_form(ack: "AsyncAck", body: Body) -> None:
@@ -275,8 +280,8 @@ def register(app: "AsyncApp", desk: Desk) -> None:
         log.debug("slack.event", type=(body.get("event") or {}).get("type"))
 
     anything = re.compile(".*")
-    app.command(anything)(desk.command(unknown_command))
-    app.action(anything)(desk.button(unknown_action))
+    app.command(anything)(desk.command(lambda _text: Act.READ_HELP, unknown_command))
+    app.action(anything)(desk.button(UNKNOWN, unknown_action))
     app.view(anything)(unknown_form)
     app.event(anything)(events)
 
@@ -308,9 +313,3 @@ def _user_id(body: Body) -> str:
 def _user_name(body: Body) -> str:
     user = body.get("user") or {}
     return str(body.get("user_name") or user.get("username") or user.get("name") or _user_id(body))
-
-
-def _team_id(body: Body) -> str:
-    user = body.get("user")
-    named = user.get("team_id") if isinstance(user, dict) else None
-    return str(named or body.get("team_id") or (body.get("team") or {}).get("id") or "")

@@ -3,7 +3,9 @@
 import difflib
 from typing import TYPE_CHECKING, Any
 
+from domain.approvals import Account
 from domain.errors import Refused
+from handlers.acts import toban_act
 from handlers.backups import Backups
 from handlers.slack import Body, Desk, subject_of, typed
 from handlers.watching import Watching
@@ -26,9 +28,9 @@ FEEDBACK = (
 def register(app: "AsyncApp", desk: Desk) -> None:
     """The command, and the buttons below an anomaly."""
     taken = _Toban(desk)
-    app.command("/toban")(desk.command(taken.command))
+    app.command("/toban")(desk.command(toban_act, taken.command))
     for act in FEEDBACK:
-        app.action(act)(desk.button(taken.press(act)))
+        app.action(act)(desk.button(act, taken.press(act)))
 
 
 class _Toban:
@@ -37,7 +39,7 @@ class _Toban:
         self.watching = Watching(desk)
         self.backups = Backups(desk)
 
-    async def command(self, ack: "AsyncAck", body: Body) -> None:
+    async def command(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """``/toban VERB …``."""
         verb, _, rest = typed(str(body.get("text") or "")).strip().partition(" ")
         rest = rest.strip()
@@ -49,9 +51,9 @@ class _Toban:
             case "health":
                 await self.watching.health(ack, body)
             case "anomalies":
-                await self.watching.anomalies(ack, body, rest)
+                await self.watching.anomalies(ack, body, account, rest)
             case "backup" | "backups":
-                await self.backups.command(ack, body, rest)
+                await self.backups.command(ack, body, account, rest)
             case "capacity":
                 await self.watching.capacity(ack, body, rest)
             case other:
@@ -73,9 +75,9 @@ class _Toban:
     def press(self, act: str) -> Any:
         """A button below an anomaly."""
 
-        async def handle(ack: "AsyncAck", body: Body) -> None:
+        async def handle(ack: "AsyncAck", body: Body, account: Account) -> None:
             value = subject_of(body).key
-            await self.desk.keep(body, self.desk.request(body, act, value=value, silent=True))
+            await self.desk.keep(body, self.desk.request(body, act, account, value=value, silent=True))
             await ack()
 
         return handle

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from domain import findings
+from domain.approvals import Account
 from domain.effects import Text
 from domain.errors import Outage, Refused
 from domain.outbox import Rendered
@@ -48,7 +50,7 @@ class Watching:
 
         self.desk.later(self._told(body, look))
 
-    async def anomalies(self, ack: "AsyncAck", body: Body, rest: str) -> None:
+    async def anomalies(self, ack: "AsyncAck", body: Body, account: Account, rest: str) -> None:
         """``list``, ``explain SERVICE``, ``mute SERVICE [24h]``, ``unmute SERVICE``."""
         verb, _, words = rest.partition(" ")
         match verb.casefold():
@@ -59,7 +61,7 @@ class Watching:
                 await ack()
                 self.desk.later(self._told(body, lambda voice: self._explain(voice, service)))
             case "mute" | "unmute":
-                await self._mute(ack, body, verb.casefold(), words)
+                await self._mute(ack, body, account, verb.casefold(), words)
             case other:
                 raise Refused(
                     "refused.unknown_command",
@@ -77,15 +79,19 @@ class Watching:
     async def _explain(self, voice: Voice, service: Service) -> Rendered:
         return explained_card(voice, await anomalies.explain(self.desk.world, service))
 
-    async def _mute(self, ack: "AsyncAck", body: Body, verb: str, words: str) -> None:
+    async def _mute(self, ack: "AsyncAck", body: Body, account: Account, verb: str, words: str) -> None:
         name, _, length = words.partition(" ")
         service = self._service(name)
         found = _LENGTH.fullmatch(length.strip() or "24h")
         if found is None or not int(found[1]):
             raise Refused("refused.not_a_length", given=length[:40])
-        hours = int(found[1]) * (24 if found[2] == "d" else 1)
-        text = str(hours) if verb == "mute" else "0"
-        request = self.desk.request(body, actions.DETECTOR_MUTE, value="", text=f"{service.name} {text}")
+        if verb == "unmute":
+            request = self.desk.request(body, actions.DETECTOR_UNMUTE, account, text=service.name)
+        else:
+            hours = int(found[1]) * (24 if found[2] == "d" else 1)
+            findings.allow_length(hours)
+            text = f"{service.name} {hours}"
+            request = self.desk.request(body, actions.DETECTOR_MUTE, account, text=text)
         await self.desk.keep(body, request)
         await ack()
 

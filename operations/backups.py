@@ -131,12 +131,12 @@ async def run_now(tx: Tx, world: World, name: str, account: Account, by: By, at:
 
 
 async def accept(tx: Tx, world: World, backup_id: int, account: Account, by: By, at: datetime) -> Text:
-    """A person looked at a suspicious backup and says that it is right."""
-    approvals.person_behind(world.policy.people, account)
+    """A person looked at a suspicious backup and says that it is right: not the one who asked for it."""
+    person = approvals.person_behind(world.policy.people, account)
     backup = await tx.backup(backup_id)
     if backup is None or backup.standing is not Standing.SUSPICIOUS:
         raise Refused("refused.not_suspicious", number=f"B-{backup_id}")
-    accepted = await _keep(tx, world, backup, rules.accept(backup, by, at), at)
+    accepted = await _keep(tx, world, backup, rules.accept(backup, person, by, at), at)
     return Text(key="answer.backup_accepted", params={"number": accepted.number})
 
 

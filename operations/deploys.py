@@ -230,7 +230,12 @@ async def pause(tx: Tx, world: World, rollout_id: int, account: Account, by: By,
 
 async def resume(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
     """It goes on."""
-    return await _act(tx, world, rollout_id, account, by, at, "resumed", lambda one: rules.resume(one, at))
+    person = approvals.person_behind(world.policy.people, account)
+
+    def resumed(one: Rollout) -> Rollout:
+        return rules.resume(one, world.policy.deploys.rule(one.service), person, at)
+
+    return await _act(tx, world, rollout_id, account, by, at, "resumed", resumed)
 
 
 async def wait(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
@@ -318,8 +323,12 @@ async def lock(
 
 
 async def unlock(tx: Tx, world: World, service: Service, account: Account, by: By, at: datetime) -> Text:
-    """Deploys are possible again."""
-    approvals.person_behind(world.policy.people, account)
+    """Deploys are possible again. Whose deploy failed and locked it does not say so alone."""
+    person = approvals.person_behind(world.policy.people, account)
+    known = await tx.lock_of(service.name)
+    failed = await tx.rollout(known.rollout_id) if known is not None and known.rollout_id else None
+    if failed is not None:
+        rules.allow_unlock(failed, world.policy.deploys.rule(service.name), person)
     if not await tx.remove_lock(service.name):
         raise Refused("refused.not_locked", service=service.name)
     await _told(tx, service, Text(key="note.unlocked", params={"service": service.name, "who": by.name}), at)

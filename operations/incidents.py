@@ -35,11 +35,11 @@ async def _acknowledge_group(tx: Tx, group: AlertGroup, by: By, at: datetime) ->
     taken = alert_rules.acknowledge(group, by, at)
     await tx.save_groups([taken])
     await _stop(tx, group.subject, "acknowledged", by, at)
-    await tx.tell([Event(subject=group.subject, what="alert.acknowledged", at=at, by=by)])
-    text = Text(key="note.acknowledged", params={"who": by.name, "at": _seconds(at)})
+    await tx.tell([_taken(group.subject, "alert.acknowledged", by, at)])
+    text = Text(key=_note(by), params={"who": by.name, "at": _seconds(at)})
     note = thread_note(f"ack:{group.subject.key}:{_seconds(at)}", group.subject, home(group), text)
     await tx.say([Refresh(subject=group.subject), note], at)
-    return Text(key="answer.acknowledged", params={"what": group.title})
+    return Text(key=_answer(by), params={"what": group.title})
 
 
 async def _acknowledge_incident(tx: Tx, incident: Incident, by: By, at: datetime) -> Text:
@@ -50,13 +50,28 @@ async def _acknowledge_incident(tx: Tx, incident: Incident, by: By, at: datetime
         if group.status is AlertStatus.FIRING:
             await tx.save_groups([alert_rules.acknowledge(group, by, at)])
             await _stop(tx, group.subject, "acknowledged", by, at)
-            await tx.tell([Event(subject=group.subject, what="alert.acknowledged", at=at, by=by)])
+            await tx.tell([_taken(group.subject, "alert.acknowledged", by, at)])
         effects.append(Refresh(subject=group.subject))
-    text = Text(key="note.acknowledged", params={"who": by.name, "at": _seconds(at)})
+    text = Text(key=_note(by), params={"who": by.name, "at": _seconds(at)})
     effects.append(thread_note(f"ack:{taken.subject.key}:{_seconds(at)}", taken.subject, INCIDENTS, text))
-    await tx.tell([Event(subject=taken.subject, what="incident.acknowledged", at=at, by=by)])
+    await tx.tell([_taken(taken.subject, "incident.acknowledged", by, at)])
     await tx.say(effects, at)
-    return Text(key="answer.acknowledged", params={"what": f"{taken.number} {taken.title}"})
+    what = f"{taken.number} {taken.title}"
+    return Text(key=_answer(by), params={"what": what})
+
+
+def _note(by: By) -> str:
+    """The text for the thread, which says so where Slack could not say who acknowledged."""
+    return "note.acknowledged_unverified" if by.unverified else "note.acknowledged"
+
+
+def _answer(by: By) -> str:
+    """The same for the person."""
+    return "answer.acknowledged_unverified" if by.unverified else "answer.acknowledged"
+
+
+def _taken(subject: Subject, what: str, by: By, at: datetime) -> Event:
+    return Event(subject=subject, what=what, at=at, by=by, data={"unverified": True} if by.unverified else {})
 
 
 async def declare(

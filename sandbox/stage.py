@@ -257,6 +257,7 @@ class Stage:
         """Press a button of a message, and confirm where it asks."""
         delivery = await self.slack.press(person, message.channel, message.ts, label)
         await self.settle()
+        await self.bot.desk.drain(ANSWER_WITHIN)
         return delivery
 
     async def home(self, person: str) -> str:

@@ -87,10 +87,19 @@ class RolloutQueries(Rows):
         return await self.values(Lock, sa.select(LOCK).order_by(LOCK.c.service), lock=False)
 
     async def add_lock(self, lock: Lock) -> bool:
-        """Lock a service. False where it is locked already: the first reason stands."""
+        """Lock a service. False where it is locked already: the first reason stands.
+
+        The deploy that failed is noted even so: a lock made before it must not be easier to lift.
+        """
         fields = {name: getattr(lock, name) for name in type(lock).model_fields if name != "id"}
         statement = self.insert(LockRow).values(fields).on_conflict_do_nothing().returning(LOCK.c.id)
-        return (await self.connection.execute(statement)).scalar_one_or_none() is not None
+        if (await self.connection.execute(statement)).scalar_one_or_none() is not None:
+            return True
+        if lock.rollout_id is not None:
+            unmarked = sa.and_(LOCK.c.service == lock.service, LOCK.c.rollout_id.is_(None))
+            marked = {"rollout_id": lock.rollout_id, "version": LOCK.c.version + 1}
+            await self.connection.execute(sa.update(LOCK).where(unmarked).values(marked))
+        return False
 
     async def remove_lock(self, service: str) -> bool:
         """Unlock. False where it was not locked."""

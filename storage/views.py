@@ -61,7 +61,7 @@ class ViewQueries(
                 return await self._backup(subject.id)
             case SubjectKind.DRILL:
                 return await self._drill(subject.id)
-            case SubjectKind.DELIVERY:
+            case SubjectKind.DELIVERY | SubjectKind.DETECTOR:
                 return None
 
     async def open_now(self, at: datetime) -> OpenNow:

@@ -12,6 +12,7 @@ FINDING_NOT_USEFUL = "finding.not_useful"
 FINDING_EXPECTED = "finding.expected"
 FINDING_MUTE = "finding.mute"
 DETECTOR_MUTE = "detector.mute"
+DETECTOR_UNMUTE = "detector.unmute"
 
 ROLLOUT_APPROVE = "deploy.approve"
 ROLLOUT_REJECT = "deploy.reject"

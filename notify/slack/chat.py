@@ -99,12 +99,13 @@ class SlackChat:
 
     async def stay_in_touch(self, monotonic: float) -> bool:
         """Where Slack was out of reach, ask whether it is back, every few seconds. True where it is."""
-        if self._api.health is None and self.directory.team_id is not None:
+        is_well = self._api.health is None
+        if is_well and self.directory.greeted:
             return False
         if monotonic < self._greet_at:
             return False
         self._greet_at = monotonic + GREET_EVERY
-        await self.directory.greet()
+        await self.directory.greet(aside=is_well)
         self._greet_at = monotonic
         return self._api.take_recovery()
 

@@ -44,11 +44,11 @@ class Api:
             self._missed(outage)
             raise
         except Undeliverable as refusal:
-            self._heard()
+            self.heard()
             if refusal.mendable:
                 self.refusals.add(refusal.reason, method.__name__, str(params.get("channel") or ""))
             raise
-        self._heard()
+        self.heard()
         self.refusals.end(method.__name__, str(params.get("channel") or ""))
         return found
 
@@ -91,7 +91,8 @@ class Api:
         self.health = outage.reason
         self._was_out = True
 
-    def _heard(self) -> None:
+    def heard(self) -> None:
+        """Slack has answered."""
         self.health = None
         self._is_back, self._was_out = self._is_back or self._was_out, False
 

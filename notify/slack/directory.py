@@ -39,6 +39,10 @@ class Directory:
         self.team_url: str | None = None
         self.team_id: str | None = None
         self.enterprise_id: str | None = None
+        self.listed_team_id: str | None = None
+        """The token's own workspace as the list of channels names it, for while ``auth.test`` fails."""
+        self.greeted = False
+        self._binding = asyncio.Lock()
         self.bot_user_id: str | None = None
 
     def use(self, policy: Policy) -> None:
@@ -47,10 +51,16 @@ class Directory:
         self._channels.clear()
         self._accounts.clear()
 
-    async def greet(self) -> None:
-        """Learn who we are. Raises ``Outage`` and ``Undeliverable``."""
-        answer = await self._api.call(self._api.web.auth_test)
+    async def greet(self, *, aside: bool = False) -> None:
+        """Learn who we are. Raises ``Outage`` and ``Undeliverable``.
+
+        ``aside``: in the middle of something else, so that a failure is no sign that messages fail, too.
+        """
+        ask = self._api.ask if aside else self._api.call
+        answer = await ask(self._api.web.auth_test)
+        self._api.heard()
         self.team_url = answer.get("url")
+        self.greeted = True
         self.team_id = answer.get("team_id")
         self.enterprise_id = answer.get("enterprise_id") or None
         self.bot_user_id = answer.get("user_id")
@@ -79,6 +89,7 @@ class Directory:
                 params["cursor"] = cursor
             answer = await self._api.call(self._api.web.conversations_list, exclude_archived=True, **params)
             for channel in answer.get("channels", []):
+                self.listed_team_id = self.listed_team_id or channel.get("context_team_id")
                 self._channels[channel["name"]] = channel["id"]
                 if channel["name"] in wanted and not channel.get("is_member"):
                     await self._join(channel["id"], channel["name"])
@@ -127,7 +138,7 @@ class Directory:
         if person.email is None:
             return Found(reason="neither a Slack account nor an e-mail address")
         if not self.team_id:
-            await self.greet()
+            await self.greet(aside=True)
         try:
             answer = await self._api.call(self._api.web.users_lookupByEmail, email=person.email)
         except Undeliverable as refusal:
@@ -149,7 +160,7 @@ class Directory:
         for number in person.slack:
             try:
                 if not self.team_id:
-                    await self.greet()
+                    await self.greet(aside=True)
                 answer = await self._api.call(self._api.web.users_info, user=number)
                 found = Found(account=self._described(answer.get("user") or {"id": number}), by_id=True)
             except Outage:
@@ -166,7 +177,7 @@ class Directory:
     async def is_member(self, account: str) -> bool:
         """Whether an account is a full, active member of our own workspace now."""
         if not self.team_id:
-            await self.greet()
+            await self.greet(aside=True)
         try:
             answer = await self._api.call(self._api.web.users_info, user=account)
         except Undeliverable as refusal:
@@ -217,7 +228,7 @@ class Directory:
             return language(person.locale, self._default)
         if account not in self._locales:
             try:
-                answer = await self._api.call(self._api.web.users_info, user=account, include_locale=True)
+                answer = await self._api.ask(self._api.web.users_info, user=account, include_locale=True)
             except (Outage, Undeliverable) as error:
                 log.info("slack.locale_unknown", error=str(error))
                 return self._default
@@ -231,7 +242,7 @@ class Directory:
 
     async def look_up(self, account: str) -> dict[str, Any]:
         """The account as Slack has it now, such as ``deleted``. Raises ``Outage`` and ``Undeliverable``."""
-        answer = await self._api.call(self._api.web.users_info, user=account)
+        answer = await self._api.ask(self._api.web.users_info, user=account)
         user: dict[str, Any] = answer.get("user") or {}
         await self._recognise(account, (user.get("profile") or {}).get("email"))
         return user
@@ -245,7 +256,7 @@ class Directory:
         ]
         for name in named:
             try:
-                async with asyncio.timeout(RECOGNISE_WITHIN):
+                async with asyncio.timeout(RECOGNISE_WITHIN), self._binding:
                     await self.account(name)
             except (TimeoutError, Outage, Undeliverable) as error:
                 log.info("slack.not_recognised", account=account, person=name, error=repr(error))

@@ -11,12 +11,23 @@ Json = dict[str, Any]
 VERIFICATION_TOKEN = "sandbox-legacy-verification-token"  # noqa: S105 - the deprecated field, never a secret.
 
 
-def _team(state: State) -> Json:
-    return {"id": state.team_id, "domain": state.roster.domain}
+def _enterprise(state: State) -> Json | None:
+    return {"id": state.enterprise_id, "name": "Org"} if state.enterprise_id else None
+
+
+def _team(state: State) -> Json | None:
+    """The workspace that the app is installed in; null where that is a whole organisation."""
+    if state.org_install:
+        return None
+    team = {"id": state.team_id, "domain": state.roster.domain}
+    return team | (
+        {"enterprise_id": state.enterprise_id, "enterprise_name": "Org"} if state.enterprise_id else {}
+    )
 
 
 def _user(state: State, user: User) -> Json:
-    return {"id": user.id, "username": user.name, "name": user.name, "team_id": state.team_id}
+    team = user.team or state.team_id
+    return {"id": user.id, "username": user.name, "name": user.name, "team_id": team}
 
 
 def _common(state: State, kind: str, user: User) -> Json:
@@ -26,8 +37,8 @@ def _common(state: State, kind: str, user: User) -> Json:
         "user": _user(state, user),
         "api_app_id": state.app_id,
         "token": VERIFICATION_TOKEN,
-        "enterprise": None,
-        "is_enterprise_install": False,
+        "enterprise": _enterprise(state),
+        "is_enterprise_install": state.org_install,
     }
 
 
@@ -39,10 +50,12 @@ def slash_command(
     state: State, user: User, room: Room, command: str, text: str, trigger: str, response_url: str
 ) -> Json:
     """Return the form of a slash command; every value is a string."""
+    grid = {"enterprise_id": state.enterprise_id, "enterprise_name": "Org"} if state.enterprise_id else {}
     return {
         "token": VERIFICATION_TOKEN,
-        "team_id": state.team_id,
+        "team_id": user.team or state.team_id,
         "team_domain": state.roster.domain,
+        **grid,
         "channel_id": room.id,
         "channel_name": "directmessage" if room.is_im else room.name,
         "user_id": user.id,
@@ -50,7 +63,7 @@ def slash_command(
         "command": command,
         "text": text,
         "api_app_id": state.app_id,
-        "is_enterprise_install": "false",
+        "is_enterprise_install": "true" if state.org_install else "false",
         "response_url": response_url,
         "trigger_id": trigger,
     }
@@ -158,6 +171,7 @@ def event_callback(state: State, event: Json, number: str) -> Json:
     return {
         "token": VERIFICATION_TOKEN,
         "team_id": state.team_id,
+        **({"enterprise_id": state.enterprise_id} if state.enterprise_id else {}),
         "api_app_id": state.app_id,
         "event": event,
         "type": "event_callback",
@@ -165,11 +179,11 @@ def event_callback(state: State, event: Json, number: str) -> Json:
         "event_time": state.seconds(),
         "authorizations": [
             {
-                "enterprise_id": None,
-                "team_id": state.team_id,
+                "enterprise_id": state.enterprise_id or None,
+                "team_id": None if state.org_install else state.team_id,
                 "user_id": state.bot_user_id,
                 "is_bot": True,
-                "is_enterprise_install": False,
+                "is_enterprise_install": state.org_install,
             }
         ],
         "is_ext_shared_channel": False,

@@ -167,16 +167,16 @@ async def test_13_2_where_slack_cannot_say_the_account_verified_before_is_paged(
     assert "accounts.kenji" not in world.bot.world.problems.current()
 
 
-async def test_13_2_nobody_is_bound_before_slack_said_which_workspace_is_ours(world: Stage) -> None:
-    world.slack.faults.add("auth.test", faults.error("internal_error"), count=10**6)
-    await world.stop()
-    await world.start()
-    await night(world)
-    assert world.dms("kenji") == []
-    world.slack.faults.clear()
-    await world.advance(minutes=1)
-    assert len(world.dms("kenji")) == 1
-    assert await unsent(world) == []
+async def test_13_2_nobody_is_bound_before_slack_said_which_workspace_is_ours(sqlite_only: str) -> None:
+    async with open_stage(sqlite_only, policy_with(), start=False) as world:
+        world.slack.faults.add("auth.test", faults.error("internal_error"), count=10**6)
+        await world.start()
+        await night(world)
+        assert world.dms("kenji") == []
+        world.slack.faults.clear()
+        await world.advance(minutes=1)
+        assert len(world.dms("kenji")) == 1
+        assert await unsent(world) == []
 
 
 async def test_13_2_an_account_that_the_policy_names_is_paged_even_while_slack_cannot_say_who_it_is(

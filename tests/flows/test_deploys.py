@@ -108,7 +108,7 @@ async def test_a_bad_image_is_taken_back_by_itself_locks_the_service_and_opens_a
         assert "P1" in incident.plain
         await stage.type("mika", "#general", f"/deploy bondpoint-api {GOOD}")
         assert "locked" in stage.told("mika")[-1]
-        await stage.type("mika", "#general", "/deploy unlock bondpoint-api")
+        await stage.type("aya", "#general", "/deploy unlock bondpoint-api")
         await stage.press("aya", await asked(stage), "Approve Deploy")
         await stage.advance(minutes=2)
         assert split(stage) == {old: 100}, "an open P1 holds deploys"

@@ -1,6 +1,7 @@
 """The card of an alert group: one message that changes in place."""
 
 from domain.alerts import AlertGroup, AlertStatus
+from domain.effects import By
 from domain.outbox import Rendered
 from domain.policy import Level
 from domain.rollouts import Rollout, Stage
@@ -181,8 +182,14 @@ def _outcome(voice: Voice, group: AlertGroup) -> list[str]:
         return [voice("outcome.recovered" if group.recovered else "outcome.closed_not_recovered", at=at)]
     if group.acknowledged_by is not None and group.acknowledged_at is not None:
         at = int(group.acknowledged_at.timestamp())
-        return [voice("outcome.acknowledged", who=group.acknowledged_by.name, at=at)]
+        return [taken_line(voice, group.acknowledged_by.name, at, group.acknowledged_by)]
     return []
+
+
+def taken_line(voice: Voice, who: str, at: int, by: By | None) -> str:
+    """Who acknowledged, when, and whether Slack could say that it was them. ``at``: epoch seconds."""
+    unverified = by is not None and by.unverified
+    return voice("outcome.acknowledged_unverified" if unverified else "outcome.acknowledged", who=who, at=at)
 
 
 def _links(voice: Voice, group: AlertGroup, links: Links) -> list[str]:

@@ -6,6 +6,7 @@ from domain.views import IncidentView, OpenNow
 from notify.slack import actions
 from notify.slack.blocks import Block, button, context, fields, header, said, section
 from notify.slack.blocks import actions as row
+from notify.slack.cards.alerts import taken_line
 from notify.slack.cards.ladder import ladder_lines
 from notify.slack.escape import line
 from notify.slack.links import Links
@@ -66,7 +67,7 @@ def _outcome(voice: Voice, incident: Incident) -> list[str]:
         return [voice("outcome.resolved_by", who=incident.resolved_by.name, at=at)]
     if incident.acknowledged_by is not None and incident.acknowledged_at is not None:
         at = int(incident.acknowledged_at.timestamp())
-        return [voice("outcome.acknowledged", who=incident.acknowledged_by.name, at=at)]
+        return [taken_line(voice, incident.acknowledged_by.name, at, incident.acknowledged_by)]
     return []
 
 

@@ -5,7 +5,7 @@ from domain.views import PageView
 from notify.slack import actions
 from notify.slack.blocks import Block, button, context, fields, header, section
 from notify.slack.blocks import actions as row
-from notify.slack.cards.alerts import MARK, summary_of, title_of
+from notify.slack.cards.alerts import MARK, summary_of, taken_line, title_of
 from notify.slack.escape import line
 from notify.slack.links import Links
 from notify.texts import Voice
@@ -102,7 +102,7 @@ def _outcome(voice: Voice, view: PageView) -> str:
     who = escalation.stopped_by.name if escalation.stopped_by else "Toban"
     match escalation.stopped_because:
         case "acknowledged":
-            return voice("outcome.acknowledged", who=who, at=at_seconds)
+            return taken_line(voice, who, at_seconds, escalation.stopped_by)
         case "resolved":
             return voice("outcome.resolved_by", who=who, at=at_seconds)
         case "recovered":

@@ -1,0 +1,185 @@
+"""Asks Slack who an account is at the moment of a click: whose workspace, which kind, which groups."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from domain.approvals import Account
+from domain.errors import Outage, Undeliverable
+from domain.levels import Value
+from domain.roles import GROUP_ID
+from notify.slack.client import Api
+from notify.slack.directory import Directory
+
+log = structlog.get_logger(__name__)
+
+KNOW_WITHIN = 1.5
+"""Seconds that Slack may take to say who somebody is: a click has to be acknowledged within three."""
+
+NOT_THERE = frozenset({"user_not_found", "user_not_visible", "users_not_found", "invalid_user_id"})
+"""Slack's answers that say that there is no such account; any other refusal says nothing about it."""
+
+
+class Claim(Value):
+    """What a signed payload says about who acts, where.
+
+    ``user_team``: the account's workspace; in an organisation (Enterprise Grid) it may be another one than
+    ours. ``team``: the workspace in which the app was used; empty where the app is installed for a whole
+    organisation. ``message_team``: the workspace of the bot whose message was pressed.
+    """
+
+    user: str
+    user_team: str = ""
+    team: str = ""
+    enterprise: str = ""
+    message_team: str = ""
+    installed: bool = False
+    """Whether the payload says where the app is installed, and not only where the account lives."""
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> "Claim":
+        """The claim of an interaction, a command, or an event."""
+        user, team = _dict(body.get("user")), _dict(body.get("team"))
+        enterprise = _dict(body.get("enterprise")).get("id") or team.get("enterprise_id")
+        return cls(
+            user=str(body.get("user_id") or user.get("id") or ""),
+            user_team=str(user.get("team_id") or ""),
+            team=str(team.get("id") or body.get("team_id") or ""),
+            enterprise=str(enterprise or body.get("enterprise_id") or ""),
+            installed=bool(team.get("id") or _dict(body.get("enterprise")).get("id")),
+            message_team=str(_dict(body.get("message")).get("team") or ""),
+        )
+
+
+class Membership:
+    """Never answers from memory: an account may have been closed a minute ago."""
+
+    def __init__(self, api: Api, directory: Directory) -> None:
+        self._api = api
+        self._directory = directory
+        self._handles: dict[str, str] = {}
+
+    async def account(self, claim: Claim, groups: Sequence[str] = ()) -> Account:
+        """Who asks, as Slack knows them now. What Slack does not say in time is not known.
+
+        ``groups``: those of the policy that matter, by handle or id.
+        """
+        if not claim.user:
+            return Account(id="", exists=False)
+        asked = await asyncio.gather(
+            self._in_time(self._user(claim.user)),
+            self._in_time(self._greeted(claim)),
+            *(self._in_time(self._is_in(claim.user, group)) for group in groups),
+        )
+        user, _, *memberships = asked
+        if user is False:
+            return Account(id=claim.user, exists=False)
+        found = user if isinstance(user, dict) else None
+        ours = self._is_ours(claim, found)
+        person = self._directory.person_of(claim.user) if ours else None
+        said = dict(zip(groups, memberships, strict=True))
+        account = Account(
+            id=claim.user,
+            person=person.name if person else None,
+            known=found is not None and bool(self._team_id),
+            ours=ours,
+            placed=bool(self._team_id) or claim.installed,
+            groups=tuple(group for group, is_in in said.items() if is_in is True),
+            unsure=tuple(group for group, is_in in said.items() if is_in is None),
+        )
+        if found is None:
+            return account
+        return account.model_copy(
+            update={
+                "deleted": bool(found.get("deleted")),
+                "guest": bool(found.get("is_restricted") or found.get("is_ultra_restricted")),
+                "bot": bool(found.get("is_bot") or found.get("is_workflow_bot")) or claim.user == "USLACKBOT",
+            }
+        )
+
+    @property
+    def _team_id(self) -> str | None:
+        """Our workspace, by ``auth.test``, else by the list of channels."""
+        return self._directory.team_id or self._directory.listed_team_id
+
+    async def _in_time(self, asking: Any) -> Any:
+        """The answer; ``None`` where there is none in time."""
+        try:
+            async with asyncio.timeout(KNOW_WITHIN):
+                return await asking
+        except (TimeoutError, Outage, Undeliverable) as error:
+            log.warning("slack.account_unknown", error=repr(error))
+            return None
+
+    async def _user(self, user: str) -> dict[str, Any] | bool:
+        """The account; False where Slack knows none."""
+        try:
+            return await self._directory.look_up(user)
+        except Undeliverable as refusal:
+            if refusal.reason in NOT_THERE:
+                return False
+            raise
+
+    async def _greeted(self, claim: Claim) -> None:
+        """Which workspace is ours, where that is not known yet, or where it joined an organisation."""
+        known = self._directory
+        if not known.greeted or (claim.enterprise and known.enterprise_id is None):
+            await known.greet(aside=True)
+
+    async def _is_in(self, user: str, group: str) -> bool:
+        number = await self._number_of(group)
+        if number is None:
+            return False
+        answer = await self._api.ask(self._api.web.usergroups_users_list, usergroup=number)
+        return user in (answer.get("users") or [])
+
+    async def _number_of(self, group: str) -> str | None:
+        """The id of a group; ``None`` for a handle that there is not."""
+        if GROUP_ID.fullmatch(group):
+            return group
+        handle = group.removeprefix("@").casefold()
+        if handle not in self._handles:
+            answer = await self._api.ask(self._api.web.usergroups_list)
+            self._handles = {
+                str(one.get("handle", "")).casefold(): str(one["id"]) for one in answer.get("usergroups", [])
+            }
+        return self._handles.get(handle)
+
+    def _is_ours(self, claim: Claim, found: dict[str, Any] | None) -> bool:
+        """Whether an account is of our workspace, or of our organisation.
+
+        Slack's word about the account counts most; a payload is only ever taken at its word where it says
+        that somebody is not ours, or where Slack is silent.
+        """
+        team, enterprise = self._team_id, self._directory.enterprise_id
+        if found is not None and found.get("is_stranger"):
+            return False
+        home = str((found or {}).get("team_id") or claim.user_team or claim.team)
+        above = str(_dict((found or {}).get("enterprise_user")).get("enterprise_id") or "")
+        if team is None:
+            if claim.enterprise and found is not None:
+                return claim.enterprise == above or (bool(home) and home == claim.team)
+            return bool(claim.enterprise) or _agree(home, claim)
+        if enterprise is None:
+            # An organisation that ``auth.test`` does not tell of: where the account lives decides.
+            spoken = {home, claim.team} if claim.enterprise else {home, claim.team, claim.user_team}
+            return spoken == {team} or (spoken == {team, ""} and not claim.enterprise)
+        if claim.enterprise not in {enterprise, ""}:
+            return False
+        if claim.team not in {team, enterprise, ""} and not claim.enterprise:
+            return False
+        if home in {team, enterprise} or (found is not None and above):
+            return home in {team, enterprise} or above == enterprise
+        # Slack says nothing about the organisation: the account counts as ours only while Slack is silent.
+        return found is None and claim.enterprise == enterprise
+
+
+def _agree(home: str, claim: Claim) -> bool:
+    """Which workspace is ours was never heard of: at least nothing says that the account is of another."""
+    return len({home, claim.user_team, claim.team, claim.message_team} - {""}) <= 1
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
