@@ -55,7 +55,7 @@ class Health:
             try:
                 await self.look()
             except Exception:
-                log.exception("health.failed")
+                log.exception("healthcheck.failed")
             await asyncio.sleep(EVERY)
 
     async def look(self) -> dict[str, str]:

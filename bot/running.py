@@ -58,16 +58,16 @@ class Signals:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def _end(self, number: signal.Signals) -> None:
-        log.info("signal.received", signal=number.name)
+        log.info("process.signal_received", signal=number.name)
         if self.stop.is_set() or number is signal.SIGINT:  # Somebody sits at the keyboard, or is in a hurry.
             self.hurry.set()
         self.stop.set()
 
     def _tell(self, number: signal.Signals) -> None:
-        log.info("signal.ignored", signal=number.name)
+        log.info("process.signal_ignored", signal=number.name)
 
     def _hang_up(self) -> None:
-        log.info("signal.received", signal="SIGHUP")
+        log.info("process.signal_received", signal="SIGHUP")
         if not self.stop.is_set():
             self._reload()
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from apscheduler.job import Job as Ticks
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 from domain.errors import Outage
 from operations import counters
@@ -50,7 +53,9 @@ class Loops:
         self._world = world
         self._jobs = jobs
         self._tasks: list[asyncio.Task[None]] = []
-        self._net: asyncio.Task[None] | None = None
+        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._ticked = 0.0
+        self._guard: asyncio.Task[None] | None = None
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
         self._failures: dict[str, tuple[int, str]] = {}
@@ -91,21 +96,39 @@ class Loops:
         for job in self._jobs:
             self._world.wake.event(job.topic).set()
             self._tasks.append(asyncio.create_task(self._run(job), name=f"job-{job.name}"))
-        self._net = asyncio.create_task(self._look_by_ourselves(), name="job-net")
+        ticks = self._scheduler.add_job(
+            self._tick, IntervalTrigger(seconds=NET), misfire_grace_time=None, coalesce=True, max_instances=1
+        )
+        self._ticked = asyncio.get_running_loop().time()
+        self._scheduler.start()
+        self._guard = asyncio.create_task(self._keep_ticking(ticks), name="job-net")
 
     async def stop(self) -> None:
         """End between two turns."""
-        tasks = [*self._tasks, *([self._net] if self._net is not None else [])]
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        tasks = [*self._tasks, *([self._guard] if self._guard is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
 
-    async def _look_by_ourselves(self) -> None:
-        """Wake every loop by the event loop's own time, which no setting of the wall clock stops."""
+    async def _tick(self) -> None:
+        """Wake every loop. A coroutine, so that the scheduler runs it in the event loop, not in a thread."""
+        self._ticked = asyncio.get_running_loop().time()
+        self._world.wake.everybody()
+
+    async def _keep_ticking(self, ticks: Ticks) -> None:
+        """Begin the ticks anew where they stopped.
+
+        The scheduler counts with the wall clock: set back by an hour, it would sleep for an hour.
+        The event loop's own time is set by nobody.
+        """
         while True:
             await asyncio.sleep(NET)
-            self._world.wake.everybody()
+            if asyncio.get_running_loop().time() - self._ticked > 2 * NET:
+                ticks.reschedule(IntervalTrigger(seconds=NET))
+                await self._tick()
 
     async def _run(self, job: Job) -> None:
         event = self._world.wake.event(job.topic)

@@ -15,12 +15,14 @@ from domain.findings import Verdict
 from domain.images import ImageTrouble, ReferenceFault
 from domain.incidents import IncidentStatus
 from domain.indicators import INDICATORS
+from domain.origins import Origin
 from domain.plans import Field, Risk, Warn
 from domain.policy import Channels, Level, Means, Severity
 from domain.retention import Standing as Kept
 from domain.retention import Why
 from domain.rollouts import Kind, Stage
 from domain.verdict import Reason
+from jobs import NAMES
 from notify.texts import LOCALES, MissingText, catalogue, language, voice
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +38,6 @@ WATCHED = (
 """What ``domain.thresholds``, ``objectives`` and ``standing`` put together into keys."""
 
 GROWING = ("users", "storage", "connections", "instances")
-JOBS = ("health", "probes", "anomalies", "capacity")
 HOLDING = ("lock", "freeze", "incident")
 DONE_TO_IT = ("paused", "resumed", "waits", "aborted", "promoted")
 SURE = (
@@ -70,7 +71,7 @@ def words() -> set[str]:
     made |= {"probe.failing_with.summary", "capacity.flat", "capacity.grows", "capacity.falls"}
     made |= {f"{kind}.{verdict.value}" for kind in ("anomaly", "button") for verdict in Verdict}
     made |= {f"metric.{key}" for key in (*INDICATORS, *GROWING)}
-    made |= {f"direction.{way}" for way in ("up", "down")} | {f"work.{name}" for name in JOBS}
+    made |= {f"direction.{way}" for way in ("up", "down")} | {f"work.{name}" for name in NAMES}
     made |= {f"stage.{stage.value}" for stage in Stage} | {f"change.{field.value}" for field in Field}
     made |= {f"risk.{risk.value}" for risk in Risk}
     made |= {f"warn.{warning.value}" for warning in Warn if warning is not Warn.FEW_REQUESTS}
@@ -81,7 +82,8 @@ def words() -> set[str]:
     made |= {f"{said}_{what}" for said in ("rollout.note", "answer.rollout") for what in DONE_TO_IT}
     made |= {f"{kind}.{name}" for kind in ("button", "confirm") for name in SURE}
     made |= {f"image.{fault.value}" for fault in ReferenceFault}
-    made |= {f"drift.{what}" for what in ("baseline", "generation", "etag")}
+    made |= {f"drift.{what}" for what in ("baseline", "generation", "template", "etag")}
+    made |= {f"origin.{part}" for part in Origin.model_fields}
     made |= {f"drill_state.{one.value}" for one in DrillState}
     made |= {f"backup_standing.{one.value}" for one in Kept} | {f"retention.{why.value}" for why in Why}
     made |= {f"backup.part_{stage.value}" for stage in BackupStage} | {"backup.stays", "backup.goes"}
