@@ -128,6 +128,7 @@ async def build(
         token = settings.slack_bot_token.get_secret_value() if settings.slack_bot_token else ""
         api = Api(token, settings.slack_api_url, session)
         directory = Directory(api, policy, settings.locale)
+        ending.add("directory", directory.stop)
         parts = urlsplit(settings.slack_api_url)
         chat = SlackChat(api, directory, f"{parts.scheme}://{parts.netloc}", ahead=clock.ahead)
         clients = GcpClients(settings.gcp_endpoint)

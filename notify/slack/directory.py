@@ -1,6 +1,7 @@
 """Who and where in Slack: channels by name, people by account or e-mail, their language."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,8 +16,8 @@ from notify.texts import language
 
 log = structlog.get_logger(__name__)
 
-RECOGNISE_WITHIN = 1.0
-"""Seconds that a click waits for the look-up of the person to whom it seems to belong."""
+RECOGNISE_WITHIN = 0.4
+"""Seconds that a click waits for the look-up of whose account it seems to be; the look-up goes on."""
 
 PAGE = 200
 """Channels in one answer of ``conversations.list``."""
@@ -43,6 +44,7 @@ class Directory:
         """The token's own workspace as the list of channels names it, for while ``auth.test`` fails."""
         self.greeted = False
         self._binding = asyncio.Lock()
+        self._recognising: dict[str, asyncio.Task[None]] = {}
         self.bot_user_id: str | None = None
 
     def use(self, policy: Policy) -> None:
@@ -254,12 +256,39 @@ class Directory:
             for person in self._policy.people.values()
             if email and not person.slack and person.email and person.email.casefold() == email.casefold()
         ]
+        waited_for = set()
         for name in named:
-            try:
-                async with asyncio.timeout(RECOGNISE_WITHIN), self._binding:
-                    await self.account(name)
-            except (TimeoutError, Outage, Undeliverable) as error:
-                log.info("slack.not_recognised", account=account, person=name, error=repr(error))
+            if name not in self._recognising:
+                task = asyncio.create_task(self._bind(name, account), name=f"recognise-{name}")
+                self._recognising[name] = task
+                task.add_done_callback(partial(self._recognised, name))
+                waited_for.add(task)
+        if waited_for:
+            await asyncio.wait(waited_for, timeout=RECOGNISE_WITHIN)
+
+    def _recognised(self, name: str, _task: asyncio.Task[None]) -> None:
+        self._recognising.pop(name, None)
+
+    async def _bind(self, name: str, account: str) -> None:
+        """Look up a person's account, one at a time.
+
+        Never cancelled for being slow: a database that is locked takes seconds to let go of a transaction,
+        and the click that asked has to be acknowledged within three.
+        """
+        try:
+            async with self._binding:
+                await self.account(name)
+        except (Outage, Undeliverable) as error:
+            log.info("slack.not_recognised", account=account, person=name, error=repr(error))
+        except Exception:
+            log.exception("slack.recognising_failed", account=account, person=name)
+
+    async def stop(self) -> None:
+        """End the look-ups that are still under way."""
+        tasks = list(self._recognising.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def meet(self, account: str) -> None:
         """Learn once who an account is; a failure is not asked again, the channels' language will do."""

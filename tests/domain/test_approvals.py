@@ -71,7 +71,7 @@ GOOD = Account(id="U2", person="kenji")
         ({"bot": True}, Standing.BOT),
         ({"deleted": True}, Standing.DELETED),
         ({"guest": True}, Standing.GUEST),
-        ({"known": False, "ours": False, "bot": True, "deleted": True, "guest": True}, Standing.UNKNOWN),
+        ({"known": False, "ours": False, "bot": True, "deleted": True, "guest": True}, Standing.FOREIGN),
         ({"deleted": True, "guest": True}, Standing.DELETED),
     ],
 )
@@ -311,8 +311,8 @@ def test_buttons_work_only_where_they_mean_something(stage: Stage) -> None:
     paused = rollout.model_copy(update={"paused_by": by(HANA)})
     assert works(lambda: rules.pause(rollout, by(KENJI), START)) is running
     assert works(lambda: rules.pause(paused, by(KENJI), START)) is False
-    assert works(lambda: rules.resume(paused, START)) is running
-    assert works(lambda: rules.resume(rollout, START)) is False
+    assert works(lambda: rules.resume(paused, RULE, KENJI, START)) is running
+    assert works(lambda: rules.resume(rollout, RULE, KENJI, START)) is False
     assert works(lambda: rules.promote(rollout, by(KENJI), START)) is (stage in {Stage.BAKING, Stage.ASKING})
     assert works(lambda: rules.wait(rollout, START)) is (stage is Stage.ASKING)
     stoppable = not stage.is_over and stage is not Stage.ROLLING_BACK

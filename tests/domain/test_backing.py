@@ -24,6 +24,7 @@ from domain.backups import (
 from domain.effects import TOBAN, By, Text
 from domain.evidence import Evidence, Finding, Flaw
 from domain.levels import Level
+from domain.policy import Person
 from domain.retention import Standing
 from domain.schedule import Cron
 
@@ -508,7 +509,7 @@ def test_a_suspicious_one_is_never_louder_than_its_plan(level: Level, suspicious
 def test_who_accepts_is_kept_and_it_counts_from_then_on() -> None:
     ended = DUE + MINUTE
     backup = begun(standing=Standing.SUSPICIOUS, ended_at=ended, look_at=LATE)
-    accepted = rules.accept(backup, KENJI, LATE)
+    accepted = rules.accept(backup, Person(name="kenji", slack=(KENJI.id,)), KENJI, LATE)
     assert (accepted.standing, accepted.accepted_by, accepted.look_at) == (Standing.VERIFIED, KENJI, None)
     assert accepted.ended_at == ended, "its end is not that of the looking"
     assert rules.alarm(accepted, PLAN, accepted.due_at, LATE) is None

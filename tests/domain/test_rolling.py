@@ -14,6 +14,7 @@ from domain import rollouts as rules
 from domain.cloudrun import RevisionSeen, Row
 from domain.effects import Text
 from domain.errors import Refused
+from domain.policy import Person
 from domain.rollouts import Kind, Purpose, Rollout, Stage
 from operations import rollouts as operation
 from tests.domain.rolling_world import (
@@ -77,7 +78,8 @@ def acts(change: Callable[..., Rollout], *by: Any, now: bool = True) -> Point:
 
 
 ABORT, PAUSE, PROMOTE = acts(rules.abort, KENJI), acts(rules.pause, KENJI), acts(rules.promote, KENJI)
-RESUME, WAIT = acts(rules.resume), acts(rules.wait)
+RESUME = acts(rules.resume, RULE, Person(name="kenji", slack=(KENJI.id,)))
+WAIT = acts(rules.wait)
 
 
 def both(*those: Point) -> Point:
