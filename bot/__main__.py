@@ -119,6 +119,35 @@ def migrate(
 
 
 @app.command()
+def redrive(
+    kind: Annotated[
+        str | None, typer.Option(help="Only deliveries of this kind, such as alertmanager.")
+    ] = None,
+    number: Annotated[list[int] | None, typer.Option("--id", help="Only this one; may be repeated.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that machines sent.")] = False,
+) -> None:
+    """Try quarantined deliveries once more. Without an option: show what is quarantined.
+
+    Safe while the bot runs. What people clicked is put back only by `--id`, or by `--kind slack`.
+    """
+    import asyncio
+
+    from bot import redrive as redriving
+    from domain.errors import Outage
+
+    settings = _settings(to_run=False)
+    try:
+        if kind is None and not number and not everything:
+            lines = asyncio.run(redriving.show(settings))
+        else:
+            lines = asyncio.run(redriving.redrive(settings, kind, number or []))
+    except Outage as outage:
+        _fail(outage.reason)
+    for said in lines:
+        typer.echo(said)
+
+
+@app.command()
 def manifest(
     url: Annotated[
         str | None, typer.Option(help="Your bot's public address, for HTTP mode; left out: Socket Mode.")

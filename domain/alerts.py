@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from pydantic import Field
@@ -19,6 +19,10 @@ LATE_WITHIN = timedelta(seconds=60)
 
 PAGE_AGAIN_AFTER = timedelta(minutes=30)
 """An acknowledgement older than this does not keep news of the same trouble silent."""
+
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""When something happened of which that is not known: longer ago than anything."""
 
 
 class AlertStatus(StrEnum):
@@ -188,6 +192,13 @@ def absorb(group: AlertGroup | None, alert: Alert | None, signal: Signal, at: da
         known = alert.model_copy(update={"closed_by_person": False}) if alert.closed_by_person else alert
         return Absorbed(group=group, alert=known, reason=Reason.REMINDER)
     return _firing_after_end(group, alert, signal, at)
+
+
+def without_group(alert: Alert) -> Alert:
+    """A firing alert whose group cannot be read: it counts as over, so that its next opening is news."""
+    return alert.model_copy(
+        update={"firing": False, "ended_at": None, "changed_at": NEVER, "closed_by_person": True}
+    )
 
 
 def _first_heard(group: AlertGroup | None, signal: Signal, at: datetime) -> Absorbed:

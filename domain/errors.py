@@ -61,3 +61,11 @@ class Undeliverable(Exception):
         self.unthreaded = unthreaded
         self.malformed = malformed
         self.mendable = mendable
+
+
+class Unreadable(Exception):
+    """The body cannot be understood. ``reason`` is a few English words for the ops channel."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

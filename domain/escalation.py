@@ -7,6 +7,8 @@ outcome: what cannot be delivered moves the ladder on, and the last rung repeats
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from pydantic import field_validator
+
 from domain.effects import TOBAN, By, Subject, SubjectKind
 from domain.policy import Ladder, Level, Means, Step, Value
 
@@ -93,6 +95,13 @@ class Escalation(Value):
     stopped_by: By | None = None
     stopped_because: str | None = None
     version: int = 1
+
+    @field_validator("subject")
+    @classmethod
+    def _names_a_subject(cls, key: str) -> str:
+        """Refuse what ``of`` could not answer for; a later version may page for what we do not know."""
+        Subject.parse(key)
+        return key
 
     @property
     def of(self) -> Subject:

@@ -1,6 +1,6 @@
 """What came in from outside: kept as it came, before anybody is told that we have it."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from domain.policy import Value
@@ -29,10 +29,42 @@ class NewDelivery(Value):
 
 
 class Delivery(Value):
-    """A delivery as the drain sees it."""
+    """A delivery as the drain sees it. ``attempts`` counts how often it was put aside and tried again."""
 
     id: int
     kind: str
     key: str
     body: bytes
     received_at: datetime
+    attempts: int = 0
+
+
+class Quarantined(Value):
+    """The quarantined deliveries of one kind: how many, and the newest with its reason."""
+
+    kind: str
+    count: int
+    newest: int
+    reason: str
+
+
+PEOPLE = "slack"
+"""The kind of what people click and type."""
+
+PEOPLE_WITHIN = timedelta(minutes=10)
+"""What a person asked for is not done by itself when it is older than this: they have seen the failure."""
+
+RETRY_FIRST = timedelta(minutes=1)
+RETRY_LONGEST = timedelta(hours=1)
+RETRIES = 40
+"""More than a day: then only `toban redrive` tries again."""
+
+
+def retry_at(delivery: Delivery, at: datetime) -> datetime | None:
+    """When a delivery that failed for another reason than its content is tried again by itself."""
+    if delivery.attempts >= RETRIES:
+        return None
+    if delivery.kind == PEOPLE and at - delivery.received_at > PEOPLE_WITHIN:
+        return None
+    pause: timedelta = RETRY_FIRST * 2 ** min(delivery.attempts, 10)
+    return at + min(pause, RETRY_LONGEST)

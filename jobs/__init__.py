@@ -20,12 +20,13 @@ from operations import (
     watching,
 )
 from operations.clock import Guard
-from operations.inbox import Interpreters
+from operations.inbox import Interpreters, redrive_due
 from operations.keeper import Keeper
 from operations.outbox import stay_in_touch
 from operations.problem_notes import ProblemNotes
 from operations.recurring import Timed, Work
 from operations.sessions import Sessions
+from operations.unreadable import Unreadable
 from operations.world import World
 
 __all__ = ["Job", "recurring", "timetable"]
@@ -68,9 +69,12 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker) -> lis
     backed = Keeper(world, backups.schedule, backups.tick)
     drilled = Keeper(world, drills.schedule, drills.tick)
     problems = ProblemNotes(world)
+    unreadable = Unreadable(world)
     loops = [
         Job("clock", "clock", Guard(world).turn),
+        Job("unreadable", "unreadable", unreadable.turn, unreadable.next_due),
         Job("drain", "inbox", Drainer(world, interpreters).turn),
+        Job("redrive", "redrive", lambda: redrive_due(world)),
         Job("escalations", "escalations", lambda: ladders.tick(world)),
         Job("pages", "pages", lambda: listed.tick(world)),
         Job("holds", "holds", lambda: holds.tick(world)),

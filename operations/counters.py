@@ -6,6 +6,9 @@ accepted = Counter("toban_inbox_accepted_total", "Deliveries committed to the in
 refused = Counter("toban_inbox_refused_total", "Deliveries not accepted.", ["kind", "code"])
 drained = Counter("toban_inbox_drained_total", "Deliveries that had their effect.")
 quarantined = Counter("toban_inbox_quarantined_total", "Deliveries that could not be understood.", ["kind"])
+unreadable = Counter(
+    "toban_storage_unreadable_total", "Rows set aside because they could not be read.", ["table"]
+)
 signals = Counter("toban_signals_total", "Signals by what they meant.", ["reason"])
 incidents = Counter("toban_incidents_opened_total", "Incidents opened.", ["severity", "by"])
 pages = Counter("toban_pages_total", "Attempts to reach a person.", ["means", "status"])

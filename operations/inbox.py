@@ -1,15 +1,15 @@
 """Accepting what comes in, and turning it into what it means, batch by batch."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 
 import structlog
 
-from domain.effects import Note, Text
-from domain.errors import Outage
-from domain.inbox import Delivery, NewDelivery
+from domain.effects import Effect, Note, Text
+from domain.errors import Outage, Unreadable
+from domain.inbox import Delivery, NewDelivery, retry_at
 from domain.outbox import OPS
 from domain.ports import Tx
 from operations import counters
@@ -31,6 +31,13 @@ LARGE = Portion(300, 512 * 1024)
 
 SMALL = Portion(80, 96 * 1024)
 """Where senders wait: none of them shall wait for more than a few dozen milliseconds."""
+
+
+class UnknownKind(Exception):
+    """A delivery of a kind that this version has no interpreter for."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"this version does not know deliveries of the kind '{kind}'")
 
 
 @dataclass(frozen=True)
@@ -70,12 +77,15 @@ async def _some(world: World, interpreters: Interpreters, portion: Portion) -> D
     at = world.clock.now()
     try:
         async with world.store() as tx:
-            batch = await tx.pending(portion.deliveries, portion.size)
+            batch = await tx.pending(portion.deliveries, portion.size, at)
             if not batch:
                 return Drained(0)
             for kind, some in groupby(batch, key=lambda delivery: delivery.kind):
+                if kind not in interpreters:
+                    raise UnknownKind(kind)  # noqa: TRY301
                 await interpreters[kind](tx, world, list(some), at)
             await tx.drained([delivery.id for delivery in batch], at)
+            await tx.say(_work_now([one for one in batch if one.attempts]), at)
     except Outage:
         raise
     except Exception as error:
@@ -85,16 +95,50 @@ async def _some(world: World, interpreters: Interpreters, portion: Portion) -> D
         log.exception("inbox.poisonous", delivery=batch[0].id if batch else None)
         if not batch:
             raise
-        await _put_aside(world, batch[0], repr(error), at)
+        await _put_aside(world, batch[0], error, at)
     counters.drained.inc(len(batch))
     return Drained(len(batch), max(0.0, (at - batch[0].received_at).total_seconds()))
 
 
-async def _put_aside(world: World, delivery: Delivery, error: str, at: datetime) -> None:
+async def _put_aside(world: World, delivery: Delivery, error: Exception, at: datetime) -> None:
+    """Keep it aside and tell it. Where its content may not be to blame it is tried again by itself.
+
+    What one version cannot use another may, and what the database refuses today it may take tomorrow: only
+    a body that cannot be understood is left to people.
+    """
+    again = None if isinstance(error, Unreadable) else retry_at(delivery, at)
+    reason = str(error) if isinstance(error, Unreadable | UnknownKind) else repr(error)
     async with world.store() as tx:
-        await tx.quarantine(delivery.id, error, at)
-        await tx.say([_told(delivery, error)], at)
+        await tx.quarantine(delivery.id, reason, at, again)
+        await tx.say([_told(delivery, reason)], at)
     counters.quarantined.labels(kind=delivery.kind).inc()
+
+
+async def redrive_due(world: World) -> int:
+    """Put back what was quarantined and whose moment to be tried again has come. Returns how many."""
+    at = world.clock.now()
+    async with world.store.read() as tx:
+        due = await tx.next_redrive_due()
+    if due is None or due > at:
+        return 0
+    async with world.store() as tx:
+        return len(await tx.redrive(at, due_only=True))
+
+
+def _work_now(redriven: Sequence[Delivery]) -> list[Effect]:
+    """What the ops channel hears of deliveries that had been set aside and have had their effect now."""
+    if len(redriven) > TOLD_ONE_BY_ONE:
+        first = redriven[0]
+        text = Text(key="ops.redriven_many", params={"count": len(redriven), "kind": first.kind})
+        return [Note(key=f"redriven:{first.id}:{first.attempts}", place=OPS, text=text)]
+    return [
+        Note(
+            key=f"redriven:{one.id}:{one.attempts}",
+            place=OPS,
+            text=Text(key="ops.redriven", params={"kind": one.kind, "delivery": one.id}),
+        )
+        for one in redriven
+    ]
 
 
 async def _tell_quarantined(world: World) -> int:

@@ -14,6 +14,7 @@ from domain.outbox import OPS
 from domain.ports import Tx
 from operations import counters
 from operations.clock import heed_leap
+from operations.isolation import alone
 from operations.page_lists import Placing
 from operations.places import ALERTS, INCIDENTS, thread_note
 from operations.world import World
@@ -41,19 +42,15 @@ async def _advance_together(world: World, due: Sequence[int]) -> None:
             await _advance(tx, world, due)
     except Outage:
         raise
-    except Exception as error:
-        if len(due) == 1:
-            raise
-        log.warning("ladders.batch_failed", size=len(due), error=repr(error))
-        for number, escalation_id in enumerate(due):
-            try:
-                await _advance_together(world, [escalation_id])
-            except Outage:
-                raise
-            except Exception:
-                if number == len(due) - 1:
-                    raise
-                log.exception("ladders.failed", escalation=escalation_id)
+    except Exception:
+        log.exception("ladders.batch_failed", size=len(due))
+        for escalation_id in due:
+            await alone(world, "escalation", escalation_id, _advance_alone(world, escalation_id))
+
+
+async def _advance_alone(world: World, escalation_id: int) -> None:
+    async with world.store() as tx:
+        await _advance(tx, world, [escalation_id])
 
 
 async def _advance(tx: Tx, world: World, due: Sequence[int]) -> None:

@@ -325,6 +325,8 @@ async def _content(world: World, letter: Letter) -> View | Text | None:
     assert letter.subject is not None
     async with world.store.read() as tx:
         view = await tx.view(letter.subject)
+        if view is None and tx.unreadable:  # It is there, and can perhaps be read again later.
+            raise ValueError(f"cannot be read: {tx.unreadable[0].key}: {tx.unreadable[0].reason}")
     return None if not letter.is_edit and not letter.in_doubt and _is_over(view) else view
 
 

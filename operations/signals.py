@@ -77,6 +77,9 @@ async def _load(tx: Tx, signals: Sequence[Signal]) -> _Batch:
     }
     for group in (await tx.groups(sorted(elsewhere))).values():
         batch.by_id[group.id] = group
+    for identity, alert in alerts.items():
+        if alert.firing and alert.group_id not in batch.by_id:  # Its group cannot be read.
+            alerts[identity] = rules.without_group(alert)
     return batch
 
 

@@ -215,6 +215,7 @@ class Stage:
                 "holds": await tx.next_hold_due(),
                 "backups": await tx.next_backup_due(),
                 "drills": await tx.next_drill_due(),
+                "redrive": await tx.next_redrive_due(),
             }
         found = {name: at for name, at in moments.items() if at is not None}
         for job in self.bot.jobs:

@@ -1,14 +1,18 @@
 """Alert groups and their alerts, read by the hundred and written by the hundred."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.alerts import Alert, AlertGroup, AlertStatus
+from domain.policy import Level
 from storage.rows import Conflict, Rows, as_row, table
 from storage.tables import AlertGroupRow, AlertRow
+from storage.types import EPOCH
+from storage.unreadable import not_aside
 
 GROUP = table(AlertGroupRow)
 ALERT = table(AlertRow)
@@ -20,9 +24,14 @@ _HELD = GROUP.c.status == AlertStatus.FIRING
 class AlertQueries(Rows):
     """What the rules of alerts need."""
 
+    def __init__(self, connection: AsyncConnection, *, writing: bool) -> None:
+        super().__init__(connection, writing=writing)
+        self._generations: dict[str, int] = {}
+        """The newest generation of a key among groups that cannot be read: the next group is newer."""
+
     async def newest_groups(self, keys: Sequence[str]) -> dict[str, AlertGroup]:
-        """For each key the group of the newest generation."""
-        found = await self.values_in(AlertGroup, sa.select(GROUP), GROUP.c.key, keys)
+        """For each key the group of the newest generation that can be read."""
+        found = await self.values_in(AlertGroup, sa.select(GROUP), GROUP.c.key, keys, self._skip)
         newest: dict[str, AlertGroup] = {}
         for group in found:
             known = newest.get(group.key)
@@ -35,13 +44,21 @@ class AlertQueries(Rows):
         found = await self.values_in(AlertGroup, sa.select(GROUP), GROUP.c.id, ids)
         return {group.id: group for group in found if group.id is not None}
 
+    def _skip(self, row: Mapping[str, Any], _fields: frozenset[str]) -> None:
+        """A group that cannot be read keeps its generation; trouble of its key opens the next one."""
+        generation = row["generation"] if isinstance(row["generation"], int) else 0
+        self._generations[row["key"]] = max(generation, self._generations.get(row["key"], 0))
+
     async def groups_of_incident(self, incident_id: int) -> list[AlertGroup]:
         """The groups that belong to an incident, oldest first."""
         query = sa.select(GROUP).where(GROUP.c.incident_id == incident_id).order_by(GROUP.c.id)
         return await self.values(AlertGroup, query)
 
     async def add_group(self, group: AlertGroup) -> AlertGroup:
-        """A new group, with its id."""
+        """A new group, with its id. One whose older group cannot be read becomes the next generation."""
+        skipped = self._generations.get(group.key, 0)
+        if skipped >= group.generation:
+            group = group.model_copy(update={"generation": skipped + 1})
         return await self.add(AlertGroupRow, group)
 
     async def save_groups(self, groups: Sequence[AlertGroup]) -> None:
@@ -50,13 +67,13 @@ class AlertQueries(Rows):
 
     async def due_holds(self, at: datetime, limit: int) -> list[int]:
         """Groups that a deploy does not explain any more, the longest waiting first."""
-        query = sa.select(GROUP.c.id).where(GROUP.c.held_until <= at, _HELD)
+        query = sa.select(GROUP.c.id).where(GROUP.c.held_until <= at, _HELD, not_aside(GROUP))
         found = await self.connection.execute(query.order_by(GROUP.c.held_until).limit(limit))
         return list(found.scalars())
 
     async def next_hold_due(self) -> datetime | None:
         """When the next hold ends."""
-        query = sa.select(sa.func.min(GROUP.c.held_until)).where(_HELD)
+        query = sa.select(sa.func.min(GROUP.c.held_until)).where(_HELD, not_aside(GROUP))
         value = (await self.connection.execute(query)).scalar_one_or_none()
         return value if isinstance(value, datetime) else None
 
@@ -71,8 +88,8 @@ class AlertQueries(Rows):
         return int((await self.connection.execute(query)).scalar_one())
 
     async def alerts(self, identities: Sequence[str]) -> dict[str, Alert]:
-        """Alerts by identity."""
-        found = await self.values_in(Alert, sa.select(ALERT), ALERT.c.identity, identities)
+        """Alerts by identity. Of one that cannot be read the rest is taken, as far as it is to be trusted."""
+        found = await self.values_in(Alert, sa.select(ALERT), ALERT.c.identity, identities, _rescued)
         return {alert.identity: alert for alert in found}
 
     async def firing_alerts(self, group_id: int, limit: int) -> list[Alert]:
@@ -107,3 +124,19 @@ class AlertQueries(Rows):
         values = {"firing": False, "ended_at": at, "changed_at": at, "closed_by_person": True}
         statement = sa.update(ALERT).where(ALERT.c.group_id == group_id, ALERT.c.firing).values(values)
         await self.connection.execute(statement)
+
+
+def _rescued(row: Mapping[str, Any], lost: frozenset[str]) -> Alert | None:
+    """An alert that cannot be read whole; its next signal writes it anew.
+
+    Whether it fires, and in which group, is either known or it counts as over, so that its next opening is
+    believed. Nothing else of it may keep somebody from being paged: a level that is lost is the lowest.
+    """
+    values = {name: row[name] for name in Alert.model_fields if name not in lost}
+    plain: dict[str, Any] = {"level": Level.INFO, "title": "", "seen_firing": True, "changed_at": EPOCH}
+    values = {**{name: value for name, value in plain.items() if name in lost}, **values}
+    if lost & {"id", "identity"}:
+        return None
+    if lost & {"firing", "group_id"}:
+        values |= {"firing": False, "ended_at": None, "changed_at": EPOCH, "closed_by_person": True}
+    return Alert(**values)

@@ -8,6 +8,7 @@ from domain.backups import Backup
 from domain.retention import Standing
 from storage.rows import Rows, table
 from storage.tables import BackupRow
+from storage.unreadable import not_aside
 
 BACKUP = table(BackupRow)
 
@@ -64,12 +65,13 @@ class BackupQueries(Rows):
     async def due_backups(self, at: datetime, limit: int) -> list[Backup]:
         """Those with something to do that nobody holds, the longest waiting first."""
         free = sa.or_(BACKUP.c.lease_until.is_(None), BACKUP.c.lease_until <= at)
-        query = sa.select(BACKUP).where(BACKUP.c.look_at <= at, free)
+        query = sa.select(BACKUP).where(BACKUP.c.look_at <= at, free, not_aside(BACKUP))
         return await self.values(Backup, query.order_by(BACKUP.c.look_at).limit(limit), lock=False)
 
     async def next_backup_due(self) -> datetime | None:
         """When there is something to do again, held or not."""
-        found = await self.connection.execute(sa.select(sa.func.min(BACKUP.c.look_at)))
+        query = sa.select(sa.func.min(BACKUP.c.look_at)).where(not_aside(BACKUP))
+        found = await self.connection.execute(query)
         value = found.scalar_one_or_none()
         return value if isinstance(value, datetime) else None
 

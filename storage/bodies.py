@@ -5,7 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.types import TypeDecorator
+
+from storage.types import Guarded
 
 MAGIC = b"\x00toban\x00z"
 """Begins a compressed body. What an older version kept as it came begins otherwise."""
@@ -38,7 +39,7 @@ def unpack(kept: bytes) -> bytes:
         return kept
 
 
-class Body(TypeDecorator[bytes]):
+class Body(Guarded):
     """A body in a column: whoever reads it through the table gets it as it came."""
 
     impl = sa.LargeBinary

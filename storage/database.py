@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,11 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from domain.errors import Outage
+from domain.unreadable import UnreadableRow
 from storage.clock import ClockQueries
 from storage.deliveries import InboxQueries
 from storage.guard import guard
 from storage.retention import RetentionQueries
 from storage.space import checkpoint, give_back
+from storage.unreadable import UnreadableQueries
 from storage.views import ViewQueries
 from storage.watches import WatchQueries
 
@@ -53,7 +55,7 @@ class Lost(Outage):
     """The connection was lost on the way; a new one may work at once."""
 
 
-class Tx(ViewQueries, InboxQueries, WatchQueries, ClockQueries, RetentionQueries):
+class Tx(ViewQueries, InboxQueries, WatchQueries, ClockQueries, RetentionQueries, UnreadableQueries):
     """One transaction: every query there is."""
 
 
@@ -70,6 +72,8 @@ class Database:
         self._on_commit = on_commit
         self._lock = asyncio.Lock()
         self._threads: list[threading.Thread] = []
+        self._unreadable: dict[str, UnreadableRow] = {}
+        self._known: set[str] = set()
         if self.sqlite:
             self.writer = _sqlite(url, self._threads, size=1, writing=True)
             self.reader = _sqlite(url, self._threads, size=READERS, writing=False)
@@ -107,9 +111,11 @@ class Database:
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine, *, writing: bool) -> AsyncIterator[Tx]:
         limit = asyncio.timeout(None if self.sqlite else TRANSACTION_WITHIN)
+        unreadable: list[UnreadableRow] = []
         try:
             async with limit, engine.begin() as connection:
                 tx = Tx(connection, writing=writing)
+                unreadable = tx.unreadable
                 yield tx
                 if writing and tx.topics and not self.sqlite:
                     notify = sa.select(sa.func.pg_notify(CHANNEL, " ".join(sorted(tx.topics))))
@@ -117,7 +123,10 @@ class Database:
         except sa.exc.TimeoutError as error:
             raise Outage(f"database: {_reason(error)}") from error
         except sa.exc.DBAPIError as error:
-            if not (error.connection_invalidated or isinstance(error, ENVIRONMENT)):
+            damaged = (
+                type(error) is sa.exc.DatabaseError
+            )  # A SQLite file that is none, or is no longer whole.
+            if not (error.connection_invalidated or damaged or isinstance(error, ENVIRONMENT)):
                 raise
             raise (Lost if error.connection_invalidated else Outage)(f"database: {_reason(error)}") from error
         except TimeoutError as error:
@@ -126,6 +135,9 @@ class Database:
             raise Outage(f"database: not done within {TRANSACTION_WITHIN:.0f} s") from error
         except sqlite3.OperationalError as error:
             raise Outage(f"database: {error}") from error
+        finally:
+            for row in unreadable:
+                self.not_readable(row)
         if tx.topics and self._on_commit is not None:
             self._on_commit(frozenset(tx.topics))
 
@@ -159,6 +171,28 @@ class Database:
     def file(self) -> str:
         """The file of a SQLite database."""
         return sa.make_url(self.url).database or ""
+
+    def not_readable(self, row: UnreadableRow) -> None:
+        """A row cannot be read, or what is done with it fails: it is set aside by the next turn for it."""
+        if row.key in self._known:
+            return
+        self._unreadable.setdefault(row.key, row)
+        if self._on_commit is not None:
+            self._on_commit(frozenset({"unreadable"}))
+
+    def found_unreadable(self) -> list[UnreadableRow]:
+        """The rows that were found and are not known yet to be set aside."""
+        return list(self._unreadable.values())
+
+    def know_unreadable(self, rows: Iterable[UnreadableRow]) -> None:
+        """These are set aside now, and no others are."""
+        self._known = {row.key for row in rows}
+        for key in self._known:
+            self._unreadable.pop(key, None)
+
+    def forget_unreadable(self, row: UnreadableRow) -> None:
+        """A row that was found is there no longer."""
+        self._unreadable.pop(row.key, None)
 
     async def dispose(self) -> None:
         """Close every connection, and wait for what is still on its way to the disk."""

@@ -1,40 +1,67 @@
 """What the drain asks of the deliveries that wait."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
-from domain.inbox import Delivery, DeliveryStatus
-from storage.rows import Rows, table
+from domain.inbox import PEOPLE, Delivery, DeliveryStatus, Quarantined
+from storage.rows import Rows, table, why
 from storage.tables import InboxRow
+from storage.types import EPOCH, UnreadableValue
+from storage.unreadable import not_aside
 
 INBOX = table(InboxRow)
+
+COLUMNS = [INBOX.c[name] for name in Delivery.model_fields]
+
+REDRIVEN = 400
+"""Deliveries put back at once."""
 
 
 class InboxQueries(Rows):
     """What the drain asks."""
 
-    async def pending(self, limit: int, budget: int) -> list[Delivery]:
+    async def pending(self, limit: int, budget: int, at: datetime) -> list[Delivery]:
         """The oldest deliveries that wait, at most ``limit`` of them and about ``budget`` bytes.
 
         Always one, if there is one. On PostgreSQL one replica drains at a time, so that the order
-        is kept; another one gets none.
+        is kept; another one gets none. One whose moment cannot be read came in ``at``.
         """
         if self.postgres:
             lock = sa.select(sa.func.pg_try_advisory_xact_lock(DRAIN_LOCK))
             if not (await self.connection.execute(lock)).scalar_one():
                 return []
-        columns = (INBOX.c.id, INBOX.c.kind, INBOX.c.key, INBOX.c.body, INBOX.c.received_at)
-        waiting = sa.select(*columns).where(INBOX.c.status == sa.literal_column("'pending'"))
+        waiting = sa.select(*COLUMNS).where(INBOX.c.status == sa.literal_column("'pending'"))
+        waiting = waiting.where(not_aside(INBOX))
         taken: list[Delivery] = []
         size = 0
-        for row in await self.rows(waiting.order_by(INBOX.c.id).limit(limit)):
-            size += len(row["body"])
+        for row in await self.rows(waiting.order_by(INBOX.c.id).limit(limit), INBOX):
+            delivery = self._delivery(row, at)
+            if delivery is None:
+                continue
+            size += len(delivery.body)
             if taken and size > budget:
                 break
-            taken.append(Delivery(**{name: row[name] for name in Delivery.model_fields}))
+            taken.append(delivery)
         return taken
+
+    def _delivery(self, row: Mapping[str, Any], at: datetime) -> Delivery | None:
+        """The delivery of a row; its body is what matters, so that less than all of the rest will do."""
+        fields = {name: row[name] for name in Delivery.model_fields}
+        if isinstance(fields["received_at"], UnreadableValue):
+            fields["received_at"] = at
+        if isinstance(fields["body"], str):
+            fields["body"] = fields["body"].encode("utf-8", "replace")
+        if not isinstance(fields["attempts"], int):
+            fields["attempts"] = 0
+        try:
+            return Delivery(**fields)
+        except ValidationError as error:
+            self.not_readable(INBOX, row["id"], why(error))
+            return None
 
     async def drained(self, ids: Sequence[int], at: datetime) -> None:
         """These deliveries have had their effect."""
@@ -43,9 +70,19 @@ class InboxQueries(Rows):
         )
         await self.connection.execute(statement)
 
-    async def quarantine(self, delivery_id: int, error: str, at: datetime) -> None:
-        """Keep it aside: it cannot be understood, and must not stop the others."""
-        values = {"status": DeliveryStatus.QUARANTINED, "drained_at": at, "error": error[:2000]}
+    async def quarantine(
+        self, delivery_id: int, error: str, at: datetime, retry_at: datetime | None = None
+    ) -> None:
+        """Keep it aside: it cannot be understood, and must not stop the others.
+
+        ``retry_at`` says when it is tried again by itself, where its content may not be to blame.
+        """
+        values = {
+            "status": DeliveryStatus.QUARANTINED,
+            "drained_at": at,
+            "error": error.replace("\0", "")[:2000],
+            "retry_at": retry_at,
+        }
         await self.connection.execute(sa.update(INBOX).where(INBOX.c.id == delivery_id).values(values))
 
     async def untold(self, limit: int) -> list[tuple[Delivery, str]]:
@@ -56,13 +93,76 @@ class InboxQueries(Rows):
             .order_by(INBOX.c.id)
             .limit(limit)
         )
-        found = await self.rows(query)
+        found = [(self._delivery(row, EPOCH), row["error"] or "") for row in await self.rows(query)]
+        return [(delivery, error) for delivery, error in found if delivery is not None]
+
+    async def redrive(
+        self,
+        at: datetime,
+        *,
+        kind: str | None = None,
+        ids: Sequence[int] = (),
+        due_only: bool = False,
+        people: bool = True,
+    ) -> list[Delivery]:
+        """Quarantined deliveries wait for the drain once more, oldest first, some hundreds at a time.
+
+        ``due_only`` takes those whose own moment has come; without ``people`` what they clicked stays.
+        What was set aside after ``at`` stays, so that a caller who asks again comes to an end; so do those
+        whose bodies retention has dropped.
+        """
+        query = sa.select(*COLUMNS).where(INBOX.c.status == DeliveryStatus.QUARANTINED)
+        query = query.where(sa.func.length(INBOX.c.body) > 0)
+        query = query.where(INBOX.c.drained_at.is_(None) | (INBOX.c.drained_at <= at))
+        if kind is not None:
+            query = query.where(INBOX.c.kind == kind)
+        if not people:
+            query = query.where(INBOX.c.kind != PEOPLE)
+        if ids:
+            query = query.where(INBOX.c.id.in_(ids))
+        if due_only:
+            query = query.where(INBOX.c.retry_at <= at)
+        if self.postgres:
+            query = query.with_for_update(skip_locked=True)
+        rows = await self.rows(query.order_by(INBOX.c.id).limit(REDRIVEN), INBOX)
+        found = [one for row in rows if (one := self._delivery(row, at)) is not None]
+        if found:
+            values = {
+                "status": DeliveryStatus.PENDING,
+                "drained_at": None,
+                "retry_at": None,
+                "attempts": INBOX.c.attempts + 1,
+            }
+            mine = INBOX.c.id.in_([one.id for one in found])
+            await self.connection.execute(sa.update(INBOX).where(mine).values(values))
+            self.topics.add("inbox")
+        return found
+
+    async def next_redrive_due(self) -> datetime | None:
+        """When the next quarantined delivery is tried again by itself."""
+        found = (await self.connection.execute(sa.select(sa.func.min(INBOX.c.retry_at)))).scalar_one_or_none()
+        return found if isinstance(found, datetime) else None
+
+    async def quarantined_by_kind(self) -> list[Quarantined]:
+        """What is quarantined, by kind, with the newest of each."""
+        aside = INBOX.c.status == DeliveryStatus.QUARANTINED
+        counted = sa.select(
+            INBOX.c.kind, sa.func.count().label("many"), sa.func.max(INBOX.c.id).label("newest")
+        )
+        kinds = await self.rows(counted.where(aside).group_by(INBOX.c.kind).order_by(INBOX.c.kind))
+        newest = INBOX.c.id.in_([row["newest"] for row in kinds])
+        reasons = {
+            row["id"]: row["error"]
+            for row in await self.rows(sa.select(INBOX.c.id, INBOX.c.error).where(newest))
+        }
         return [
-            (
-                Delivery(**{name: row[name] for name in Delivery.model_fields}),
-                row["error"] or "",
+            Quarantined(
+                kind=row["kind"],
+                count=row["many"],
+                newest=row["newest"],
+                reason=reasons.get(row["newest"]) or "",
             )
-            for row in found
+            for row in kinds
         ]
 
     async def oldest_pending(self) -> datetime | None:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from domain.drills import Drill, DrillState
 from storage.rows import Rows, table
 from storage.tables import DrillRow
+from storage.unreadable import not_aside
 
 DRILL = table(DrillRow)
 
@@ -52,12 +53,13 @@ class DrillQueries(Rows):
     async def due_drills(self, at: datetime, limit: int) -> list[Drill]:
         """Those with something to do that nobody holds, the longest waiting first."""
         free = sa.or_(DRILL.c.lease_until.is_(None), DRILL.c.lease_until <= at)
-        query = sa.select(DRILL).where(DRILL.c.look_at <= at, free)
+        query = sa.select(DRILL).where(DRILL.c.look_at <= at, free, not_aside(DRILL))
         return await self.values(Drill, query.order_by(DRILL.c.look_at).limit(limit), lock=False)
 
     async def next_drill_due(self) -> datetime | None:
         """When there is something to do again, held or not."""
-        found = await self.connection.execute(sa.select(sa.func.min(DRILL.c.look_at)))
+        query = sa.select(sa.func.min(DRILL.c.look_at)).where(not_aside(DRILL))
+        found = await self.connection.execute(query)
         value = found.scalar_one_or_none()
         return value if isinstance(value, datetime) else None
 

@@ -5,17 +5,22 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from domain.effects import Subject
 from domain.escalation import Escalation, Page, PageStatus, Phase
 from domain.levels import Level
 from domain.page_lists import EVERY, PageList, push_at
 from domain.policy import Means
-from storage.rows import Rows, table, value_of
+from storage.rows import table, why
 from storage.tables import EscalationRow, PageRow
+from storage.unreadable import UnreadableQueries, not_aside
 
 ESCALATION = table(EscalationRow)
 PAGE = table(PageRow)
+
+_RUNNING = (ESCALATION.c.phase != Phase.STOPPED) & not_aside(ESCALATION)
+"""A ladder that is stopped or cannot be read is due no more, whatever its row says."""
 
 LATELY = 10
 """Pages of a person among which those of the last minute are counted: more are a storm in any case."""
@@ -26,7 +31,7 @@ def worst_first(level: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     return sa.case(*((level == one, Level.EMERGENCY.rank - one.rank) for one in Level), else_=0)
 
 
-class EscalationQueries(Rows):
+class EscalationQueries(UnreadableQueries):
     """What the rules of escalation need. Every write wakes the loop that looks for due ladders."""
 
     async def add_escalation(self, escalation: Escalation) -> Escalation:
@@ -40,9 +45,18 @@ class EscalationQueries(Rows):
         return next(iter(await self.values(Escalation, query)), None)
 
     async def running_escalations(self, subjects: Sequence[str]) -> dict[str, Escalation]:
-        """The running ladder of each subject that has one."""
+        """The running ladder of each subject that has one.
+
+        One that cannot be read makes way, so that the database takes a new one.
+        """
         query = sa.select(ESCALATION).where(ESCALATION.c.phase != Phase.STOPPED)
-        found = await self.values_in(Escalation, query, ESCALATION.c.subject, subjects)
+        lost: list[int] = []
+        found = await self.values_in(
+            Escalation, query, ESCALATION.c.subject, subjects, lambda row, _: lost.append(row["id"])
+        )
+        if self.writing:
+            for escalation_id in lost:
+                await self.retire_escalation(escalation_id)
         return {escalation.subject: escalation for escalation in found}
 
     async def latest_escalation(self, subject: Subject) -> Escalation | None:
@@ -59,14 +73,15 @@ class EscalationQueries(Rows):
 
     async def due_escalations(self, at: datetime, limit: int) -> list[int]:
         """Ladders whose moment has come, the worst level first, then the longest waiting."""
-        query = sa.select(ESCALATION.c.id).where(ESCALATION.c.due_at <= at)
+        query = sa.select(ESCALATION.c.id).where(ESCALATION.c.due_at <= at, _RUNNING)
         order = (worst_first(ESCALATION.c.level), ESCALATION.c.due_at, ESCALATION.c.id)
         found = await self.connection.execute(query.order_by(*order).limit(limit))
         return list(found.scalars())
 
     async def next_escalation_due(self) -> datetime | None:
         """When the next ladder is due."""
-        found = await self.connection.execute(sa.select(sa.func.min(ESCALATION.c.due_at)))
+        query = sa.select(sa.func.min(ESCALATION.c.due_at)).where(_RUNNING)
+        found = await self.connection.execute(query)
         value = found.scalar_one_or_none()
         return value if isinstance(value, datetime) else None
 
@@ -85,7 +100,7 @@ class EscalationQueries(Rows):
     async def pages(self, escalation_id: int) -> list[Page]:
         """Every attempt of a ladder, oldest first."""
         query = sa.select(PAGE).where(PAGE.c.escalation_id == escalation_id).order_by(PAGE.c.id)
-        return [value_of(Page, row) for row in await self.rows(query)]
+        return await self.values(Page, query, lock=False)
 
     async def pages_waiting(self, person: str, limit: int) -> list[Page]:
         """The newest page of a person on each ladder that still runs, the newest first."""
@@ -97,7 +112,7 @@ class EscalationQueries(Rows):
             .group_by(PAGE.c.escalation_id)
         )
         query = sa.select(PAGE).where(PAGE.c.id.in_(newest)).order_by(PAGE.c.id.desc()).limit(limit)
-        return [value_of(Page, row) for row in await self.rows(query)]
+        return await self.values(Page, query, lock=False)
 
     async def people_waited_for(self, escalation_id: int) -> frozenset[str]:
         """People to whom a page of this ladder is still on its way."""
@@ -121,9 +136,12 @@ class EscalationQueries(Rows):
         )
         for row in await self.rows(query):
             grown = row["push_at"] is not None
-            return PageList(
-                page_id=row["id"], posted_at=row["posted_at"], level=row["level"], has_grown=grown
-            )
+            try:
+                return PageList(
+                    page_id=row["id"], posted_at=row["posted_at"], level=row["level"], has_grown=grown
+                )
+            except ValidationError as error:  # A message of its own, then.
+                self.not_readable(PAGE, row["id"], why(error))
         return None
 
     async def pages_lately(self, person: str, level: Level, at: datetime) -> int:
@@ -165,7 +183,7 @@ class EscalationQueries(Rows):
         )
         found = await self.connection.execute(counted.select_from(joined).where(mine))
         counts = found.mappings().one()
-        shown = [value_of(Page, row) for row in await self.rows(worst)]
+        shown = await self.values(Page, worst, lock=False, of=PAGE)
         return shown, counts["waiting"], counts["newest"] or 0
 
     async def list_shown(self, page_id: int, newest: int, at: datetime, *, first: bool) -> None:
@@ -195,7 +213,8 @@ class EscalationQueries(Rows):
             .order_by(PAGE.c.id)
             .limit(limit)
         )
-        return [(row["id"], row["shown_at"]) for row in await self.rows(query)]
+        found = await self.rows(query)
+        return [(row["id"], row["shown_at"]) for row in found if isinstance(row["shown_at"], datetime)]
 
     async def forget_push(self, page_id: int) -> None:
         """Nothing in this list waits for an answer any more."""

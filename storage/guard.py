@@ -47,9 +47,10 @@ def bound(metadata: sa.MetaData) -> None:
     for table in metadata.tables.values():
         for column in table.columns:
             kind = column.type
-            is_text = isinstance(kind, sa.String) or isinstance(getattr(kind, "impl", None), sa.String)
+            plain = getattr(kind, "impl", kind)
+            is_text = isinstance(plain, sa.String) and not isinstance(plain, sa.Enum | sa.Text)
             length = getattr(kind, "length", None)
-            if is_text and not isinstance(kind, sa.Enum | sa.Text | BoundedText) and length is not None:
+            if is_text and not isinstance(kind, BoundedText) and length is not None:
                 column.type = BoundedText(length)
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from domain.effects import Event, Subject
 from domain.incidents import Incident, IncidentStatus
-from storage.rows import Rows, table
+from storage.rows import Rows, table, why
 from storage.tables import IncidentRow, TimelineRow
 
 INCIDENT = table(IncidentRow)
@@ -63,7 +64,12 @@ class IncidentQueries(Rows):
     async def timeline(self, subject: Subject) -> list[Event]:
         """What happened to a subject, oldest first."""
         query = sa.select(TIMELINE).where(TIMELINE.c.subject == subject.key).order_by(TIMELINE.c.id)
-        return [
-            Event(subject=subject, what=row["what"], at=row["at"], by=row["by"], data=row["data"])
-            for row in await self.rows(query)
-        ]
+        found = []
+        for row in await self.rows(query):
+            try:
+                found.append(
+                    Event(subject=subject, what=row["what"], at=row["at"], by=row["by"], data=row["data"])
+                )
+            except ValidationError as error:
+                self.not_readable(TIMELINE, row["id"], why(error))
+        return found

@@ -5,20 +5,25 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from domain import outbox as rules
 from domain.effects import Answer, Card, Effect, Note, Priority, Refresh
 from domain.outbox import CALL_BEFORE_LEASE, LEASE, Kind, Letter, Settled, Status
 from domain.views import Posted
 from storage.leases import LeaseQueries
-from storage.rows import table
+from storage.rows import table, why
 from storage.tables import LaneRow, OutboxRow
-from storage.types import to_millis
+from storage.types import EPOCH, refuse_unreadable, to_millis
+from storage.unreadable import not_aside
 
 OUTBOX = table(OutboxRow)
 LANE = table(LaneRow)
 PARENT = OUTBOX.alias("parent")
 OTHER = OUTBOX.alias("other")
+
+LONGEST_LEASE = 10 * LEASE
+"""Nobody takes a longer one: what says so is damaged, and must not keep its conversation silent."""
 
 _URGENCY = sa.case(
     (OUTBOX.c.ts.is_not(None) & (OUTBOX.c.priority < Priority.EDIT), Priority.EDIT), else_=OUTBOX.c.priority
@@ -120,7 +125,8 @@ class OutboxQueries(LeaseQueries):
         full = full.where(OUTBOX.c.id.in_(ids), OUTBOX.c.due_at <= at, _unleased(at)).order_by(_URGENCY)
         if self.postgres:
             full = full.with_for_update(of=OUTBOX, skip_locked=True)
-        return [letter for row in await self.rows(full) if (letter := await self._take(row, at)) is not None]
+        found = await self.rows(full, OUTBOX)
+        return [letter for row in found if (letter := await self._take(row, at)) is not None]
 
     def _ready(self, query: sa.Select[Any], at: datetime) -> sa.Select[Any]:
         reachable = (
@@ -134,12 +140,20 @@ class OutboxQueries(LeaseQueries):
         )
         open_lane = LANE.c.key.is_(None) | LANE.c.closed_until.is_(None) | (LANE.c.closed_until <= at)
         open_lane |= LANE.c.closed_until > at + rules.LONGEST_RETRY_AFTER
-        return query.select_from(joined).where(
-            OUTBOX.c.due_at <= at, _unleased(at), reachable, open_lane, ~_spoken_in(OUTBOX.c.place, at)
-        )
+        query = query.select_from(joined).where(OUTBOX.c.due_at <= at, _unleased(at), reachable, open_lane)
+        return query.where(~_spoken_in(OUTBOX.c.place, at), not_aside(OUTBOX))
 
     async def _take(self, row: Mapping[str, Any], at: datetime) -> Letter | None:
-        """Reserve the lane's next slot and lease the message, or close the lane until its slot comes."""
+        """Reserve the lane's next slot and lease the message, or close the lane until its slot comes.
+
+        A message that cannot be read is left where it is; its lane goes on as soon as it is set aside.
+        """
+        try:
+            letter_of(row)
+        except ValueError as error:
+            reason = why(error) if isinstance(error, ValidationError) else str(error)
+            self.not_readable(OUTBOX, row["id"], reason)
+            return None
         lane = sa.select(LANE).where(LANE.c.key == row["place"])
         if self.postgres:
             lane = lane.with_for_update()
@@ -150,7 +164,8 @@ class OutboxQueries(LeaseQueries):
             taken = sa.select(_spoken_in(sa.literal(row["place"]), at))
             if (await self.connection.execute(taken)).scalar_one():
                 return None  # Another replica was quicker in this lane, with another message.
-        goes, when = rules.slot(mark["next_at"] if mark else None, at, edit=row["ts"] is not None)
+        next_at = mark["next_at"] if mark and isinstance(mark["next_at"], datetime) else None
+        goes, when = rules.slot(next_at, at, edit=row["ts"] is not None)
         values = {"next_at": when, "closed_until": None} if goes else {"closed_until": when}
         if mark:
             await self.connection.execute(sa.update(LANE).where(LANE.c.key == row["place"]).values(values))
@@ -233,7 +248,7 @@ class OutboxQueries(LeaseQueries):
             LANE, LANE.c.key == OUTBOX.c.place
         )
         query = sa.select(sa.func.min(leased)).select_from(joined)
-        query = query.where(OUTBOX.c.due_at.is_not(None), reachable)
+        query = query.where(OUTBOX.c.due_at.is_not(None), reachable, not_aside(OUTBOX))
         found = (await self.connection.execute(query)).scalar_one_or_none()
         return found if isinstance(found, datetime) else None
 
@@ -270,11 +285,13 @@ class OutboxQueries(LeaseQueries):
 
 
 def _spoken_in(place: sa.ColumnElement[Any], at: datetime) -> sa.ColumnElement[bool]:
-    return sa.exists().where(OTHER.c.place == place, OTHER.c.lease_until > at)
+    held = (OTHER.c.lease_until > at) & (OTHER.c.lease_until <= at + LONGEST_LEASE)
+    return sa.exists().where(OTHER.c.place == place, held)
 
 
 def _unleased(at: datetime) -> sa.ColumnElement[bool]:
-    return OUTBOX.c.lease_until.is_(None) | (OUTBOX.c.lease_until <= at)
+    over = (OUTBOX.c.lease_until <= at) | (OUTBOX.c.lease_until > at + LONGEST_LEASE)
+    return OUTBOX.c.lease_until.is_(None) | over
 
 
 def _millis(at: datetime | None) -> sa.ColumnElement[Any]:
@@ -319,6 +336,13 @@ def _dirty(at: datetime) -> dict[str, Any]:
         ),
         "status": Status.PENDING,
     }
+
+
+def letter_of(row: Mapping[str, Any]) -> Letter:
+    """The message of a row of the outbox alone. Raises ``ValueError`` where it cannot be read."""
+    refuse_unreadable(row)
+    nowhere = {"parent_channel": None, "parent_ts": None, "parent_thread": None}
+    return _letter({**nowhere, **row}, EPOCH, taken_over=False)
 
 
 def _letter(row: Mapping[str, Any], at: datetime, *, taken_over: bool) -> Letter:

@@ -26,6 +26,7 @@ from storage.findings import FINDING
 from storage.incidents import INCIDENT, TIMELINE
 from storage.outbox import OUTBOX
 from storage.rows import Rows
+from storage.types import UnreadableValue
 from storage.watches import RUN, WATCH
 
 WINDOW = 2_000
@@ -81,6 +82,7 @@ class RetentionQueries(Rows):
         """Forget them, but for pages whose ladder still runs."""
         old = OUTBOX.c.id.in_(ids) & _SAID_ONCE & _SETTLED & (OUTBOX.c.created_at < limits.messages)
         rows = await self.rows(sa.select(OUTBOX.c.id, OUTBOX.c.kind, OUTBOX.c.subject).where(old))
+        rows = [row for row in rows if not any(isinstance(one, UnreadableValue) for one in row.values())]
         pages = {row["subject"].id: row["id"] for row in rows if row["kind"] is Kind.CARD}
         running = (
             sa.select(PAGE.c.id)
@@ -199,6 +201,8 @@ class RetentionQueries(Rows):
         rows += await self._delete(ESCALATION, ESCALATION.c.id.in_(_newest_excepted(ladders, ESCALATION)))
         people = sa.select(TIMELINE.c.id, TIMELINE.c.subject, TIMELINE.c.data)
         for event in await self.rows(people.where(TIMELINE.c.subject.in_(keys))):
+            if isinstance(event["data"], UnreadableValue):
+                continue
             data = event["data"] | {"title": titles[subjects[event["subject"]]]}
             kept = sa.update(TIMELINE).where(TIMELINE.c.id == event["id"])
             await self.connection.execute(kept.values(data=data))

@@ -1,12 +1,17 @@
 """Deploys: those on their way, those that wait, those that are over, and the locks on services."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
+from domain.effects import TOBAN, Text
 from domain.rollouts import Lock, Rollout, Stage
 from storage.rows import Rows, table
 from storage.tables import LockRow, RolloutRow
+from storage.types import EPOCH
+from storage.unreadable import not_aside
 
 ROLLOUT = table(RolloutRow)
 LOCK = table(LockRow)
@@ -62,7 +67,7 @@ class RolloutQueries(Rows):
     async def due_rollouts(self, at: datetime, limit: int) -> list[int]:
         """Those whose moment has come and that nobody holds, the longest waiting first."""
         free = sa.or_(ROLLOUT.c.lease_until.is_(None), ROLLOUT.c.lease_until <= at)
-        query = sa.select(ROLLOUT.c.id).where(ROLLOUT.c.due_at <= at, free)
+        query = sa.select(ROLLOUT.c.id).where(ROLLOUT.c.due_at <= at, free, not_aside(ROLLOUT))
         found = await self.connection.execute(query.order_by(ROLLOUT.c.due_at).limit(limit))
         return list(found.scalars())
 
@@ -73,18 +78,20 @@ class RolloutQueries(Rows):
 
     async def next_rollout_due(self) -> datetime | None:
         """When the next one is due, held or not."""
-        found = await self.connection.execute(sa.select(sa.func.min(ROLLOUT.c.due_at)))
+        query = sa.select(sa.func.min(ROLLOUT.c.due_at)).where(not_aside(ROLLOUT))
+        found = await self.connection.execute(query)
         value = found.scalar_one_or_none()
         return value if isinstance(value, datetime) else None
 
     async def lock_of(self, service: str) -> Lock | None:
-        """The lock on a service."""
+        """The lock on a service. One that cannot be read locks all the same."""
         query = sa.select(LOCK).where(LOCK.c.service == service)
-        return next(iter(await self.values(Lock, query)), None)
+        return next(iter(await self.values(Lock, query, rescue=_rescued)), None)
 
     async def locks(self) -> list[Lock]:
         """All locks, by service."""
-        return await self.values(Lock, sa.select(LOCK).order_by(LOCK.c.service), lock=False)
+        query = sa.select(LOCK).order_by(LOCK.c.service)
+        return await self.values(Lock, query, lock=False, rescue=_rescued)
 
     async def add_lock(self, lock: Lock) -> bool:
         """Lock a service. False where it is locked already: the first reason stands.
@@ -106,3 +113,10 @@ class RolloutQueries(Rows):
         self.topics.add("rollouts")
         result = await self.connection.execute(sa.delete(LOCK).where(LOCK.c.service == service))
         return result.rowcount > 0
+
+
+def _rescued(row: Mapping[str, Any], lost: frozenset[str]) -> Lock | None:
+    """What is locked stays locked, whoever did it and why."""
+    values = {name: row[name] for name in Lock.model_fields if name not in lost}
+    plain = {"reason": Text(key="lock.unreadable"), "by": TOBAN, "since": EPOCH, "version": 1}
+    return Lock(**{**{name: value for name, value in plain.items() if name in lost}, **values})

@@ -1,7 +1,9 @@
 """What operations hold: transactions on what we remember, behind one door."""
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
+from domain.unreadable import UnreadableRow
 from storage.database import Database, Tx
 from storage.inbox import GroupCommit
 from storage.probe import keep_something
@@ -37,3 +39,19 @@ class Store:
     async def checkpoint(self) -> None:
         """Bring the log into the file."""
         await self.database.checkpoint()
+
+    def not_readable(self, row: UnreadableRow) -> None:
+        """A row cannot be read, or what is done with it fails."""
+        self.database.not_readable(row)
+
+    def found_unreadable(self) -> list[UnreadableRow]:
+        """The rows that were found and are not known yet to be set aside."""
+        return self.database.found_unreadable()
+
+    def know_unreadable(self, rows: Sequence[UnreadableRow]) -> None:
+        """These are set aside now, and no others are."""
+        self.database.know_unreadable(rows)
+
+    def forget_unreadable(self, row: UnreadableRow) -> None:
+        """A row that was found is there no longer."""
+        self.database.forget_unreadable(row)

@@ -6,7 +6,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 from sqlmodel._compat import SQLModelConfig
-from sqlmodel.sql.sqltypes import UTCDateTime
 
 from domain.alerts import Alert, AlertGroup, AlertStatus
 from domain.approvals import Approval
@@ -31,7 +30,7 @@ from domain.verdict import Verdict as Judgement
 from domain.watches import Watch, WatchKind
 from storage.bodies import Body
 from storage.guard import bound
-from storage.types import BIG, EpochMillis, Json, stored_enum
+from storage.types import BIG, EpochMillis, Instant, Json, stored_enum
 
 metadata = SQLModel.metadata
 metadata.naming_convention = {
@@ -58,6 +57,12 @@ class InboxRow(SQLModel, table=True):
             postgresql_where=sa.text("status = 'pending'"),
         ),
         sa.Index(
+            "ix_inbox_retry",
+            "retry_at",
+            sqlite_where=sa.text("retry_at IS NOT NULL"),
+            postgresql_where=sa.text("retry_at IS NOT NULL"),
+        ),
+        sa.Index(
             "ix_inbox_untold",
             "id",
             sqlite_where=sa.text("status = 'quarantined' AND drained_at IS NULL"),
@@ -73,6 +78,8 @@ class InboxRow(SQLModel, table=True):
     status: DeliveryStatus = Field(default=DeliveryStatus.PENDING, sa_type=stored_enum(DeliveryStatus))
     drained_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     error: str | None = Field(default=None, sa_type=sa.Text)
+    attempts: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    retry_at: datetime | None = Field(default=None, sa_type=EpochMillis)
 
 
 class AlertGroupRow(AlertGroup, SQLModel, table=True):
@@ -102,11 +109,11 @@ class AlertGroupRow(AlertGroup, SQLModel, table=True):
     runbook: str | None = Field(default=None, sa_type=sa.Text)
     value: str | None = Field(default=None, sa_type=sa.Text)
     threshold: str | None = Field(default=None, sa_type=sa.Text)
-    opened_at: datetime = Field(sa_type=UTCDateTime)
-    changed_at: datetime = Field(sa_type=UTCDateTime)
-    acknowledged_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    opened_at: datetime = Field(sa_type=Instant)
+    changed_at: datetime = Field(sa_type=Instant)
+    acknowledged_at: datetime | None = Field(default=None, sa_type=Instant)
     acknowledged_by: By | None = Field(default=None, sa_type=Json(By))
-    resolved_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    resolved_at: datetime | None = Field(default=None, sa_type=Instant)
     resolved_by: By | None = Field(default=None, sa_type=Json(By))
     incident_id: int | None = Field(default=None, foreign_key="incident.id")
     held_until: datetime | None = Field(default=None, sa_type=EpochMillis)
@@ -151,11 +158,11 @@ class IncidentRow(Incident, SQLModel, table=True):
     title: str = Field(sa_type=sa.Text)
     severity: Severity = Field(sa_type=stored_enum(Severity))
     status: IncidentStatus = Field(default=IncidentStatus.OPEN, sa_type=stored_enum(IncidentStatus))
-    opened_at: datetime = Field(sa_type=UTCDateTime)
+    opened_at: datetime = Field(sa_type=Instant)
     opened_by: By = Field(sa_type=Json(By))
-    acknowledged_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    acknowledged_at: datetime | None = Field(default=None, sa_type=Instant)
     acknowledged_by: By | None = Field(default=None, sa_type=Json(By))
-    resolved_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    resolved_at: datetime | None = Field(default=None, sa_type=Instant)
     resolved_by: By | None = Field(default=None, sa_type=Json(By))
     summary: str = Field(default="", sa_type=sa.Text)
     version: int = Field(default=1)
@@ -189,9 +196,9 @@ class EscalationRow(Escalation, SQLModel, table=True):
     steps: tuple[Step, ...] = Field(default=(), sa_type=Json(tuple[Step, ...]))
     phase: Phase = Field(default=Phase.DUE, sa_type=stored_enum(Phase))
     due_at: datetime | None = Field(sa_type=EpochMillis, nullable=True)
-    started_at: datetime = Field(sa_type=UTCDateTime)
+    started_at: datetime = Field(sa_type=Instant)
     delivered_at: datetime | None = Field(default=None, sa_type=EpochMillis)
-    stopped_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    stopped_at: datetime | None = Field(default=None, sa_type=Instant)
     stopped_by: By | None = Field(default=None, sa_type=Json(By))
     stopped_because: str | None = Field(default=None, max_length=64)
     version: int = Field(default=1)
@@ -223,8 +230,8 @@ class PageRow(Page, SQLModel, table=True):
     escalation_id: int = Field(foreign_key="escalation.id")
     means: Means = Field(sa_type=stored_enum(Means))
     status: PageStatus = Field(default=PageStatus.QUEUED, sa_type=stored_enum(PageStatus))
-    queued_at: datetime = Field(sa_type=UTCDateTime)
-    delivered_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    queued_at: datetime = Field(sa_type=Instant)
+    delivered_at: datetime | None = Field(default=None, sa_type=Instant)
     error: str | None = Field(default=None, sa_type=sa.Text)
     posted_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     shown_at: datetime | None = Field(default=None, sa_type=EpochMillis)
@@ -240,7 +247,7 @@ class TimelineRow(SQLModel, table=True):
     id: int | None = Field(default=None, sa_type=BIG, primary_key=True)
     subject: str = Field(max_length=64)
     what: str = Field(max_length=64)
-    at: datetime = Field(sa_type=UTCDateTime)
+    at: datetime = Field(sa_type=Instant)
     by: By = Field(sa_type=Json(By))
     data: dict[str, Any] = Field(default_factory=dict, sa_type=Json(dict[str, Any]))
 
@@ -298,6 +305,18 @@ class OutboxRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=EpochMillis)
     sent_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     error: str | None = Field(default=None, sa_type=sa.Text)
+
+
+class SetAsideRow(SQLModel, table=True):
+    """A row of another table that this version cannot read, as it was when it was found."""
+
+    __tablename__ = "set_aside"
+
+    source: str = Field(primary_key=True, max_length=64)
+    row_id: int = Field(sa_type=sa.BigInteger, primary_key=True)
+    reason: str = Field(sa_type=sa.Text)
+    content: str = Field(sa_type=sa.Text)
+    found_at: datetime = Field(sa_type=EpochMillis)
 
 
 class LaneRow(SQLModel, table=True):

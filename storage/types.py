@@ -1,6 +1,12 @@
-"""Column types that keep what the domain means: aware UTC times, enum values, nested values."""
+"""Column types that keep what the domain means: aware UTC times, enum values, nested values.
+
+What a row holds may not be what this version understands: an unknown value of an enum after a rollback,
+broken JSON, a time that is none. Reading one such column never raises: it gives an ``UnreadableValue``,
+so that one row cannot stop a query over many (``storage/rows.py`` sets the row aside).
+"""
 
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -10,6 +16,7 @@ from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator
+from sqlmodel.sql.sqltypes import UTCDateTime
 
 from domain.text import storable
 
@@ -20,6 +27,55 @@ BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 """A 64-bit key; SQLite only counts up by itself on INTEGER."""
 
 
+class UnreadableValue:
+    """Stands in a row for a value that this version cannot read; ``reason`` says why."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"<unreadable: {self.reason}>"
+
+
+class NotReadable(ValueError):
+    """A row holds a value that this version cannot read."""
+
+
+def refuse_unreadable(row: Mapping[str, Any]) -> None:
+    """Raise ``NotReadable`` where a column of the row could not be read."""
+    for name, value in row.items():
+        if isinstance(value, UnreadableValue):
+            raise NotReadable(f"{name}: {value.reason}")
+
+
+Processor = Callable[[Any], Any]
+
+
+def guarded(process: Processor) -> Processor:
+    """The same reading of a stored value, that returns an ``UnreadableValue`` instead of raising."""
+
+    def read(value: Any) -> Any:
+        try:
+            return process(value)
+        except Exception as error:  # noqa: BLE001  # It concerns its own row only, whatever it is.
+            return UnreadableValue(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+
+    return read
+
+
+class Guarded(TypeDecorator[Any]):
+    """A column type whose reading never raises."""
+
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: Any) -> Processor | None:
+        """Wrap the whole reading, the driver's part of it too."""
+        process = super().result_processor(dialect, coltype)
+        return None if process is None else guarded(process)
+
+
 def to_millis(at: datetime) -> int:
     """Milliseconds since 1970, exactly. Raises ``ValueError`` for a naive time."""
     if at.tzinfo is None:
@@ -27,7 +83,7 @@ def to_millis(at: datetime) -> int:
     return (at - EPOCH) // MILLISECOND
 
 
-class EpochMillis(TypeDecorator[datetime]):
+class EpochMillis(Guarded):
     """Due times, leases and marks of the engine: whole milliseconds, the same on every database."""
 
     impl = sa.BigInteger
@@ -42,7 +98,7 @@ class EpochMillis(TypeDecorator[datetime]):
         return None if value is None else EPOCH + value * MILLISECOND
 
 
-class Json(TypeDecorator[Any]):
+class Json(Guarded):
     """A nested value as JSON text, through pydantic on both ways."""
 
     impl = sa.Text
@@ -68,12 +124,30 @@ class Json(TypeDecorator[Any]):
         return None if value is None else self._adapter.validate_json(value)
 
 
-def stored_enum(kind: type[StrEnum]) -> sa.Enum:
+class Instant(Guarded):
+    """A point in time in the database's own type, aware and UTC."""
+
+    impl = UTCDateTime
+    cache_ok = True
+
+
+class _Word(Guarded):
     """An enum by its value; the default would store the member's name."""
-    return sa.Enum(
-        kind,
-        native_enum=False,
-        length=32,
-        create_constraint=False,
-        values_callable=lambda members: [member.value for member in members],
-    )
+
+    impl = sa.Enum
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__(
+            kind,
+            native_enum=False,
+            length=32,
+            create_constraint=False,
+            values_callable=lambda members: [member.value for member in members],
+        )
+        self.kind = kind
+
+
+def stored_enum(kind: type[StrEnum]) -> TypeDecorator[Any]:
+    """The column type of an enum."""
+    return _Word(kind)

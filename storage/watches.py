@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from domain.runs import KEPT, JobRun
 from domain.watches import Watch, WatchKind
-from storage.rows import CHUNK, Rows, table
+from storage.rows import CHUNK, Conflict, Rows, as_row, table
 from storage.tables import JobRunRow, WatchRow
+from storage.unreadable import not_aside
 
 RUN = table(JobRunRow)
 WATCH = table(WatchRow)
@@ -58,8 +60,24 @@ class WatchQueries(Rows):
         """New and changed ones together; ``id`` says which. Raises ``Conflict``."""
         for watch in watches:
             if watch.id is None:
-                await self.add(WatchRow, watch)
+                await self._add(watch)
         await self.save_many(WatchRow, [watch for watch in watches if watch.id is not None])
+
+    async def _add(self, watch: Watch) -> None:
+        """A new one takes the place of one that cannot be read. Raises ``Conflict`` where it can be."""
+        fields = as_row(watch)
+        del fields["id"]
+        new = self.insert(WatchRow).values(fields)
+        aside = [row.row_id for row in self.unreadable if row.source == WATCH.name]
+        changed: dict[str, Any] = {name: new.excluded[name] for name in fields if name != "version"}
+        changed["version"] = 1
+        statement = new.on_conflict_do_update(
+            index_elements=[WATCH.c.kind, WATCH.c.key],
+            set_=changed,
+            where=WATCH.c.id.in_(aside) | ~not_aside(WATCH),
+        ).returning(WATCH.c.id)
+        if (await self.connection.execute(statement)).scalar_one_or_none() is None:
+            raise Conflict("watch")
 
     async def forget_watches(self, kind: WatchKind, keys: Sequence[str]) -> None:
         """Things that are watched no longer."""

@@ -52,6 +52,7 @@ def test_metric_labels_are_of_closed_sets():
     allowed = {"kind", "code", "reason", "severity", "by", "means", "status", "outcome", "job"}
     allowed |= {"stage", "purpose", "standing", "plan"}  # Plans are those of the policy.
     allowed |= {"name"}  # Of problems: they are named in the code.
+    allowed |= {"table"}  # Those of the schema.
     for collector in list(REGISTRY._collector_to_names):
         names = getattr(collector, "_labelnames", ())
         if str(getattr(collector, "_name", "")).startswith("toban_"):

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from domain.errors import Unreadable
 from domain.policy import Policy
 from handlers.webhooks import alertmanager, cloud_monitoring
-from handlers.webhooks.reading import Reading, Unreadable
+from handlers.webhooks.reading import Reading
 
 
 @dataclass(frozen=True, slots=True)

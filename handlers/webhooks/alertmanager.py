@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.alerts import Signal, group_key
+from domain.errors import Unreadable
 from domain.policy import Level, Policy
 from handlers.webhooks.reading import (
     TEXT_LIMIT,
     VALUE_LIMIT,
     Reading,
     ServiceFinder,
-    Unreadable,
     clean,
     clean_labels,
     https_link,

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from domain.alerts import Signal, group_key
+from domain.errors import Unreadable
 from domain.policy import Level, Policy
 from handlers.webhooks.reading import (
     LABELS_LIMIT,
@@ -17,7 +18,6 @@ from handlers.webhooks.reading import (
     TEXT_LIMIT,
     VALUE_LIMIT,
     Reading,
-    Unreadable,
     clean,
     clean_labels,
     https_link,

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import orjson
 
 from domain.alerts import Signal, group_key
+from domain.errors import Unreadable
 from domain.policy import Level, Policy
 
 DEPTH_LIMIT = 64
@@ -41,14 +42,6 @@ LINK_LIMIT = 2000
 
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-
-
-class Unreadable(Exception):
-    """The body cannot be understood. ``reason`` is a few English words for the ops channel."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[Fal
             return "sa.BigInteger()"
         if name == "Json":
             return "sa.Text()"
-        if name == "UTCDateTime":
+        if name == "Instant":
             return "sa.DateTime(timezone=True)"
-        if name == "Enum":
-            return f"sa.String(length={item.length})"
+        if name == "_Word":
+            return f"sa.String(length={item.impl.length})"
         if name == "AutoString":
             return f"sa.String(length={item.length})" if item.length else "sa.String()"
     return False

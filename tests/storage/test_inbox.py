@@ -23,7 +23,7 @@ def delivery(key: str, body: bytes = b"{}", **changes: Any) -> NewDelivery:
 
 async def kept(database: Database, limit: int = 1000, budget: int = 10**9) -> list[Delivery]:
     async with database.writing() as tx:
-        return await tx.pending(limit, budget)
+        return await tx.pending(limit, budget, AT)
 
 
 async def keys(database: Database) -> list[str]:
@@ -209,7 +209,7 @@ async def test_what_could_not_be_understood_waits_to_be_told_and_stops_nobody(
         await tx.quarantine(bad.id, error, AT)
         assert await tx.untold(10) == []
         await tx.quarantine(good.id, "e" * 5000, AT)
-        assert await tx.pending(10, 1000) == []
+        assert await tx.pending(10, 1000, AT) == []
         assert await tx.untold(10) == [], "whoever quarantines it later has told it"
 
 
@@ -222,7 +222,7 @@ async def test_only_one_replica_drains_at_a_time(database: Database, opened: Ope
     await door.stop()
     other = await opened()
     async with database.writing() as tx:
-        assert len(await tx.pending(10, 1000)) == 1
+        assert len(await tx.pending(10, 1000, AT)) == 1
         assert await kept(other) == []
     assert len(await kept(other)) == 1
 

@@ -133,13 +133,18 @@ async def test_enums_are_stored_by_their_values_and_not_by_the_names_of_the_code
     assert await raw(database, "SELECT kind, status FROM outbox") == [("card", "pending")]
 
 
-async def test_an_unknown_stored_state_is_an_error_and_never_taken_for_another(database: Database) -> None:
+async def test_an_unknown_stored_state_is_left_out_named_and_never_taken_for_another(
+    database: Database,
+) -> None:
     async with database.writing() as tx:
         kept = await tx.add_incident(incident())
         await tx.connection.execute(sa.text("UPDATE incident SET status = 'tomorrow'"))
-    with pytest.raises(LookupError, match="tomorrow"):
-        async with database.reading() as tx:
-            await tx.incident(kept.subject.id)
+    async with database.reading() as tx:
+        assert await tx.incident(kept.subject.id) is None
+        (row,) = tx.unreadable
+    assert (row.source, row.row_id) == ("incident", kept.id)
+    assert "tomorrow" in row.reason
+    assert database.found_unreadable() == [row]
 
 
 # Versions.
