@@ -90,7 +90,7 @@ async def test_13_14_ready_writes_and_leaves_nothing_behind(stage: Stage) -> Non
     for _ in range(3):
         assert (await stage.get("/readyz"))[0] == 200
     async with stage.bot.store() as tx:
-        assert await tx.pending(10, 1000) == []
+        assert await tx.pending(10, 1000, stage.clock.now()) == []
         assert await tx.untold(10) == []
 
 

@@ -77,13 +77,13 @@ async def test_13_19_a_drain_that_was_stopped_is_taken_over_and_has_no_effect_wh
 
         async def drained() -> bool:
             async with other.writing() as tx:
-                found = await tx.pending(10, 10**6)
+                found = await tx.pending(10, 10**6, AT)
                 await tx.drained([one.id for one in found], AT)
                 return bool(found)
 
         async def stops_and_wakes() -> None:
             async with stopped.writing() as tx:
-                (found,) = await tx.pending(10, 10**6)
+                (found,) = await tx.pending(10, 10**6, AT)
                 await within(TAKEN_OVER, drained)
                 await tx.quarantine(found.id, "woken late", AT)
 
@@ -93,7 +93,7 @@ async def test_13_19_a_drain_that_was_stopped_is_taken_over_and_has_no_effect_wh
             (status,) = (await tx.connection.execute(sa.text("SELECT status FROM inbox"))).scalars()
         assert status == "done"
         async with stopped.writing() as tx:
-            assert await tx.pending(10, 10**6) == [], "it works again, on a new connection"
+            assert await tx.pending(10, 10**6, AT) == [], "it works again, on a new connection"
 
 
 async def test_13_19_rows_that_a_stopped_replica_has_locked_are_free_again(postgres: str) -> None:
@@ -103,7 +103,7 @@ async def test_13_19_rows_that_a_stopped_replica_has_locked_are_free_again(postg
 
         async def changed() -> bool:
             async with other.writing() as tx:
-                (found,) = await tx.pending(10, 10**6)
+                (found,) = await tx.pending(10, 10**6, AT)
                 await tx.drained([found.id], AT)
             await put(other, "b")  # The same delivery: it waits for the other one's end.
             return True

@@ -43,7 +43,7 @@ async def test_bodies_pass_the_door_and_the_drain_compressed(database: Database)
         await store.inbox.put(NewDelivery(kind="generic", key=str(number), body=body, received_at=AT))
     await store.inbox.stop()
     async with database.writing() as tx:
-        assert [one.body for one in await tx.pending(10, 10**9)] == bodies
+        assert [one.body for one in await tx.pending(10, 10**9, AT)] == bodies
         kept = await tx.connection.execute(sa.text("SELECT length(body) FROM inbox ORDER BY id"))
         assert next(iter(kept.scalars())) < 1000
 
