@@ -148,8 +148,20 @@ def test_one_more_backup_never_leaves_fewer(
     assert len(proven(left([*history, more], retention))) >= len(proven(left(history, retention)))
 
 
-@THOROUGH
+DEEP_PAST = [
+    Candidate(id=f"{number:06d}", at=NOW - age, standing=Standing.VERIFIED)
+    for number, age in enumerate(
+        (timedelta(0), timedelta(days=1), timedelta(days=115), timedelta(days=112.5, microseconds=1))
+    )
+]
+"""A day more takes the place of a week, and the week of a month: the oldest goes. A known fault (21.10)."""
+
+
+@settings(THOROUGH, derandomize=True)
 @given(HISTORIES, RETENTIONS, st.sampled_from(["daily", "weekly", "monthly", "verified"]))
+@example(DEEP_PAST, Retention(daily=0, weekly=2, monthly=2, verified=1), "daily").xfail(
+    raises=AssertionError, reason="a more generous policy deletes the oldest here"
+)
 @example([backup(days) for days in range(60)], Retention(daily=0, weekly=0, monthly=0), "daily")
 def test_a_more_generous_policy_never_deletes_more(
     history: list[Candidate], retention: Retention, what: str
