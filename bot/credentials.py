@@ -68,7 +68,7 @@ class Keys:
 
 
 class Viewers:
-    """Who may see metrics and details: whoever has the token, or everybody where the settings say so."""
+    """Who may see metrics and details: those who have the token, or everybody if the settings say so."""
 
     def __init__(self, settings: Settings) -> None:
         self._open = settings.metrics_access is MetricsAccess.OPEN

@@ -109,7 +109,7 @@ class Runner(web.AppRunner):
 
 @web.middleware
 async def patient(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer 408 where a body does not come in time, whoever reads it."""
+    """Answer 408 if a body does not arrive in time, in every handler that reads one."""
     body = request.content
     if body.is_eof():
         return await handler(request)

@@ -153,7 +153,7 @@ def _refused(_constant: str) -> Any:
 
 
 def _walk(root: dict[str, Any]) -> None:
-    """No nesting that breaks whoever walks it recursively, and no half of a character."""
+    """Refuse nesting that would break a recursive reader, and half characters."""
     level: list[Any] = [root]
     for _ in range(DEEPEST):
         following: list[Any] = []

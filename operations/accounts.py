@@ -1,4 +1,4 @@
-"""Finds and keeps the Slack account of each person of the policy; a change of it is told in ops."""
+"""Finds and keeps the Slack account of each person of the policy; ops hears of each change."""
 
 from datetime import datetime
 

@@ -58,7 +58,7 @@ async def failed(tx: Tx, page_id: int, error: str, at: datetime) -> None:
 
 
 async def refused(tx: Tx, page_id: int, error: str, at: datetime) -> None:
-    """Slack does not take the message of a list for now, as it is told: that goes for each page in it."""
+    """Slack refuses the message of a list for now: record that for each page in it."""
     listed, _, _ = await tx.listed(page_id, FAILED)
     for page in listed:
         assert page.id is not None

@@ -209,7 +209,7 @@ def _is_approved(world: World, rollout: Rollout) -> bool:
 
 
 def _not_allowed(world: World, rollout: Rollout) -> str | None:
-    """From where the policy of now lets images come, where this one does not; ``None`` if all is well."""
+    """The origins that the current policy allows, if this image has none of them; else ``None``."""
     patterns = world.policy.deploys.rule(rollout.service).images
     if rollout.kind is Kind.ROLLBACK or rollout.plan is None:
         return None

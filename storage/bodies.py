@@ -40,7 +40,7 @@ def unpack(kept: bytes) -> bytes:
 
 
 class Body(Guarded):
-    """A body in a column: whoever reads it through the table gets it as it came."""
+    """A body in a column: reading it through the table returns it as it arrived."""
 
     impl = sa.LargeBinary
     cache_ok = True

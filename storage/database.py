@@ -163,7 +163,7 @@ class Database:
                 await asyncio.to_thread(give_back, self.file, pages)
 
     async def checkpoint(self) -> None:
-        """Bring SQLite's log into its file beside whoever writes, so that no writer has to do it."""
+        """Checkpoint SQLite's log beside the writers, so that none of them has to do it."""
         if self.sqlite:
             await asyncio.to_thread(checkpoint, self.file)
 

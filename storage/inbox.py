@@ -21,7 +21,7 @@ BATCH = 500
 """Deliveries in one commit."""
 
 WITHIN = 5.0
-"""Seconds that a sender waits for its commit; then it is told to try again, and may find it kept."""
+"""Seconds that a sender waits for its commit, then gets a 503; its retry may find the delivery kept."""
 
 INSERT = {
     "sqlite": (

@@ -143,7 +143,7 @@ class UnreadableQueries(Rows):
         return not await self._unreadable(kind, found) and len(self.unreadable) == before
 
     async def bring_back(self, row: UnreadableRow) -> None:
-        """It can be read again: whoever looks for what is due finds it."""
+        """The row can be read again: from now on, queries for due rows return it."""
         mine = (SET_ASIDE.c.source == row.source) & (SET_ASIDE.c.row_id == row.row_id)
         await self.connection.execute(sa.delete(SET_ASIDE).where(mine))
         self.topics |= {"outbox", "inbox", "escalations", "rollouts", "backups", "drills"}

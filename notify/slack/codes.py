@@ -76,7 +76,7 @@ PERSON = frozenset(
         "cannot_dm_bot",
     }
 )
-"""There is no such person to be told; whoever comes next is."""
+"""The person cannot be reached in Slack: the next one on the ladder is paged."""
 
 SPENT = frozenset(
     {
