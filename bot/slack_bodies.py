@@ -94,7 +94,8 @@ def _interaction(found: dict[str, Any]) -> None:
     for holder, names in (("team", ("id",)), ("channel", ("id",)), ("view", ("id", "callback_id", "type"))):
         for name in names:
             if found.get(holder) and found[holder].get(name) is not None:
-                _text(found[holder], name)
+                # The Home tab is a view without a callback_id, which Slack sends as an empty text.
+                _text(found[holder], name, may_be_empty=name == "callback_id")
     for name in ("trigger_id", "response_url", "callback_id", "action_id", "block_id", "value", "api_app_id"):
         if found.get(name) is not None:
             _text(found, name, may_be_empty=True)

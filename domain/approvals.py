@@ -27,6 +27,7 @@ class Account(Value):
     than the bot's, and of no workspace of the same organisation. ``exists`` False: Slack knows no such
     account. ``groups``: those of the policy's Slack groups that it is in; ``unsure``: those of which
     Slack could not say. ``placed`` False: nothing says which workspace is ours, nor where this came from.
+    ``settled`` False: whose account it is could not be found out in time.
     """
 
     id: str
@@ -40,6 +41,12 @@ class Account(Value):
     groups: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
     placed: bool = True
+    settled: bool = True
+
+    @property
+    def nobody(self) -> Refused:
+        """The refusal of an account that belongs to no person of the policy, as far as is known."""
+        return Refused("refused.account_nobody" if self.settled else "refused.account_unknown")
 
 
 class Standing(StrEnum):
@@ -86,7 +93,7 @@ def person_behind(people: Mapping[str, Person], account: Account) -> Person:
     allow(account)
     person = people.get(account.person or "")
     if person is None:
-        raise Refused("refused.account_nobody")
+        raise account.nobody
     return person
 
 

@@ -179,10 +179,12 @@ def _strictly(policy: Policy, act: Act, account: Account) -> Refused | None:
     if not any(_is(name, account, person) for name in named):
         if any(name in account.unsure for name in named):
             return Refused(_GROUP_UNKNOWN)
+        if person is None and not account.settled:
+            return account.nobody
         key = "refused.no_responder" if rule.role is Role.RESPONDER else "refused.no_role_approver"
         return Refused(key, who=", ".join(dict.fromkeys(named)) or "—")
     if rule.needs_person and person is None:
-        return Refused("refused.account_nobody")
+        return account.nobody
     return None
 
 

@@ -123,12 +123,12 @@ class Database:
         except sa.exc.TimeoutError as error:
             raise Outage(f"database: {_reason(error)}") from error
         except sa.exc.DBAPIError as error:
-            damaged = (
-                type(error) is sa.exc.DatabaseError
-            )  # A SQLite file that is none, or is no longer whole.
+            # A SQLite file that is none, or is no longer whole.
+            damaged = type(error) is sa.exc.DatabaseError
             if not (error.connection_invalidated or damaged or isinstance(error, ENVIRONMENT)):
                 raise
-            raise (Lost if error.connection_invalidated else Outage)(f"database: {_reason(error)}") from error
+            said = "the database cannot be used" if damaged else "database"
+            raise (Lost if error.connection_invalidated else Outage)(f"{said}: {_reason(error)}") from error
         except TimeoutError as error:
             if not limit.expired():
                 raise

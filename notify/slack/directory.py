@@ -16,7 +16,7 @@ from notify.texts import language
 
 log = structlog.get_logger(__name__)
 
-RECOGNISE_WITHIN = 0.4
+RECOGNISE_WITHIN = 0.5
 """Seconds that a click waits for the look-up of whose account it seems to be; the look-up goes on."""
 
 PAGE = 200
@@ -44,7 +44,8 @@ class Directory:
         """The token's own workspace as the list of channels names it, for while ``auth.test`` fails."""
         self.greeted = False
         self._binding = asyncio.Lock()
-        self._recognising: dict[str, asyncio.Task[None]] = {}
+        self._recognising: dict[str, asyncio.Task[bool]] = {}
+        self._unsettled: set[str] = set()
         self.bot_user_id: str | None = None
 
     def use(self, policy: Policy) -> None:
@@ -256,21 +257,26 @@ class Directory:
             for person in self._policy.people.values()
             if email and not person.slack and person.email and person.email.casefold() == email.casefold()
         ]
-        waited_for = set()
         for name in named:
             if name not in self._recognising:
                 task = asyncio.create_task(self._bind(name, account), name=f"recognise-{name}")
                 self._recognising[name] = task
                 task.add_done_callback(partial(self._recognised, name))
-                waited_for.add(task)
+        waited_for = [self._recognising[name] for name in named]
         if waited_for:
-            await asyncio.wait(waited_for, timeout=RECOGNISE_WITHIN)
+            done, pending = await asyncio.wait(waited_for, timeout=RECOGNISE_WITHIN)
+            is_settled = not pending and all(not task.cancelled() and task.result() for task in done)
+            (self._unsettled.discard if is_settled else self._unsettled.add)(account)
 
-    def _recognised(self, name: str, _task: asyncio.Task[None]) -> None:
+    def is_settled(self, account: str) -> bool:
+        """False while the look-up of the person behind an account has not come to an end."""
+        return account not in self._unsettled
+
+    def _recognised(self, name: str, _task: asyncio.Task[bool]) -> None:
         self._recognising.pop(name, None)
 
-    async def _bind(self, name: str, account: str) -> None:
-        """Look up a person's account, one at a time.
+    async def _bind(self, name: str, account: str) -> bool:
+        """Look up a person's account, one at a time. False where nobody could be asked.
 
         Never cancelled for being slow: a database that is locked takes seconds to let go of a transaction,
         and the click that asked has to be acknowledged within three.
@@ -278,10 +284,15 @@ class Directory:
         try:
             async with self._binding:
                 await self.account(name)
-        except (Outage, Undeliverable) as error:
-            log.info("slack.not_recognised", account=account, person=name, error=repr(error))
+        except Undeliverable as refusal:
+            log.info("slack.not_recognised", account=account, person=name, error=repr(refusal))
+        except Outage as outage:
+            log.warning("slack.not_recognised", account=account, person=name, error=repr(outage))
+            return False
         except Exception:
             log.exception("slack.recognising_failed", account=account, person=name)
+            return False
+        return True
 
     async def stop(self) -> None:
         """End the look-ups that are still under way."""

@@ -86,6 +86,7 @@ class Membership:
             known=found is not None and bool(self._team_id),
             ours=ours,
             placed=bool(self._team_id) or claim.installed,
+            settled=person is not None or self._directory.is_settled(claim.user),
             groups=tuple(group for group, is_in in said.items() if is_in is True),
             unsure=tuple(group for group, is_in in said.items() if is_in is None),
         )
