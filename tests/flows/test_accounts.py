@@ -247,3 +247,20 @@ async def test_13_2_a_click_of_a_member_is_theirs_after_a_proper_look_up(world: 
     asked = [call.params.get("email") for call in world.slack.calls if call.method == "users.lookupByEmail"]
     assert "mika@bondpoint.example" in asked
     assert "Acknowledged by mika" in world.card("alerts").plain
+
+
+@pytest.mark.parametrize("trouble", [faults.delay(1.2), faults.status(503)], ids=["slow", "failing"])
+async def test_13_2_whose_account_it_is_and_was_not_found_out_in_time_is_not_called_nobodys(
+    sqlite_only: str, trouble: faults.Action
+) -> None:
+    """A person of the policy whose look-up is slow is asked to try again, not told to be a stranger."""
+    async with open_stage(sqlite_only, make_policy()) as stage:
+        stage.slack.faults.add("users.lookupByEmail", trouble, count=10**6)
+        assert (await stage.type("mika", "#deploys", "/deploy lock bondpoint-api for a look")).ok
+        assert "could not say who you are" in stage.told("mika")[-1]
+
+        stage.slack.faults.clear()
+        await stage.settle()
+        assert (await stage.type("mika", "#deploys", "/deploy lock bondpoint-api for a look")).ok
+        assert "could not say who you are" not in stage.told("mika")[-1]
+        assert "belongs to nobody" not in stage.told("mika")[-1]
