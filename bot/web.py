@@ -1,6 +1,5 @@
 """The HTTP side: webhooks and Slack come in."""
 
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from bot.credentials import Keys
 from bot.doors import patient
 from bot.settings import Settings
 from domain.errors import Outage
-from domain.inbox import NewDelivery
+from domain.inbox import NewDelivery, delivery_key
 from handlers.webhooks import SENDERS, Sender
 from notify.slack.signature import Seal
 from operations import counters, inbox
@@ -30,9 +29,6 @@ WEBHOOK_BODY = 4 * 1024 * 1024
 SLACK_BODY = 1024 * 1024
 """Bytes of a Slack request's body."""
 
-SAME_WITHIN = 60
-"""Seconds in which an identical body of a sender without message ids counts as the same delivery."""
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -42,6 +38,7 @@ def webhook(world: World, keys: Keys, sender: Sender) -> Handler:
     refused = counters.refused
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        began = world.clock.now()  # Deliveries are ordered by this, however long the body takes.
         if not keys.any:
             refused.labels(kind=sender.name, code="503").inc()
             text = "no webhook secret is set: TOBAN_WEBHOOK_USER and _PASSWORD, or TOBAN_WEBHOOK_TOKENS\n"
@@ -56,10 +53,8 @@ def webhook(world: World, keys: Keys, sender: Sender) -> Handler:
             refused.labels(kind=sender.name, code="400").inc()
             return web.Response(status=400, text=f"the body cannot be read: {broken}\n")
         error = sender.look(body)
-        at = world.clock.now()
-        name = hashlib.sha256(body).hexdigest()
-        key = f"{sender.name}:{name}:{int(at.timestamp()) // SAME_WITHIN}"
-        delivery = NewDelivery(kind=sender.name, key=key, body=body, received_at=at, error=error)
+        key = delivery_key(sender.name, body)
+        delivery = NewDelivery(kind=sender.name, key=key, body=body, received_at=began, error=error)
         try:
             await inbox.accept(world, delivery)
         except Outage as outage:

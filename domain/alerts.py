@@ -15,7 +15,13 @@ REOPEN_WITHIN = timedelta(minutes=30)
 """A group that fires again this soon after its end goes on in the same thread."""
 
 LATE_WITHIN = timedelta(seconds=60)
-"""A sender's repeated delivery of an old state can arrive this long after the new one."""
+"""A delivery of an old state that names no times can arrive this long after the new one."""
+
+REPEATED_WAITS = timedelta(minutes=10)
+"""A firing that is said again after its own end waits so long for another end before somebody is paged.
+
+Twice Alertmanager's usual ``group_interval`` of 5 minutes: a peer that missed the end says it by then.
+"""
 
 PAGE_AGAIN_AFTER = timedelta(minutes=30)
 """An acknowledgement older than this does not keep news of the same trouble silent."""
@@ -42,7 +48,8 @@ class Reason(StrEnum):
     LEVEL_ROSE = "level rose"
     SOME_RESOLVED = "some alerts resolved"
     ALL_RESOLVED = "all alerts resolved"
-    OUTLIVED = "outlived a deploy"
+    REPEATED = "the same firing again"
+    OUTLIVED = "outlived a hold"
     REMINDER = "nothing new"
     LATE = "closed before it opened"
     TOMBSTONE = "closing without an opening"
@@ -90,7 +97,7 @@ class Signal(Value):
 
 
 class Alert(Value):
-    """One alert of a group, as last heard of. ``seen_firing`` is False for a closing without an opening."""
+    """One alert of a group, as last heard of. ``seen_firing`` is False where its closing came first."""
 
     id: int | None = None
     group_id: int | None = None
@@ -115,7 +122,8 @@ class AlertGroup(Value):
 
     ``generation`` counts the groups of one key: a trouble that comes back long after its end gets
     a new thread. ``fires`` counts how often it went from quiet to firing inside this thread.
-    ``held_until``: nobody is paged before, since the rollout with the id ``held_by`` may be why.
+    ``held_until``: nobody is paged before, since the rollout with the id ``held_by`` may be why; without
+    ``held_by``, since the sender repeats a firing that it had ended.
     """
 
     id: int | None = None
@@ -231,8 +239,12 @@ def _still_firing(group: AlertGroup | None, alert: Alert, signal: Signal, at: da
 
 
 def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
-    if signal.ended_at is not None and alert.started_at is not None and signal.ended_at < alert.started_at:
-        return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)  # The end of an earlier firing.
+    if signal.ended_at is None:
+        earlier = signal.reusable and at < alert.changed_at
+    else:
+        earlier = alert.started_at is not None and signal.ended_at < alert.started_at
+    if earlier:  # The end of an earlier firing.
+        return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
     closed = alert.model_copy(
         update={
             "firing": False,
@@ -270,28 +282,74 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
 def _firing_after_end(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
     """An opening of what was closed: late, repeated, or a new firing of the same identity.
 
-    A sender of reusable identities that still says "firing" a minute after the end is believed, even
-    where the start it names is older than the end: Alertmanager closes by timeout, and merges
-    overlapping alerts to the earliest start. Rather a page too many than one too few.
+    Told apart by what the sender says of start and end, then by when the requests began (``at``), never by
+    when they were handled.
     """
-    later = (
-        signal.started_at is not None and alert.ended_at is not None and signal.started_at > alert.ended_at
-    )
-    settled = at - alert.changed_at >= LATE_WITHIN
-    again = later or settled if signal.reusable else alert.closed_by_person and settled
-    if not again and not alert.seen_firing:
+    if _is_new_firing(alert, signal, at):
+        return _fired_anew(group, alert, signal, at)
+    if not alert.seen_firing:
         return _late(group, alert, signal, at)
-    if not again:
+    if not signal.reusable or alert.closed_by_person or at < alert.changed_at:
         return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
+    if group is None or _is_over_for_good(group, at) or _is_too_loud_to_wait(alert, signal):
+        return _fired_anew(group, alert, signal, at)
+    return _repeated(group, alert, signal, at)
+
+
+def _is_new_firing(alert: Alert, signal: Signal, at: datetime) -> bool:
+    """Whether an opening of what was closed is believed at once."""
+    settled = at - alert.changed_at >= LATE_WITHIN
+    if not signal.reusable:
+        return alert.closed_by_person and settled
+    start, end = signal.started_at, alert.ended_at
+    if start is not None and end is not None and start > end:
+        return True
+    if alert.closed_by_person or (start is None and not alert.seen_firing):
+        return settled
+    return at >= alert.changed_at and not _is_same_firing(alert, signal)
+
+
+def _is_same_firing(alert: Alert, signal: Signal) -> bool:
+    """True where the sender says the start of what it has ended.
+
+    It may be true all the same: Alertmanager ends by timeout what it does not hear of, and merges what
+    overlaps to the earliest start. What is our own is always meant as it is said.
+    """
+    if signal.started_at is None or signal.wording is not None:
+        return False
+    said_end = alert.ended_at is not None and alert.ended_at != alert.changed_at
+    return said_end or signal.started_at == alert.started_at
+
+
+def _is_too_loud_to_wait(alert: Alert, signal: Signal) -> bool:
+    return signal.level is Level.EMERGENCY or signal.level.rank > alert.level.rank
+
+
+def _fired_anew(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
     fresh = _alert(signal, at).model_copy(update={"id": alert.id})
     grown, reason = _grown(group, signal, at, counted=group is not None and group.id == alert.group_id)
     return Absorbed(group=grown, alert=fresh, reason=reason)
 
 
+def _repeated(group: AlertGroup, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
+    """The firing is shown, and pages if no other end comes in time.
+
+    A group that is open has been answered for; one that was over opens without counting as a new firing.
+    """
+    fresh = _alert(signal, at).model_copy(update={"id": alert.id})
+    grown, _ = _grown(group, signal, at, counted=group.id == alert.group_id)
+    update: dict[str, object] = {"fires": group.fires}
+    if not group.is_open:
+        update |= {"held_until": at + REPEATED_WAITS, "held_by": None}
+    return Absorbed(group=grown.model_copy(update=update), alert=fresh, reason=Reason.REPEATED)
+
+
 def _late(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
     """The opening of what is closed already: it is shown as over, and nobody is paged."""
+    if group is not None and group.id == alert.group_id:
+        return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)  # It was shown already.
     known = alert.model_copy(
-        update={"seen_firing": True, "started_at": signal.started_at, "changed_at": at, "level": signal.level}
+        update={"started_at": signal.started_at, "changed_at": at, "level": signal.level}
     )
     if group is not None and not _is_over_for_good(group, at):
         counted = group.model_copy(update={"total": group.total + 1, "changed_at": at})

@@ -52,6 +52,6 @@ def _explains(rollout: Rollout, hold: timedelta, at: datetime) -> bool:
 
 
 def is_held(group: AlertGroup, at: datetime) -> bool:
-    """True while nobody is paged about it because of a deploy."""
+    """True while nobody is paged about it: a deploy explains it, or its end is expected."""
     fires = group.status is AlertStatus.FIRING
     return fires and group.held_until is not None and at < group.held_until

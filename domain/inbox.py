@@ -1,5 +1,7 @@
 """What came in from outside: kept as it came, before anybody is told that we have it."""
 
+import hashlib
+import secrets
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -37,6 +39,24 @@ class Delivery(Value):
     body: bytes
     received_at: datetime
     attempts: int = 0
+
+
+SAME_BODY_WITHIN = timedelta(minutes=10)
+"""Of a body that comes again this soon the ops channel is told once."""
+
+
+def delivery_key(kind: str, body: bytes) -> str:
+    """The key of a request whose sender gives it no id: ``kind:sha256:random``.
+
+    No two requests share one. The same bytes may mean something new (fire, end, fire again), so that
+    only the rules of what they say can tell a repetition.
+    """
+    return f"{kind}:{hashlib.sha256(body).hexdigest()}:{secrets.token_hex(8)}"
+
+
+def same_body(key: str) -> str:
+    """What the keys of all requests with this body of this sender begin with."""
+    return key[: key.rfind(":") + 1]
 
 
 class Quarantined(Value):

@@ -60,7 +60,8 @@ def respond(
         if hold is not None:
             held = group.model_copy(update={"held_until": hold.until, "held_by": hold.by})
             return Response(group=held)
-        if is_held(group, at) and group.level is not Level.EMERGENCY:
+        by_a_deploy = is_held(group, at) and group.held_by is not None
+        if by_a_deploy and group.level is not Level.EMERGENCY:
             return Response(group=group)
     if group.held_until is not None:
         group = group.model_copy(update={"held_until": None})

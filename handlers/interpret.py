@@ -9,7 +9,7 @@ from domain.approvals import Account
 from domain.effects import Answer, By, Note, Subject, SubjectKind, Text
 from domain.errors import Refused
 from domain.findings import Verdict
-from domain.inbox import Delivery
+from domain.inbox import SAME_BODY_WITHIN, Delivery
 from domain.outbox import OPS
 from domain.policy import Service, Severity
 from domain.ports import Tx
@@ -41,6 +41,8 @@ def _webhook(sender: Sender) -> Interpreter:
             heard += [(signal, delivery.received_at) for signal in reading.signals]
             said = [("ops.test_received", what) for what in reading.tests]
             said += [("ops.not_an_alert", what) for what in reading.others]
+            if said and await tx.came_before(delivery, delivery.received_at - SAME_BODY_WITHIN):
+                continue
             for number, (key, what) in enumerate(said):
                 text = Text(key=key, params={"source": sender.name, "what": what})
                 notes.append(Note(key=f"heard:{delivery.id}:{number}", place=OPS, text=text))

@@ -9,7 +9,7 @@ import structlog
 
 from domain.effects import Effect, Note, Text
 from domain.errors import Outage, Unreadable
-from domain.inbox import Delivery, NewDelivery, retry_at
+from domain.inbox import SAME_BODY_WITHIN, Delivery, NewDelivery, retry_at
 from domain.outbox import OPS
 from domain.ports import Tx
 from operations import counters
@@ -148,10 +148,13 @@ async def _tell_quarantined(world: World) -> int:
             return 0
     at = world.clock.now()
     async with world.store() as tx:
-        found = await tx.untold(LARGE.deliveries)
-        for delivery, error in found:
+        aside = await tx.untold(LARGE.deliveries)
+        found = []
+        for delivery, error in aside:
             await tx.quarantine(delivery.id, error, at)
             counters.quarantined.labels(kind=delivery.kind).inc()
+            if not await tx.came_before(delivery, delivery.received_at - SAME_BODY_WITHIN):
+                found.append((delivery, error))
         if len(found) > TOLD_ONE_BY_ONE:
             first, error = found[0]
             params = {"count": len(found), "kind": first.kind, "reason": error[:300]}
@@ -159,7 +162,7 @@ async def _tell_quarantined(world: World) -> int:
             await tx.say([Note(key=f"quarantined:{first.id}", place=OPS, text=text)], at)
         else:
             await tx.say([_told(delivery, error) for delivery, error in found], at)
-    return len(found)
+    return len(aside)
 
 
 TOLD_ONE_BY_ONE = 3

@@ -239,7 +239,14 @@ def _effects(group: AlertGroup, reasons: Counter[Reason]) -> list[Effect]:
     if Reason.FIRED_AGAIN in reasons and group.is_open and group.fires <= NOTES_OF_FLAPPING:
         text = Text(key="note.fired_again", params={"at": seconds, "times": group.fires})
         effects.append(thread_note(f"again:{group.id}:{group.fires}", group.subject, home(group), text))
-    if Reason.OUTLIVED in reasons:
+    if Reason.REPEATED in reasons and group.held_until is not None and group.held_by is None:
+        text = Text(key="note.repeated", params={"until": int(group.held_until.timestamp())})
+        effects.append(thread_note(f"repeated:{group.id}:{group.fires}", group.subject, home(group), text))
+    if Reason.OUTLIVED in reasons and group.held_by is None:
+        text = Text(key="note.repeated_outlived", params={"at": seconds})
+        key = f"repeated_outlived:{group.id}:{group.fires}"
+        effects.append(thread_note(key, group.subject, home(group), text))
+    elif Reason.OUTLIVED in reasons:
         text = Text(key="note.outlived", params={"number": f"D-{group.held_by}"})
         effects.append(thread_note(f"outlived:{group.id}:{group.held_by}", group.subject, home(group), text))
     if Reason.LEVEL_ROSE in reasons and group.is_open:

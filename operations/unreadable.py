@@ -26,7 +26,10 @@ log = structlog.get_logger(__name__)
 PROBLEM = "storage.unreadable_rows"
 
 LOOK_AGAIN = 300.0
-"""Seconds between two looks at every row that matters, and at those that are set aside."""
+"""Seconds between two looks at every row that matters while one is set aside: it may be readable again."""
+
+LOOK_ALL = 3600.0
+"""Seconds between two looks while none is. A row that is due is found as it is read, without any look."""
 
 TOLD_ONE_BY_ONE = 5
 """More rows at once than this are told in one line."""
@@ -48,14 +51,17 @@ class Unreadable:
         """Set aside what was found, and now and then look at everything again. Returns how much was new."""
         now = self._world.clock.monotonic()
         if self._look_at is None or now >= self._look_at:
-            self._look_at = now + LOOK_AGAIN
-            await self._look_again()
+            self._look_at = now + LOOK_AGAIN  # Also where the look fails.
+            if not await self._look_again():
+                self._look_at = now + LOOK_ALL
         found = self._world.store.found_unreadable()
         if not found:
             return 0
+        self._look_at = min(self._look_at, now + LOOK_AGAIN)
         return await self._set_aside(found)
 
-    async def _look_again(self) -> None:
+    async def _look_again(self) -> int:
+        """Look at everything. Returns how many rows are aside afterwards."""
         async with self._world.store.read() as tx:
             aside = await tx.rows_set_aside()
             again = [row for row in aside if await tx.is_readable(row)]
@@ -66,7 +72,7 @@ class Unreadable:
                 for row in again:
                     await tx.bring_back(row)
                     log.info("row.readable_again", source=row.source, row=row.row_id)
-        await self._report()
+        return await self._report()
 
     async def _set_aside(self, found: list[UnreadableRow]) -> int:
         new: list[UnreadableRow] = []
@@ -86,16 +92,17 @@ class Unreadable:
         await self._tell(new)
         return len(new)
 
-    async def _report(self) -> None:
+    async def _report(self) -> int:
         async with self._world.store.read() as tx:
             aside = await tx.rows_set_aside()
         self._world.store.know_unreadable(aside)
         if not aside:
             self._world.problems.clear(PROBLEM)
-            return
+            return 0
         first = aside[0]
         reason = f"{len(aside)} set aside, the first: {first.source} {first.row_id}: {first.reason}"
         self._world.problems.report(PROBLEM, reason)
+        return len(aside)
 
     async def _tell(self, new: list[UnreadableRow]) -> None:
         if not new:

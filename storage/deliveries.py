@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from domain.inbox import PEOPLE, Delivery, DeliveryStatus, Quarantined
+from domain.inbox import PEOPLE, Delivery, DeliveryStatus, Quarantined, same_body
 from storage.rows import Rows, table, why
 from storage.tables import InboxRow
 from storage.types import EPOCH, UnreadableValue
@@ -164,6 +164,14 @@ class InboxQueries(Rows):
             )
             for row in kinds
         ]
+
+    async def came_before(self, delivery: Delivery, since: datetime) -> bool:
+        """Whether the same sender sent the same body earlier, but not before ``since``."""
+        begins = same_body(delivery.key)
+        same = (INBOX.c.key > begins) & (INBOX.c.key < begins + "g")  # Random ends are hexadecimal.
+        earlier = (INBOX.c.id < delivery.id) & (INBOX.c.received_at >= since)
+        found = await self.connection.execute(sa.select(INBOX.c.id).where(same, earlier).limit(1))
+        return found.scalar_one_or_none() is not None
 
     async def oldest_pending(self) -> datetime | None:
         """When the delivery came in that has waited longest."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -85,10 +86,20 @@ _KINDS: dict[str, _Kind] = {
 }
 
 
+@cache
 def not_aside(of: sa.Table) -> sa.ColumnElement[bool]:
     """Rows of a table that nothing is known against; for loops that take what is due."""
     aside = sa.select(SET_ASIDE.c.row_id).where(SET_ASIDE.c.source == of.name)
     return of.c.id.not_in(aside)
+
+
+@cache
+def _living(of: sa.Table) -> sa.Select[Any] | None:
+    """The next ``SWEEP`` rows of a table that still matter, by their numbers."""
+    living = _KINDS[of.name].living
+    if living is None:
+        return None
+    return sa.select(of).where(living(of), not_aside(of)).order_by(of.c.id).limit(SWEEP)
 
 
 class UnreadableQueries(Rows):
@@ -152,12 +163,12 @@ class UnreadableQueries(Rows):
         """Read every row that still matters, so that one that no query asks for is found as well."""
         for kind in _KINDS.values():
             of = table(kind.row)
-            if kind.living is None:
+            living = _living(of)
+            if living is None:
                 continue
             last = -1
             while True:
-                some = sa.select(of).where(kind.living(of), of.c.id > last, not_aside(of))
-                found = await self.rows(some.order_by(of.c.id).limit(SWEEP), of)
+                found = await self.rows(living.where(of.c.id > last), of)
                 for row, reason in await self._unreadable(kind, found):
                     self.not_readable(of, row["id"], reason)
                 if len(found) < SWEEP:

@@ -337,14 +337,14 @@ def test_an_incident_id_of_cloud_monitoring_never_reopens():
 @pytest.mark.parametrize(
     ("seconds", "reason", "groups"),
     [
-        (0, Reason.REMINDER, 1),
-        (59, Reason.REMINDER, 1),
-        (60, Reason.FIRED_AGAIN, 1),
+        (-1, Reason.REMINDER, 1),
+        (0, Reason.FIRED_AGAIN, 1),
+        (59, Reason.FIRED_AGAIN, 1),
         (30 * 60, Reason.FIRED_AGAIN, 1),
         (30 * 60 + 1, Reason.FIRST, 2),
     ],
 )
-def test_a_reusable_identity_fires_again_a_minute_after_its_end(seconds, reason, groups):
+def test_without_times_the_moments_of_the_requests_tell_whether_it_fires_again(seconds, reason, groups):
     memory = Memory()
     memory.hear(signal(reusable=True), T0)
     memory.hear(signal(firing=False, reusable=True), after(10))
@@ -352,6 +352,82 @@ def test_a_reusable_identity_fires_again_a_minute_after_its_end(seconds, reason,
     assert len(memory.groups) == groups
     assert memory.group.total == 1
     assert memory.alerts["a"].firing is (reason is not Reason.REMINDER)
+
+
+def spell(start: float, end: float | None = None, **more) -> Signal:
+    """One alert of a sender that names its times, in minutes after ``T0``."""
+    ended = None if end is None else after(end)
+    return signal(firing=end is None, started_at=after(start), ended_at=ended, reusable=True, **more)
+
+
+@pytest.mark.parametrize("minutes", [10.5, 15, 39])
+def test_13_9_the_same_firing_after_its_end_is_shown_and_waits_for_another_end(minutes):
+    memory = Memory()
+    memory.hear(spell(0), T0)
+    memory.acknowledge(T0)
+    memory.hear(spell(0, 9.9), after(10))
+    assert memory.hear(spell(0), after(minutes)) is Reason.REPEATED
+    group = memory.group
+    assert (group.status, group.firing, group.total, group.fires) == (AlertStatus.FIRING, 1, 1, 1)
+    assert (group.held_until, group.held_by) == (after(minutes) + rules.REPEATED_WAITS, None)
+    assert memory.hear(spell(0), after(minutes + 1)) is Reason.REMINDER
+    assert memory.hear(spell(0, 9.9), after(minutes + 2)) is Reason.ALL_RESOLVED
+
+
+@pytest.mark.parametrize(
+    ("sent", "minutes", "reason"),
+    [
+        (spell(9.95), 10, Reason.FIRED_AGAIN),  # It began after the end.
+        (spell(0, level=Level.EMERGENCY), 10.1, Reason.FIRED_AGAIN),
+        (spell(0), 40.1, Reason.FIRST),  # Its thread is over.
+        (spell(-1), 12, Reason.REPEATED),  # Merged to the earliest start.
+    ],
+)
+def test_what_is_believed_after_an_end(sent, minutes, reason):
+    memory = Memory()
+    memory.hear(spell(0, level=Level.WARNING), T0)
+    memory.hear(spell(0, 9.9), after(10))
+    sent = sent if sent.level is Level.EMERGENCY else sent.model_copy(update={"level": Level.WARNING})
+    assert memory.hear(sent, after(minutes)) is reason
+
+
+def test_a_start_that_is_said_again_needs_no_end_to_be_the_same_firing():
+    memory = Memory()
+    memory.hear(spell(0), T0)
+    memory.hear(signal(firing=False, reusable=True), after(10))
+    assert memory.hear(spell(0), after(11)) is Reason.REPEATED
+    memory.hear(signal(firing=False, reusable=True), after(12))
+    assert memory.hear(spell(5), after(13)) is Reason.FIRED_AGAIN
+
+
+def test_the_same_firing_in_a_group_that_is_open_is_counted_and_holds_nothing():
+    memory = Memory()
+    memory.hear(spell(0), T0)
+    memory.hear(spell(0, identity="b"), T0)
+    memory.hear(spell(0, 1), after(1.1))
+    assert memory.hear(spell(0), after(5)) is Reason.REPEATED
+    assert (memory.group.firing, memory.group.total, memory.group.held_until) == (2, 2, None)
+
+
+def test_13_21_an_opening_whose_request_began_before_the_end_changes_nothing():
+    memory = Memory()
+    memory.hear(spell(0), T0)
+    memory.hear(spell(0, 9.9), after(10))
+    over = memory.group
+    assert memory.hear(spell(0), after(9)) is Reason.REMINDER
+    assert memory.group == over
+
+
+def test_13_21_an_end_whose_request_began_before_the_opening_ends_nothing():
+    """With times the sender says which firing it ended; without, the requests' order does."""
+    memory = Memory()
+    memory.hear(spell(0), T0)
+    memory.hear(spell(0, 5), after(5.1))
+    memory.hear(spell(8), after(8.1))
+    assert memory.hear(spell(0, 5), after(9)) is Reason.REMINDER
+    assert memory.hear(signal(firing=False, reusable=True), after(5.2)) is Reason.REMINDER
+    assert memory.group.is_open
+    assert memory.hear(spell(8, 9), after(9.1)) is Reason.ALL_RESOLVED
 
 
 def test_an_alert_that_fires_again_in_an_open_group_is_not_counted_twice():

@@ -58,6 +58,8 @@ def _held(voice: Voice, group: AlertGroup) -> list[str]:
     if group.status is not AlertStatus.FIRING or group.held_until is None:
         return []
     until = int(group.held_until.timestamp())
+    if group.held_by is None:
+        return [voice("alert.repeated", until=until)]
     return [voice("alert.held", number=f"D-{group.held_by}", until=until)]
 
 
