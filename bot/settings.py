@@ -18,6 +18,9 @@ SHORTEST_TOKEN = 16
 LONGEST_GRACE = 120.0
 """Seconds between the signal to end and the closed door, at most."""
 
+LARGEST_BODY = 1024
+"""MiB of one webhook body, at most."""
+
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 """What an operator writes, and how SQLAlchemy calls it with the drivers that we ship."""
 
@@ -142,6 +145,12 @@ def _app_token(raw: object) -> object:
     return raw
 
 
+def _webhook_limit(raw: object) -> object:
+    if not re.fullmatch(r"[0-9]{1,4}", str(raw)) or not 4 <= int(str(raw)) <= LARGEST_BODY:
+        raise ValueError(f"{raw!r} is not a number of MiB from 4 to {LARGEST_BODY}, such as 64.")
+    return int(str(raw))
+
+
 def _grace(raw: object) -> object:
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?s?", str(raw)) or float(str(raw).rstrip("s")) > LONGEST_GRACE:
         raise ValueError(f"{raw!r} is not a number of seconds from 0 to {LONGEST_GRACE:.0f}, such as 5.")
@@ -224,6 +233,9 @@ class Settings(BaseSettings):
         MetricsAccess.TOKEN, alias="TOBAN_METRICS_ACCESS"
     )
 
+    webhook_limit_mib: Annotated[int, BeforeValidator(_webhook_limit)] = Field(
+        64, alias="TOBAN_WEBHOOK_LIMIT_MIB"
+    )
     shutdown_grace: Annotated[float, BeforeValidator(_grace)] = Field(5.0, alias="TOBAN_SHUTDOWN_GRACE")
 
     @classmethod

@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
 
-from bot import slack_bodies
+from bot import bodies, slack_bodies
 from bot.credentials import Keys
 from bot.doors import patient
 from bot.settings import Settings
-from domain.errors import Outage
+from domain.errors import Outage, Unreadable
 from domain.inbox import NewDelivery, delivery_key
+from handlers import refusals
 from handlers.webhooks import SENDERS, Sender
 from notify.slack.signature import Seal
 from operations import counters, inbox
@@ -23,19 +25,40 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-WEBHOOK_BODY = 4 * 1024 * 1024
-"""Bytes of a webhook's body; Alertmanager's groups can exceed aiohttp's one MiB."""
-
 SLACK_BODY = 1024 * 1024
 """Bytes of a Slack request's body."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def webhook(world: World, keys: Keys, sender: Sender) -> Handler:
-    """The door of one kind of sender: authenticate, bound, understand enough, keep, answer."""
+def webhook(world: World, keys: Keys, sender: Sender, limit: int) -> Handler:
+    """The door of one kind of sender: authenticate, bound, understand enough, keep, answer.
+
+    What may not be kept is no silence: the refusal itself is a delivery, and pages.
+    """
     accepted, unreadable = sender.accepted, sender.unreadable
     refused = counters.refused
+
+    async def refuse(
+        request: web.Request, why: bodies.TooLarge | Unreadable, began: datetime
+    ) -> web.StreamResponse:
+        too_large = isinstance(why, bodies.TooLarge)
+        refused.labels(kind=sender.name, code="413" if too_large else "400").inc()
+        said = refusals.Refusal(
+            sender=sender.name,
+            reason=str(why),
+            size=request.content_length,
+            limit=why.limit if isinstance(why, bodies.TooLarge) else None,
+            can_be_raised=sender.condenser is not None,
+        )
+        try:
+            await inbox.accept(world, refusals.delivery(said, began))
+        except Outage as outage:
+            answer = web.Response(status=503, text=f"not kept: {outage.reason}\n")
+        else:
+            answer = web.Response(status=413 if too_large else unreadable, text=f"refused: {why}\n")
+        answer.force_close()  # The rest of it is not read.
+        return answer
 
     async def handle(request: web.Request) -> web.StreamResponse:
         began = world.clock.now()  # Deliveries are ordered by this, however long the body takes.
@@ -48,10 +71,12 @@ def webhook(world: World, keys: Keys, sender: Sender) -> Handler:
             realm = {"WWW-Authenticate": 'Basic realm="alerts"'}
             return web.Response(status=401, text="credentials are needed\n", headers=realm)
         try:
-            body = await request.read()
+            body = await bodies.read(request, sender, limit)
         except web.RequestPayloadError as broken:
             refused.labels(kind=sender.name, code="400").inc()
             return web.Response(status=400, text=f"the body cannot be read: {broken}\n")
+        except (bodies.TooLarge, Unreadable) as reason:
+            return await refuse(request, reason, began)
         error = sender.look(body)
         key = delivery_key(sender.name, body)
         delivery = NewDelivery(kind=sender.name, key=key, body=body, received_at=began, error=error)
@@ -106,9 +131,10 @@ def slack_events(world: World, app: "AsyncApp", seal: Seal) -> Handler:
 def make(world: World, settings: Settings, app: "AsyncApp | None", keys: Keys) -> web.Application:
     """Where machines come in: webhooks and Slack."""
     logging.getLogger("aiohttp.access").disabled = True
-    made = web.Application(client_max_size=WEBHOOK_BODY, middlewares=[patient])
+    made = web.Application(client_max_size=bodies.WHOLE, middlewares=[patient])
+    limit = settings.webhook_limit_mib * 1024 * 1024
     for sender in SENDERS.values():
-        made.router.add_post(sender.route, webhook(world, keys, sender))
+        made.router.add_post(sender.route, webhook(world, keys, sender, limit))
     if app is not None and settings.slack_signing_secret is not None:
         seal = Seal(settings.slack_signing_secret.get_secret_value())
         made.router.add_post("/slack/events", slack_events(world, app, seal))

@@ -70,7 +70,8 @@ class Signal(Value):
     belongs to. ``reusable`` says that the sender may let the same identity fire again after its end.
     ``recovered`` is False for a closing that does not mean recovery (a deleted condition).
     ``channel`` is where the thread opens if it is not the alerts channel; ``wording`` says title and
-    summary in any language, where the alert is our own.
+    summary in any language, where the alert is our own. ``ends_group``: with this closing nothing of the
+    group fires any more, whatever was not named.
     """
 
     source: str
@@ -94,6 +95,7 @@ class Signal(Value):
     omitted: int = 0
     channel: str | None = None
     wording: Wording | None = None
+    ends_group: bool = False
 
 
 class Alert(Value):
@@ -262,7 +264,12 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
         return Absorbed(group=quieter, alert=closed, reason=Reason.SOME_RESOLVED)
     if not group.is_open:
         return Absorbed(group=group, alert=closed, reason=Reason.REMINDER)
-    over = group.model_copy(
+    return Absorbed(group=over(group, signal, at), alert=closed, reason=Reason.ALL_RESOLVED)
+
+
+def over(group: AlertGroup, signal: Signal, at: datetime) -> AlertGroup:
+    """The group after its last closing."""
+    return group.model_copy(
         update={
             "firing": 0,
             "omitted": 0,
@@ -276,7 +283,6 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
             "wording": signal.wording or group.wording,
         }
     )
-    return Absorbed(group=over, alert=closed, reason=Reason.ALL_RESOLVED)
 
 
 def _firing_after_end(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
@@ -304,7 +310,7 @@ def _is_new_firing(alert: Alert, signal: Signal, at: datetime) -> bool:
     start, end = signal.started_at, alert.ended_at
     if start is not None and end is not None and start > end:
         return True
-    if alert.closed_by_person or (start is None and not alert.seen_firing):
+    if alert.closed_by_person or not alert.seen_firing:
         return settled
     return at >= alert.changed_at and not _is_same_firing(alert, signal)
 

@@ -14,9 +14,11 @@ from domain.outbox import OPS
 from domain.policy import Service, Severity
 from domain.ports import Tx
 from domain.rollouts import Kind
+from handlers import refusals
 from handlers.acts import KEPT
 from handlers.requests import KIND, DeployRequest, Request
 from handlers.webhooks import SENDERS, Sender
+from handlers.webhooks.reading import Large
 from notify.slack import actions
 from operations import backups, deploys, drills, findings, incidents, signals
 from operations.inbox import Interpreter, Interpreters
@@ -29,7 +31,13 @@ def interpreters() -> Interpreters:
     """Every kind that may stand in the inbox."""
     table: dict[str, Interpreter] = {name: _webhook(sender) for name, sender in SENDERS.items()}
     table[KIND] = _people
+    table[refusals.KIND] = _refusals
     return table
+
+
+async def _refusals(tx: Tx, world: World, deliveries: list[Delivery], at: datetime) -> None:
+    heard = [(refusals.signal(delivery), delivery.received_at) for delivery in deliveries]
+    await signals.receive(tx, world.policy, heard, at)
 
 
 def _webhook(sender: Sender) -> Interpreter:
@@ -39,6 +47,8 @@ def _webhook(sender: Sender) -> Interpreter:
         for delivery in deliveries:
             reading = sender.interpret(delivery.body, world.policy)
             heard += [(signal, delivery.received_at) for signal in reading.signals]
+            if reading.large is not None:
+                notes.append(_large(sender, reading.large, delivery.received_at))
             said = [("ops.test_received", what) for what in reading.tests]
             said += [("ops.not_an_alert", what) for what in reading.others]
             if said and await tx.came_before(delivery, delivery.received_at - SAME_BODY_WITHIN):
@@ -50,6 +60,18 @@ def _webhook(sender: Sender) -> Interpreter:
         await tx.say(notes, at)
 
     return interpret
+
+
+def _large(sender: Sender, large: Large, at: datetime) -> Note:
+    """Told once an hour for each sender: how much came, and which setting of the sender limits it."""
+    params = {
+        "source": sender.name,
+        "alerts": large.alerts,
+        "taken": large.taken,
+        "size": refusals.mebibytes(large.size) if large.size else "",
+    }
+    text = Text(key="ops.large_delivery" if large.size else "ops.many_alerts", params=params)
+    return Note(key=f"large:{sender.name}:{int(at.timestamp()) // 3600}", place=OPS, text=text)
 
 
 async def _people(tx: Tx, world: World, deliveries: list[Delivery], at: datetime) -> None:

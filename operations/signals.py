@@ -31,6 +31,7 @@ class _Batch:
         self.reasons: dict[int, Counter[Reason]] = {}
         self.touched: set[int] = set()
         self.opened: set[int] = set()
+        self.ended: dict[int, datetime] = {}
         self.heard: Counter[Reason] = Counter()
 
     def group_for(self, signal: Signal, alert: Alert | None) -> AlertGroup | None:
@@ -49,6 +50,8 @@ async def receive(tx: Tx, policy: Policy, heard: Sequence[tuple[Signal, datetime
     for signal, heard_at in heard:
         await _absorb(tx, batch, signal, heard_at)
     await tx.save_alerts(list(batch.changed.values()))
+    for group_id, ended_at in batch.ended.items():
+        await tx.end_alerts(group_id, ended_at)
     await _consequences(tx, policy, batch, at)
     for reason, count in batch.heard.items():
         counters.signals.labels(reason=reason.value).inc(count)
@@ -104,6 +107,25 @@ async def _absorb(tx: Tx, batch: _Batch, signal: Signal, heard_at: datetime) -> 
         batch.alerts[signal.identity] = batch.changed[signal.identity] = alert
     if group is not None and group.id is not None:
         batch.reasons.setdefault(group.id, Counter())[absorbed.reason] += 1
+    if signal.ends_group:
+        _end_group(batch, signal, heard_at)
+
+
+def _end_group(batch: _Batch, signal: Signal, heard_at: datetime) -> None:
+    """Nothing of the group fires any more, also what the sender's last delivery had no room for."""
+    group = batch.newest.get(signal.group_key)
+    if group is None or group.id is None or heard_at < group.opened_at:
+        return
+    batch.ended[group.id] = heard_at
+    for identity, alert in list(batch.alerts.items()):
+        if alert.firing and alert.group_id == group.id and alert.changed_at <= heard_at:
+            closed = {"firing": False, "ended_at": heard_at, "changed_at": heard_at}
+            batch.alerts[identity] = batch.changed[identity] = alert.model_copy(update=closed)
+    if group.is_open:
+        over = rules.over(group, signal, heard_at)
+        batch.newest[group.key] = batch.by_id[group.id] = over
+        batch.touched.add(group.id)
+        batch.reasons.setdefault(group.id, Counter())[Reason.ALL_RESOLVED] += 1
 
 
 async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> None:

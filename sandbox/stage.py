@@ -1,6 +1,7 @@
 """The really built bot in a pretend world, moved by scripts: hours of nights in milliseconds."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -230,7 +231,7 @@ class Stage:
         """Send a payload as this sender would; returns the HTTP answer's code."""
         assert self._http is not None
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        sent = self._http.post(f"{self.url}/webhooks/{sender}", data=body, headers=headers)
+        sent = self._http.post(f"{self.url}/webhooks/{sender}", data=io.BytesIO(body), headers=headers)
         async with sent as answer:
             await answer.read()
             status = answer.status

@@ -119,6 +119,12 @@ class AlertQueries(Rows):
             if result.rowcount not in {len(changed), -1}:
                 raise Conflict("alert")
 
+    async def end_alerts(self, group_id: int, at: datetime) -> None:
+        """The sender says that nothing of the group fires any more; what fires since a later moment stays."""
+        values = {"firing": False, "ended_at": at, "changed_at": at}
+        mine = (ALERT.c.group_id == group_id) & ALERT.c.firing & (ALERT.c.changed_at <= at)
+        await self.connection.execute(sa.update(ALERT).where(mine).values(values))
+
     async def close_alerts(self, group_id: int, at: datetime) -> None:
         """A person says that the group is over: none of its alerts fires any more."""
         values = {"firing": False, "ended_at": at, "changed_at": at, "closed_by_person": True}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from domain.errors import Unreadable
 from domain.policy import Policy
 from handlers.webhooks import alertmanager, cloud_monitoring
+from handlers.webhooks.condensing import Condenser
 from handlers.webhooks.reading import Reading
 
 
@@ -16,7 +17,8 @@ class Sender:
     ``look`` says why a body cannot be understood, cheaply, before it is kept; ``interpret`` says what
     it means, after. ``accepted`` and ``unreadable`` are the HTTP answers once it is committed: 202
     where a refusal would only be repeated, 400 where the sender shows it to its operator.
-    ``retry_after`` tells whether a 503 names the seconds to wait.
+    ``retry_after`` tells whether a 503 names the seconds to wait. ``condenser`` makes what takes a body
+    that is too large to keep; without it such a body is refused.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Sender:
     accepted: int
     unreadable: int
     retry_after: bool
+    condenser: Callable[[], Condenser] | None = None
 
 
 SENDERS: dict[str, Sender] = {
@@ -48,6 +51,7 @@ SENDERS: dict[str, Sender] = {
             accepted=200,
             unreadable=400,
             retry_after=True,
+            condenser=Condenser,
         ),
     )
 }

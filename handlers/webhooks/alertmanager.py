@@ -11,9 +11,11 @@ from typing import Any
 from domain.alerts import Signal, group_key
 from domain.errors import Unreadable
 from domain.policy import Level, Policy
+from handlers.webhooks.condensing import KEPT, NOTE, WORDS_LIMIT, is_over, loudness_words
 from handlers.webhooks.reading import (
     TEXT_LIMIT,
     VALUE_LIMIT,
+    Large,
     Reading,
     ServiceFinder,
     clean,
@@ -31,7 +33,7 @@ from handlers.webhooks.reading import (
 
 SOURCE = "alertmanager"
 
-ALERTS_LIMIT = 1000
+ALERTS_LIMIT = KEPT
 """Alerts taken of one body; the rest is counted as omitted, like what the sender truncated."""
 
 
@@ -42,9 +44,46 @@ def interpret(body: bytes, policy: Policy) -> Reading:
     alerts = sent["alerts"]
     if not alerts:
         return Reading(others=(f"An Alertmanager notification without alerts ({line(sent['groupKey'])})",))
-    shared = _shared(sent, policy)
-    taken = (alert for alert in alerts[:ALERTS_LIMIT] if type(alert) is dict)
-    return Reading(signals=tuple(_signal(alert, shared) for alert in taken))
+    taken, omitted = _chosen(alerts)
+    omitted += _count(sent.get("truncatedAlerts"))
+    shared = _shared(sent, policy, omitted)
+    signals = [_signal(alert, shared) for alert in taken]
+    large = _large(sent, len(taken))
+    if large is not None and not omitted and not any(signal.firing for signal in signals):
+        # Those that are left out have ended as well; the last one says it for the group.
+        signals[-1] = signals[-1].model_copy(update={"ends_group": True})
+    return Reading(signals=tuple(signals), large=large)
+
+
+def _chosen(alerts: list[Any]) -> tuple[list[dict[str, Any]], int]:
+    """The alerts that are taken, and how many others fire or are no objects.
+
+    Of a body with too many the first with each word for its level is among them, so that the worst pages.
+    """
+    found = [alert for alert in alerts if type(alert) is dict]
+    unusable = len(alerts) - len(found)
+    if len(found) <= ALERTS_LIMIT:
+        return found, unusable
+    first: dict[tuple[str, str], int] = {}
+    for number, alert in enumerate(found):
+        if not is_over(alert) and len(first) < WORDS_LIMIT:
+            first.setdefault(loudness_words(alert), number)
+    numbers = set(first.values())
+    for number in range(len(found)):
+        if len(numbers) >= ALERTS_LIMIT:
+            break
+        numbers.add(number)
+    omitted = sum(not is_over(alert) for number, alert in enumerate(found) if number not in numbers)
+    return [found[number] for number in sorted(numbers)], omitted + unusable
+
+
+def _large(sent: dict[str, Any], taken: int) -> Large | None:
+    """What is told where not every alert was taken one by one."""
+    note = table(sent.get(NOTE))
+    count = max(_count(note.get("alerts")), len(sent["alerts"]))
+    if count <= taken:
+        return None
+    return Large(alerts=count, taken=taken, size=_count(note.get("bytes"), 10**12))
 
 
 def _shape(sent: dict[str, Any]) -> None:
@@ -53,7 +92,7 @@ def _shape(sent: dict[str, Any]) -> None:
         raise Unreadable("no list of alerts")
     if not name(sent.get("groupKey")):
         raise Unreadable("no groupKey")
-    if alerts and not any(type(alert) is dict for alert in alerts[:ALERTS_LIMIT]):
+    if alerts and not any(type(alert) is dict for alert in alerts):
         raise Unreadable("none of its alerts is an object")
 
 
@@ -75,12 +114,10 @@ class _Shared:
     pattern: Signal
 
 
-def _shared(sent: dict[str, Any], policy: Policy) -> _Shared:
+def _shared(sent: dict[str, Any], policy: Policy, omitted: int) -> _Shared:
     address = sent.get("externalURL")
     parts = (name(address), name(sent.get("receiver")), name(sent.get("groupKey")))
     common = table(sent.get("commonLabels"))
-    alerts = sent["alerts"]
-    taken = sum(type(alert) is dict for alert in alerts[:ALERTS_LIMIT])
     pattern = Signal(
         source=SOURCE,
         identity="",
@@ -89,7 +126,7 @@ def _shared(sent: dict[str, Any], policy: Policy) -> _Shared:
         level=Level.WARNING,
         title="",
         reusable=True,
-        omitted=_count(sent.get("truncatedAlerts")) + len(alerts) - taken,
+        omitted=omitted,
     )
     return _Shared(
         policy=policy,
@@ -104,8 +141,8 @@ def _shared(sent: dict[str, Any], policy: Policy) -> _Shared:
     )
 
 
-def _count(value: object) -> int:
-    return min(value, 1_000_000) if type(value) is int and value > 0 else 0
+def _count(value: object, most: int = 1_000_000) -> int:
+    return min(value, most) if type(value) is int and value > 0 else 0
 
 
 def _signal(alert: dict[str, Any], shared: _Shared) -> Signal:

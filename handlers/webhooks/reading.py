@@ -45,6 +45,15 @@ _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
+class Large:
+    """A body of which not every alert was taken one by one. ``size`` in bytes, 0 where it was kept whole."""
+
+    alerts: int
+    taken: int
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What a body says: alerts, test notifications (by a readable name) and what is neither.
 
@@ -54,6 +63,7 @@ class Reading:
     signals: tuple[Signal, ...] = ()
     tests: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    large: Large | None = None
 
 
 def read(body: bytes) -> dict[str, Any]:
@@ -63,7 +73,7 @@ def read(body: bytes) -> dict[str, Any]:
     surrogates, a key twice in one object, nesting over ``DEPTH_LIMIT``, more than ``PARTS_LIMIT``
     objects and lists, anything but an object.
     """
-    opened = body.count(b"{") + body.count(b"[")
+    opened = _parts(body)
     if opened > PARTS_LIMIT:
         raise Unreadable(f"more than {PARTS_LIMIT:,} objects and lists")
     try:
@@ -76,6 +86,15 @@ def read(body: bytes) -> dict[str, Any]:
         _refuse_depth(parsed)
     _refuse_duplicates(body, parsed)
     return parsed
+
+
+def _parts(body: bytes | bytearray) -> int:
+    return body.count(b"{") + body.count(b"[")
+
+
+def has_too_many_parts(body: bytes | bytearray) -> bool:
+    """Whether ``read`` would refuse a body for the number of its objects and lists."""
+    return _parts(body) > PARTS_LIMIT
 
 
 def looker(shape: Callable[[dict[str, Any]], object]) -> Callable[[bytes], str | None]:

@@ -42,6 +42,7 @@ def test_every_name_of_the_product_is_a_setting():
         "TOBAN_WEBHOOK_USER",
         "TOBAN_WEBHOOK_PASSWORD",
         "TOBAN_WEBHOOK_TOKENS",
+        "TOBAN_WEBHOOK_LIMIT_MIB",
         "TOBAN_GCP_ENDPOINT",
         "TOBAN_GCP_HTTP_ENDPOINT",
         "TOBAN_PG_BIN",

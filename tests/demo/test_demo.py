@@ -138,9 +138,16 @@ class Reader:
             raise AssertionError(f"{what}; the page says:\n{self.text()}") from None
 
     def press(self, label: str) -> None:
+        """Press the last button of this name; the page may be drawn anew between finding and clicking."""
         path = f"//button[normalize-space(.)='{label}']"
-        self._until(lambda: bool(self.driver.find_elements("xpath", path)), f"a button {label}")
-        self.driver.find_elements("xpath", path)[-1].click()
+
+        def pressed() -> bool:
+            found = self.driver.find_elements("xpath", path)
+            if found:
+                found[-1].click()
+            return bool(found)
+
+        self._until(pressed, f"presses {label}")
 
     def says(self, text: str) -> None:
         box = self.driver.find_element("css selector", "#composer textarea, #composer input")

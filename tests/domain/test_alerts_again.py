@@ -121,12 +121,12 @@ def test_the_old_closing_once_more_does_not_end_the_new_firing():
     assert book.group.is_open
 
 
-def test_a_sender_that_closed_by_timeout_and_says_firing_again_is_believed():
+def test_a_sender_that_closed_by_timeout_and_says_firing_again_is_shown_and_pages_later():
     book = Book()
     book.hear(signal(started_at=AT), AT)
     book.hear(signal(firing=False, started_at=AT, ended_at=minutes(5)), minutes(5))
-    assert book.hear(signal(started_at=AT), minutes(5.5)) is Reason.REMINDER, "a repeated delivery"
-    assert book.hear(signal(started_at=AT), minutes(7)) is Reason.FIRED_AGAIN
+    assert book.hear(signal(started_at=AT), minutes(7)) is Reason.REPEATED
+    assert book.group.held_until == minutes(17)
 
 
 def test_a_late_opening_stays_in_the_thread_that_was_just_closed():

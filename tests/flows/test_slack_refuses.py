@@ -147,7 +147,7 @@ async def test_13_13_a_root_that_takes_no_replies_is_replaced(stage: Stage, code
     old = stage.card("alerts")
     stage.slack.lock_thread("alerts", old.ts, code)
     await stage.webhook("cloud-monitoring", monitoring(state="closed"))
-    await stage.advance(seconds=30)
+    await stage.advance(seconds=90)
 
     new = stage.card("alerts")
     assert new.ts != old.ts

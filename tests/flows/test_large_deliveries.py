@@ -1,0 +1,152 @@
+"""13.10: a body over the limit is never silence."""
+
+import gzip
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+import sqlalchemy as sa
+
+from domain.alerts import AlertGroup
+from sandbox.stage import PASSWORD, USER, Stage
+from storage.alerts import ALERT
+from storage.deliveries import INBOX
+from tests.conftest import make_policy, open_stage
+from tests.flows.looking import rows
+from tests.payloads import alertmanager
+
+HUGE = 3000
+"""Alerts of two kilobytes each: six mebibytes."""
+
+
+def body(count: int, *, worst: int | None = None, text: int = 2000, **more: Any) -> bytes:
+    """A group of warnings, one of which may be critical."""
+    sent = alertmanager(*(f"10.0.{n >> 8}.{n & 255}" for n in range(count)), **more)
+    for number, alert in enumerate(sent["alerts"]):
+        alert["annotations"]["description"] = "x" * text
+        if number == worst:
+            alert["labels"]["severity"] = "critical"
+    return json.dumps(sent).encode()
+
+
+async def group(stage: Stage) -> AlertGroup:
+    async with stage.bot.store.read() as tx:
+        (found,) = (await tx.groups([1])).values()
+    return found
+
+
+@pytest.mark.parametrize("size", ["many small ones", "over four mebibytes"])
+async def test_13_10_all_are_counted_and_the_worst_pages(stage: Stage, size: str) -> None:
+    text = 10 if size == "many small ones" else 2000
+    sent = body(HUGE, worst=HUGE - 1, text=text)
+    assert (len(sent) > 4 * 1024 * 1024) is (text == 2000)
+    assert await stage.webhook("alertmanager", sent) == 200
+    found = await group(stage)
+    assert found.firing + found.omitted == HUGE
+    assert "P1" in stage.card("#incidents").plain, "the critical one was the last of all"
+    assert len(stage.dms("kenji")) == 1
+    (line,) = [one.plain for one in stage.channel("#ops")]
+    assert "max_alerts" in line
+    assert f"{HUGE}" in line.replace(",", "")
+
+    await stage.advance(minutes=5)
+    assert await stage.webhook("alertmanager", sent) == 200
+    assert len(stage.channel("#ops")) == 1, "told once an hour"
+
+    await stage.advance(minutes=5)
+    over = body(HUGE, worst=HUGE - 1, text=text, status="resolved", ended="2026-11-22T03:00:00Z")
+    assert await stage.webhook("alertmanager", over) == 200
+    assert not (await group(stage)).is_open
+    assert "Recovered" in stage.card("#alerts").plain
+    assert await rows(stage, sa.select(ALERT.c.id).where(ALERT.c.firing)) == []
+
+
+async def test_the_end_of_a_large_group_ends_what_its_last_body_left_out(stage: Stage) -> None:
+    """In the last body the alerts stand in another order, so that others are beyond those that are kept."""
+    await stage.webhook("alertmanager", body(HUGE, text=10))
+    await stage.advance(minutes=5)
+    over = json.loads(body(HUGE, text=10, status="resolved", ended="2026-11-22T03:00:00Z"))
+    over["alerts"].reverse()
+    await stage.webhook("alertmanager", over)
+    assert not (await group(stage)).is_open
+    assert await rows(stage, sa.select(ALERT.c.id).where(ALERT.c.firing)) == []
+
+
+async def test_what_the_sender_left_out_itself_keeps_the_group_open(stage: Stage) -> None:
+    await stage.webhook("alertmanager", body(HUGE, text=10))
+    await stage.advance(minutes=5)
+    over = json.loads(body(HUGE, text=10, status="resolved", ended="2026-11-22T03:00:00Z"))
+    await stage.webhook("alertmanager", over | {"truncatedAlerts": 5})
+    assert (await group(stage)).is_open
+
+
+@pytest.fixture
+async def narrow(database_url: str) -> AsyncIterator[Stage]:
+    """A bot that takes no more than five mebibytes."""
+    async with open_stage(database_url, make_policy(), TOBAN_WEBHOOK_LIMIT_MIB="5") as stage:
+        yield stage
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 65536):
+        yield body[start : start + 65536]
+
+
+@pytest.mark.parametrize("how", ["announced", "chunked", "compressed"])
+async def test_13_10_beyond_the_limit_the_refusal_pages_once(narrow: Stage, how: str) -> None:
+    sent = body(HUGE)
+    packed = gzip.compress(sent) if how == "compressed" else sent
+    headers = {"Content-Encoding": "gzip"} if how == "compressed" else {}
+    auth = {"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD)}
+    for _ in range(3):
+        async with aiohttp.ClientSession(headers=auth) as http:
+            url = f"{narrow.url}/webhooks/alertmanager"
+            data = _pieces(sent) if how == "chunked" else io.BytesIO(packed)
+            async with http.post(url, data=data, headers=headers) as answer:
+                assert answer.status == 413
+        await narrow.settle()
+    card = narrow.card("#alerts").plain
+    assert "Alerts of alertmanager were refused unread" in card
+    assert "more than 5 MiB" in card
+    assert "TOBAN_WEBHOOK_LIMIT_MIB" in card
+    assert len(narrow.channel("#alerts")) == 1
+    assert len(narrow.dms("kenji")) == 1
+
+    await narrow.press("kenji", narrow.card("#alerts"), "Acknowledge")
+    await narrow.advance(hours=2)
+    async with aiohttp.ClientSession(headers=auth) as http, http.post(url, data=io.BytesIO(sent)) as answer:
+        assert answer.status == 413
+    await narrow.settle()
+    assert len(narrow.dms("kenji")) == 2, "after hours it is news again"
+
+
+async def test_another_sender_has_no_use_for_so_much(narrow: Stage) -> None:
+    assert await narrow.webhook("cloud-monitoring", b'{"incident": "' + b"x" * 4_300_000 + b'"}') == 413
+    assert "Alerts of cloud-monitoring were refused unread" in narrow.card("#alerts").plain
+    assert "TOBAN_WEBHOOK_LIMIT_MIB" not in narrow.card("#alerts").plain
+
+
+@pytest.mark.parametrize("spoilt", ["cut", "no list", "no object", "deep"])
+async def test_a_large_body_that_cannot_be_read_pages_as_well(narrow: Stage, spoilt: str) -> None:
+    sent = {
+        "cut": body(2200)[:-40],
+        "no list": b'{"alerts": {"x": 1}, "pad": "' + b"x" * 4_300_000 + b'"}',
+        "no object": b"[" + b"1," * 2_300_000 + b"1]",
+        "deep": b'{"alerts": [' + b"[" * 200_000 + b"]" * 200_000 + b"]}",
+    }[spoilt]
+    assert await narrow.webhook("alertmanager", sent) == 400
+    assert "were refused unread" in narrow.card("#alerts").plain
+    assert len(narrow.dms("kenji")) == 1
+
+
+async def test_strangers_page_nobody(narrow: Stage) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with http.post(
+            f"{narrow.url}/webhooks/alertmanager", data=io.BytesIO(b"x" * 6_000_000)
+        ) as answer:
+            assert answer.status == 401
+    await narrow.settle()
+    assert await rows(narrow, sa.select(INBOX.c.id)) == []
