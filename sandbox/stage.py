@@ -204,21 +204,9 @@ class Stage:
         """When each loop has something to do; those with nothing are left out."""
         now = self.bot.world.clock.now()
         async with self.bot.store.read() as tx:
-            letter = await tx.next_letter_due(now)
-            if letter is not None and self.bot.world.chat.is_out():
-                letter = max(letter, now + ASKS_AGAIN)
-            moments = {
-                "outbox": letter,
-                "touch": letter if self.bot.world.chat.is_out() else None,
-                "escalations": await tx.next_escalation_due(),
-                "pages": await tx.next_push_due(),
-                "rollouts": await tx.next_rollout_due(),
-                "holds": await tx.next_hold_due(),
-                "backups": await tx.next_backup_due(),
-                "drills": await tx.next_drill_due(),
-                "redrive": await tx.next_redrive_due(),
-            }
-        found = {name: at for name, at in moments.items() if at is not None}
+            found = await tx.next_moments()
+        if "outbox" in found and self.bot.world.chat.is_out():
+            found["outbox"] = found["touch"] = max(found["outbox"], now + ASKS_AGAIN)
         for job in self.bot.jobs:
             if job.next_due is not None:
                 at = job.next_due(now)

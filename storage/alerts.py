@@ -17,7 +17,7 @@ from storage.unreadable import not_aside
 GROUP = table(AlertGroupRow)
 ALERT = table(AlertRow)
 
-_HELD = GROUP.c.status == AlertStatus.FIRING
+HELD = GROUP.c.status == AlertStatus.FIRING
 """Of what is answered or over nobody is told anyway."""
 
 
@@ -67,15 +67,9 @@ class AlertQueries(Rows):
 
     async def due_holds(self, at: datetime, limit: int) -> list[int]:
         """Groups that a deploy does not explain any more, the longest waiting first."""
-        query = sa.select(GROUP.c.id).where(GROUP.c.held_until <= at, _HELD, not_aside(GROUP))
+        query = sa.select(GROUP.c.id).where(GROUP.c.held_until <= at, HELD, not_aside(GROUP))
         found = await self.connection.execute(query.order_by(GROUP.c.held_until).limit(limit))
         return list(found.scalars())
-
-    async def next_hold_due(self) -> datetime | None:
-        """When the next hold ends."""
-        query = sa.select(sa.func.min(GROUP.c.held_until)).where(_HELD, not_aside(GROUP))
-        value = (await self.connection.execute(query)).scalar_one_or_none()
-        return value if isinstance(value, datetime) else None
 
     async def open_groups(self) -> list[AlertGroup]:
         """All groups that are not resolved, oldest first."""

@@ -68,13 +68,6 @@ class BackupQueries(Rows):
         query = sa.select(BACKUP).where(BACKUP.c.look_at <= at, free, not_aside(BACKUP))
         return await self.values(Backup, query.order_by(BACKUP.c.look_at).limit(limit), lock=False)
 
-    async def next_backup_due(self) -> datetime | None:
-        """When there is something to do again, held or not."""
-        query = sa.select(sa.func.min(BACKUP.c.look_at)).where(not_aside(BACKUP))
-        found = await self.connection.execute(query)
-        value = found.scalar_one_or_none()
-        return value if isinstance(value, datetime) else None
-
     async def release_backups(self) -> None:
         """At the start of the only process on a database: whoever held one has died."""
         held = sa.update(BACKUP).where(BACKUP.c.lease_until.is_not(None)).values(lease_until=None)

@@ -18,6 +18,7 @@ from domain.unreadable import UnreadableRow
 from storage.clock import ClockQueries
 from storage.deliveries import InboxQueries
 from storage.guard import guard
+from storage.moments import MomentQueries
 from storage.retention import RetentionQueries
 from storage.space import checkpoint, give_back
 from storage.unreadable import UnreadableQueries
@@ -55,7 +56,15 @@ class Lost(Outage):
     """The connection was lost on the way; a new one may work at once."""
 
 
-class Tx(ViewQueries, InboxQueries, WatchQueries, ClockQueries, RetentionQueries, UnreadableQueries):
+class Tx(
+    ViewQueries,
+    InboxQueries,
+    WatchQueries,
+    ClockQueries,
+    RetentionQueries,
+    UnreadableQueries,
+    MomentQueries,
+):
     """One transaction: every query there is."""
 
 

@@ -56,13 +56,6 @@ class DrillQueries(Rows):
         query = sa.select(DRILL).where(DRILL.c.look_at <= at, free, not_aside(DRILL))
         return await self.values(Drill, query.order_by(DRILL.c.look_at).limit(limit), lock=False)
 
-    async def next_drill_due(self) -> datetime | None:
-        """When there is something to do again, held or not."""
-        query = sa.select(sa.func.min(DRILL.c.look_at)).where(not_aside(DRILL))
-        found = await self.connection.execute(query)
-        value = found.scalar_one_or_none()
-        return value if isinstance(value, datetime) else None
-
     async def release_drills(self) -> None:
         """At the start of the only process on a database: whoever held one has died."""
         held = sa.update(DRILL).where(DRILL.c.lease_until.is_not(None)).values(lease_until=None)

@@ -19,7 +19,7 @@ from storage.unreadable import UnreadableQueries, not_aside
 ESCALATION = table(EscalationRow)
 PAGE = table(PageRow)
 
-_RUNNING = (ESCALATION.c.phase != Phase.STOPPED) & not_aside(ESCALATION)
+RUNNING = (ESCALATION.c.phase != Phase.STOPPED) & not_aside(ESCALATION)
 """A ladder that is stopped or cannot be read is due no more, whatever its row says."""
 
 LATELY = 10
@@ -73,17 +73,10 @@ class EscalationQueries(UnreadableQueries):
 
     async def due_escalations(self, at: datetime, limit: int) -> list[int]:
         """Ladders whose moment has come, the worst level first, then the longest waiting."""
-        query = sa.select(ESCALATION.c.id).where(ESCALATION.c.due_at <= at, _RUNNING)
+        query = sa.select(ESCALATION.c.id).where(ESCALATION.c.due_at <= at, RUNNING)
         order = (worst_first(ESCALATION.c.level), ESCALATION.c.due_at, ESCALATION.c.id)
         found = await self.connection.execute(query.order_by(*order).limit(limit))
         return list(found.scalars())
-
-    async def next_escalation_due(self) -> datetime | None:
-        """When the next ladder is due."""
-        query = sa.select(sa.func.min(ESCALATION.c.due_at)).where(_RUNNING)
-        found = await self.connection.execute(query)
-        value = found.scalar_one_or_none()
-        return value if isinstance(value, datetime) else None
 
     async def add_page(self, page: Page) -> Page:
         """A new attempt. The database refuses the same one twice."""
@@ -223,11 +216,6 @@ class EscalationQueries(UnreadableQueries):
     async def due_pushes(self, at: datetime) -> list[Page]:
         """Messages whose list has grown since they were posted a minute ago."""
         return await self.values(Page, sa.select(PAGE).where(PAGE.c.push_at <= at).order_by(PAGE.c.id))
-
-    async def next_push_due(self) -> datetime | None:
-        """When the next such message is due."""
-        value = (await self.connection.execute(sa.select(sa.func.min(PAGE.c.push_at)))).scalar_one_or_none()
-        return value if isinstance(value, datetime) else None
 
     async def renew_list(self, old: int, new: int) -> None:
         """The message of ``new`` lists from now on whatever nobody has answered of the list of ``old``."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +29,23 @@ LONGEST_LEASE = 10 * LEASE
 _URGENCY = sa.case(
     (OUTBOX.c.ts.is_not(None) & (OUTBOX.c.priority < Priority.EDIT), Priority.EDIT), else_=OUTBOX.c.priority
 )
+
+
+@cache
+def next_letter() -> sa.Select[Any]:
+    """The moment of the next sending, as a query of one value."""
+    reachable = OUTBOX.c.thread_of.is_(None) | PARENT.c.id.is_(None) | PARENT.c.due_at.is_(None)
+    later = sa.case((LANE.c.closed_until > OUTBOX.c.due_at, LANE.c.closed_until), else_=OUTBOX.c.due_at)
+    held = sa.select(sa.func.max(OTHER.c.lease_until)).where(
+        OTHER.c.place == OUTBOX.c.place, OTHER.c.lease_until.is_not(None)
+    )
+    lease = held.correlate(OUTBOX).scalar_subquery()
+    leased = sa.case((lease > later, lease), else_=later)
+    joined = OUTBOX.outerjoin(PARENT, PARENT.c.key == OUTBOX.c.thread_of).outerjoin(
+        LANE, LANE.c.key == OUTBOX.c.place
+    )
+    query = sa.select(sa.func.min(leased)).select_from(joined)
+    return query.where(OUTBOX.c.due_at.is_not(None), reachable, not_aside(OUTBOX))
 
 
 class OutboxQueries(LeaseQueries):
@@ -235,21 +253,9 @@ class OutboxQueries(LeaseQueries):
         if settled.note is not None:
             await self.say([settled.note], at)
 
-    async def next_letter_due(self, at: datetime) -> datetime | None:
+    async def next_letter_due(self) -> datetime | None:
         """When there is something to send next: never before a lease or a lane's pause ends."""
-        reachable = OUTBOX.c.thread_of.is_(None) | PARENT.c.id.is_(None) | PARENT.c.due_at.is_(None)
-        later = sa.case((LANE.c.closed_until > OUTBOX.c.due_at, LANE.c.closed_until), else_=OUTBOX.c.due_at)
-        held = sa.select(sa.func.max(OTHER.c.lease_until)).where(
-            OTHER.c.place == OUTBOX.c.place, OTHER.c.lease_until.is_not(None)
-        )
-        lease = held.correlate(OUTBOX).scalar_subquery()
-        leased = sa.case((lease > later, lease), else_=later)
-        joined = OUTBOX.outerjoin(PARENT, PARENT.c.key == OUTBOX.c.thread_of).outerjoin(
-            LANE, LANE.c.key == OUTBOX.c.place
-        )
-        query = sa.select(sa.func.min(leased)).select_from(joined)
-        query = query.where(OUTBOX.c.due_at.is_not(None), reachable, not_aside(OUTBOX))
-        found = (await self.connection.execute(query)).scalar_one_or_none()
+        found = (await self.connection.execute(next_letter())).scalar_one_or_none()
         return found if isinstance(found, datetime) else None
 
     async def oldest_unsent(self) -> datetime | None:

@@ -76,13 +76,6 @@ class RolloutQueries(Rows):
         held = sa.update(ROLLOUT).where(ROLLOUT.c.lease_until.is_not(None)).values(lease_until=None)
         await self.connection.execute(held)
 
-    async def next_rollout_due(self) -> datetime | None:
-        """When the next one is due, held or not."""
-        query = sa.select(sa.func.min(ROLLOUT.c.due_at)).where(not_aside(ROLLOUT))
-        found = await self.connection.execute(query)
-        value = found.scalar_one_or_none()
-        return value if isinstance(value, datetime) else None
-
     async def lock_of(self, service: str) -> Lock | None:
         """The lock on a service. One that cannot be read locks all the same."""
         query = sa.select(LOCK).where(LOCK.c.service == service)

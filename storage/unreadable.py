@@ -102,6 +102,14 @@ def _living(of: sa.Table) -> sa.Select[Any] | None:
     return sa.select(of).where(living(of), not_aside(of)).order_by(of.c.id).limit(SWEEP)
 
 
+@cache
+def _any_living() -> sa.Select[Any]:
+    """Which tables have rows that still matter."""
+    found = {name: _living(table(kind.row)) for name, kind in _KINDS.items()}
+    columns: list[Any] = [living.exists().label(name) for name, living in found.items() if living is not None]
+    return sa.select(*columns)
+
+
 class UnreadableQueries(Rows):
     """What the keeper of unreadable rows asks."""
 
@@ -161,10 +169,11 @@ class UnreadableQueries(Rows):
 
     async def sweep(self) -> None:
         """Read every row that still matters, so that one that no query asks for is found as well."""
+        there = (await self.connection.execute(_any_living())).mappings().one()
         for kind in _KINDS.values():
             of = table(kind.row)
             living = _living(of)
-            if living is None:
+            if living is None or not there[of.name]:
                 continue
             last = -1
             while True:

@@ -412,6 +412,11 @@ def persons_only(act: Act) -> str | None:
     return "refused.account_nobody" if RULES[act].needs_person else None
 
 
+def persons_only_later(act: Act) -> str | None:
+    """As long as Slack cannot say whose account it is, it is not called a stranger's."""
+    return "refused.account_unknown" if RULES[act].needs_person else None
+
+
 FOREIGN, GUEST = "refused.account_foreign", "refused.account_guest"
 DOWN = {"auth.test": error("internal_error")}
 
@@ -428,7 +433,7 @@ KINDS = (
         "an account that Slack does not know", _added(unknown=True), always("refused.account_missing"), {}
     ),
     AccountKind("a member while Slack is silent", _silent, but_acknowledging, {}, unverified=True),
-    AccountKind("a person while auth.test fails", _dan, persons_only, {"faults": DOWN}),
+    AccountKind("a person while auth.test fails", _dan, persons_only_later, {"faults": DOWN}),
     AccountKind(
         "another workspace while auth.test fails", _added(team="T0FOREIGN"), always(FOREIGN), {"faults": DOWN}
     ),

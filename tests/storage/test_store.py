@@ -70,7 +70,7 @@ async def test_times_come_back_aware_and_in_utc_whatever_zone_they_were_given_in
     async with database.reading() as tx:
         found = await tx.incident(kept.subject.id)
         running = await tx.escalation(climbing.id or 0)
-        due = await tx.next_escalation_due()
+        due = (await tx.next_moments())["escalations"]
 
     assert found is not None and running is not None and due is not None
     assert found.opened_at == running.started_at == morning
@@ -372,7 +372,7 @@ async def test_leases_of_the_dead_are_released_and_their_messages_are_in_doubt(d
     async with database.writing() as tx:
         assert await tx.release_leases() == 3
     async with database.writing() as tx:
-        assert await tx.next_letter_due(AT) == AT
+        assert await tx.next_letter_due() == AT
         again = await tx.claim(AT, 16, frozenset())
     assert {letter.key for letter in again} == {card.key for card in cards}
     assert all(letter.in_doubt and letter.fence == 2 for letter in again)
