@@ -3,6 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from domain.policy import Policy
 from handlers.webhooks import Sender
 from handlers.webhooks.reading import has_too_many_parts
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 WHOLE = 4 * 1024 * 1024
 """Bytes of a body that is kept as it came."""
 
-PIECE = 64 * 1024
+PIECE = 8 * 1024
 """Bytes read at once of a large body, so that others are answered meanwhile."""
 
 
@@ -24,7 +25,7 @@ class TooLarge(Exception):
         self.limit = limit
 
 
-async def read(request: "web.Request", sender: Sender, limit: int) -> bytes:
+async def read(request: "web.Request", sender: Sender, policy: Policy, limit: int) -> bytes:
     """The body as it is to be kept. ``limit`` (bytes) is for senders whose bodies can be condensed.
 
     Raises ``TooLarge``, ``domain.errors.Unreadable`` for a large body that is none, and what aiohttp
@@ -43,7 +44,7 @@ async def read(request: "web.Request", sender: Sender, limit: int) -> bytes:
             return bytes(body)
     if len(body) > most or sender.condenser is None:
         raise TooLarge(most)
-    condenser = sender.condenser()
+    condenser = sender.condenser(policy)
     for start in range(0, len(body), PIECE):
         condenser.feed(bytes(body[start : start + PIECE]))
         await asyncio.sleep(0)

@@ -116,14 +116,14 @@ async def patient(request: web.Request, handler: Handler) -> web.StreamResponse:
 
     def late() -> None:
         if not body.is_eof():
-            body.set_exception(LateBody())
+            body.set_exception(LateBody(f"the body did not come within {BODY_WITHIN:.0f} s"))
 
     timer = asyncio.get_running_loop().call_later(BODY_WITHIN, late)
     try:
         return await handler(request)
-    except LateBody:
+    except LateBody as late_body:
         counters.refused.labels(kind="http", code="408").inc()
-        answer = web.Response(status=408, text=f"the body did not come within {BODY_WITHIN:.0f} s\n")
+        answer = web.Response(status=408, text=f"{late_body}\n")
         answer.force_close()
         return answer
     finally:

@@ -10,10 +10,10 @@ from aiohttp import web
 
 from bot import bodies, slack_bodies
 from bot.credentials import Keys
-from bot.doors import patient
+from bot.doors import LateBody, patient
 from bot.settings import Settings
 from domain.errors import Outage, Unreadable
-from domain.inbox import NewDelivery, delivery_key
+from domain.inbox import NewDelivery, delivery_key, turn_of
 from handlers import refusals
 from handlers.webhooks import SENDERS, Sender
 from notify.slack.signature import Seal
@@ -40,10 +40,10 @@ def webhook(world: World, keys: Keys, sender: Sender, limit: int) -> Handler:
     refused = counters.refused
 
     async def refuse(
-        request: web.Request, why: bodies.TooLarge | Unreadable, began: datetime
+        request: web.Request, why: bodies.TooLarge | Unreadable | LateBody, began: datetime
     ) -> web.StreamResponse:
-        too_large = isinstance(why, bodies.TooLarge)
-        refused.labels(kind=sender.name, code="413" if too_large else "400").inc()
+        code = {bodies.TooLarge: 413, LateBody: 408}.get(type(why), unreadable)
+        refused.labels(kind=sender.name, code=str(code)).inc()
         said = refusals.Refusal(
             sender=sender.name,
             reason=str(why),
@@ -56,7 +56,7 @@ def webhook(world: World, keys: Keys, sender: Sender, limit: int) -> Handler:
         except Outage as outage:
             answer = web.Response(status=503, text=f"not kept: {outage.reason}\n")
         else:
-            answer = web.Response(status=413 if too_large else unreadable, text=f"refused: {why}\n")
+            answer = web.Response(status=code, text=f"refused: {why}\n")
         answer.force_close()  # The rest of it is not read.
         return answer
 
@@ -71,23 +71,30 @@ def webhook(world: World, keys: Keys, sender: Sender, limit: int) -> Handler:
             realm = {"WWW-Authenticate": 'Basic realm="alerts"'}
             return web.Response(status=401, text="credentials are needed\n", headers=realm)
         try:
-            body = await bodies.read(request, sender, limit)
+            body = await bodies.read(request, sender, world.policy, limit)
         except web.RequestPayloadError as broken:
             refused.labels(kind=sender.name, code="400").inc()
             return web.Response(status=400, text=f"the body cannot be read: {broken}\n")
-        except (bodies.TooLarge, Unreadable) as reason:
+        except (bodies.TooLarge, Unreadable, LateBody) as reason:
             return await refuse(request, reason, began)
-        error = sender.look(body)
+        seen = sender.look(body, world.policy)
         key = delivery_key(sender.name, body)
-        delivery = NewDelivery(kind=sender.name, key=key, body=body, received_at=began, error=error)
+        delivery = NewDelivery(
+            kind=sender.name,
+            key=key,
+            body=body,
+            received_at=began,
+            error=seen.error,
+            turn=turn_of(seen.level),
+        )
         try:
             await inbox.accept(world, delivery)
         except Outage as outage:
             refused.labels(kind=sender.name, code="503").inc()
             headers = {"Retry-After": "5"} if sender.retry_after else {}
             return web.Response(status=503, text=f"not kept: {outage.reason}\n", headers=headers)
-        if error is not None:
-            return web.Response(status=unreadable, text=f"kept, but not understood: {error}\n")
+        if seen.error is not None:
+            return web.Response(status=unreadable, text=f"kept, but not understood: {seen.error}\n")
         return web.Response(status=accepted)
 
     return handle

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from domain.approvals import Account, Standing, standing
 from domain.levels import Value
+from domain.policy import Person
 
 
 class Change(StrEnum):
@@ -46,6 +47,22 @@ class Found(Value):
         return f"account_{why.value}"
 
 
+def said_of(person: Person) -> str:
+    """What the policy says of a person's account, as it is kept beside the account that was found by it."""
+    return "slack" if person.slack else f"email:{(person.email or '').casefold()}"
+
+
+def still_holds(person: Person, account: str, said: str | None) -> bool:
+    """Whether an account was bound by what the policy says today. ``said``: what it said then, if known.
+
+    Who edits the policy decides: an account that it names no longer, or that was found by an address which
+    it has replaced, is let go at once.
+    """
+    if person.slack:
+        return account in person.slack
+    return said is None or said == said_of(person)
+
+
 class Binding(Value):
     """Whose account it is from now on; ``None``: nobody can be paged. ``reason`` is Slack's, or ours."""
 
@@ -58,8 +75,9 @@ def bind(before: str | None, found: Found, *, is_active: bool) -> Binding:
     """The account to be paged now.
 
     ``before`` is the one that was verified last, ``is_active`` whether it is still a full, active member of
-    ours. An account that was verified and still exists is never replaced because of an e-mail address
-    alone: somebody else may have taken that over, and the policy's ids can say otherwise.
+    ours, bound by what the policy says today. An account that was verified and still exists is never
+    replaced because of an e-mail address alone: somebody else may have taken that over, and the policy's
+    ids can say otherwise.
     """
     refusal = found.refusal
     if refusal is None and found.account is not None:
@@ -68,6 +86,8 @@ def bind(before: str | None, found: Found, *, is_active: bool) -> Binding:
             return Binding(account=new, change=Change.FIRST)
         if before == new:
             return Binding(account=new, change=Change.SAME)
+        if is_active and standing(found.account) is Standing.UNKNOWN:
+            return Binding(account=before, change=Change.SAME)  # It was verified, the other one cannot be.
         if found.by_id or not is_active:
             return Binding(account=new, change=Change.MOVED)
         return Binding(account=before, change=Change.DOUBTED, reason=new)

@@ -70,8 +70,8 @@ class Signal(Value):
     belongs to. ``reusable`` says that the sender may let the same identity fire again after its end.
     ``recovered`` is False for a closing that does not mean recovery (a deleted condition).
     ``channel`` is where the thread opens if it is not the alerts channel; ``wording`` says title and
-    summary in any language, where the alert is our own. ``ends_group``: with this closing nothing of the
-    group fires any more, whatever was not named.
+    summary in any language, where the alert is our own. ``ends_group``: the delivery that it is the
+    first of says that nothing of the group fires any more; ``large`` that it could not name all of it.
     """
 
     source: str
@@ -96,6 +96,7 @@ class Signal(Value):
     channel: str | None = None
     wording: Wording | None = None
     ends_group: bool = False
+    large: bool = False
 
 
 class Alert(Value):
@@ -199,8 +200,7 @@ def absorb(group: AlertGroup | None, alert: Alert | None, signal: Signal, at: da
     if alert.firing:
         return _closed(group, alert, signal, at)
     if not signal.firing:
-        known = alert.model_copy(update={"closed_by_person": False}) if alert.closed_by_person else alert
-        return Absorbed(group=group, alert=known, reason=Reason.REMINDER)
+        return Absorbed(group=group, alert=_ended_again(alert, signal, at), reason=Reason.REMINDER)
     return _firing_after_end(group, alert, signal, at)
 
 
@@ -220,8 +220,13 @@ def _first_heard(group: AlertGroup | None, signal: Signal, at: datetime) -> Abso
 
 
 def _still_firing(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
+    if group is not None and not group.is_open:  # It was closed over its head: nobody would hear of it again.
+        return _fired_anew(group, alert, signal, at)
     if group is not None and group.omitted != signal.omitted:
         group = group.model_copy(update={"omitted": signal.omitted, "changed_at": at})
+    if _starts_later(alert, signal) and at >= alert.changed_at:
+        # Its end in between has not been handled yet, and must not end this firing when it is.
+        alert = alert.model_copy(update={"started_at": signal.started_at, "changed_at": at})
     if signal.level.rank <= alert.level.rank or group is None:
         return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
     louder = alert.model_copy(update={"level": signal.level, "changed_at": at})
@@ -240,11 +245,24 @@ def _still_firing(group: AlertGroup | None, alert: Alert, signal: Signal, at: da
     return Absorbed(group=raised, alert=louder, reason=Reason.LEVEL_ROSE)
 
 
+def _ended_again(alert: Alert, signal: Signal, at: datetime) -> Alert:
+    """What is over, with the latest end that its sender has named."""
+    known = alert.model_copy(update={"closed_by_person": False}) if alert.closed_by_person else alert
+    later = alert.ended_at is None or (signal.ended_at is not None and signal.ended_at > alert.ended_at)
+    if not (signal.reusable and later and at >= alert.changed_at):
+        return known
+    return known.model_copy(update={"ended_at": signal.ended_at, "changed_at": at})
+
+
+def _starts_later(alert: Alert, signal: Signal) -> bool:
+    known, said = alert.started_at, signal.started_at
+    return signal.reusable and known is not None and said is not None and said > known
+
+
 def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
-    if signal.ended_at is None:
-        earlier = signal.reusable and at < alert.changed_at
-    else:
-        earlier = alert.started_at is not None and signal.ended_at < alert.started_at
+    earlier = signal.reusable and at < alert.changed_at
+    if signal.reusable and signal.ended_at is not None and alert.started_at is not None:
+        earlier |= signal.ended_at < alert.started_at
     if earlier:  # The end of an earlier firing.
         return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
     closed = alert.model_copy(
@@ -260,7 +278,9 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
         return Absorbed(group=None, alert=closed, reason=Reason.REMINDER)
     left = max(0, group.firing - 1)
     if left or signal.omitted:
-        quieter = group.model_copy(update={"firing": left, "omitted": signal.omitted, "changed_at": at})
+        quieter = group.model_copy(
+            update={"firing": left, "omitted": signal.omitted, "changed_at": max(at, group.changed_at)}
+        )
         return Absorbed(group=quieter, alert=closed, reason=Reason.SOME_RESOLVED)
     if not group.is_open:
         return Absorbed(group=group, alert=closed, reason=Reason.REMINDER)
@@ -274,7 +294,7 @@ def over(group: AlertGroup, signal: Signal, at: datetime) -> AlertGroup:
             "firing": 0,
             "omitted": 0,
             "status": AlertStatus.RESOLVED,
-            "changed_at": at,
+            "changed_at": max(at, group.changed_at),
             "resolved_at": at,
             "resolved_by": None,
             "recovered": signal.recovered,
@@ -345,7 +365,7 @@ def _repeated(group: AlertGroup, alert: Alert, signal: Signal, at: datetime) -> 
     fresh = _alert(signal, at).model_copy(update={"id": alert.id})
     grown, _ = _grown(group, signal, at, counted=group.id == alert.group_id)
     update: dict[str, object] = {"fires": group.fires}
-    if not group.is_open:
+    if grown.status is AlertStatus.FIRING and group.status is not AlertStatus.FIRING:
         update |= {"held_until": at + REPEATED_WAITS, "held_by": None}
     return Absorbed(group=grown.model_copy(update=update), alert=fresh, reason=Reason.REPEATED)
 
@@ -355,7 +375,11 @@ def _late(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) 
     if group is not None and group.id == alert.group_id:
         return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)  # It was shown already.
     known = alert.model_copy(
-        update={"started_at": signal.started_at, "changed_at": at, "level": signal.level}
+        update={
+            "started_at": signal.started_at,
+            "changed_at": max(at, alert.changed_at),
+            "level": signal.level,
+        }
     )
     if group is not None and not _is_over_for_good(group, at):
         counted = group.model_copy(update={"total": group.total + 1, "changed_at": at})
@@ -379,7 +403,7 @@ def _grown(
         "firing": group.firing + 1,
         "total": group.total + (0 if counted else 1),
         "omitted": signal.omitted,
-        "changed_at": at,
+        "changed_at": max(at, group.changed_at),
         "level": signal.level if louder else group.level,
         "raw_level": signal.raw_level if louder else group.raw_level,
     }

@@ -5,7 +5,7 @@ import secrets
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from domain.policy import Value
+from domain.policy import Level, Value
 
 
 class DeliveryStatus(StrEnum):
@@ -16,11 +16,21 @@ class DeliveryStatus(StrEnum):
     QUARANTINED = "quarantined"
 
 
+LAST_TURN = Level.EMERGENCY.rank
+"""The turn of what is least urgent."""
+
+
+def turn_of(level: Level) -> int:
+    """The turn of a delivery whose loudest alert has this level."""
+    return LAST_TURN - level.rank
+
+
 class NewDelivery(Value):
     """What a machine or a person sent. ``key`` is the sender's own id of it: the same twice is one.
 
     ``kind`` names the interpreter: ``cloud-monitoring``, ``alertmanager``, ``slack.action`` and so on.
-    ``error`` is set where it is known already that it cannot be understood.
+    ``error`` is set where it is known already that it cannot be understood. ``turn`` says who is first where
+    many wait: 0 for people and emergencies, up to 3; among equals the older.
     """
 
     kind: str
@@ -28,6 +38,7 @@ class NewDelivery(Value):
     body: bytes
     received_at: datetime
     error: str | None = None
+    turn: int = LAST_TURN
 
 
 class Delivery(Value):

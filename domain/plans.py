@@ -56,6 +56,7 @@ class Risk(StrEnum):
     SERVICE_ACCOUNT_CHANGED = "service_account_changed"
     OTHER_CHANGED = "other_changed"
     IMAGE_ORIGIN = "image_origin"
+    NEVER_SERVED = "never_served"
 
 
 class Warn(StrEnum):
@@ -171,10 +172,17 @@ def risks(before: Template, after: Template) -> tuple[Risk, ...]:
         Risk.MIN_INSTANCES_LOWERED: after.min_instances < before.min_instances,
         Risk.CONCURRENCY_LOWERED: 0 < after.concurrency < before.concurrency,
         Risk.SERVICE_ACCOUNT_CHANGED: after.service_account != before.service_account,
-        Risk.IMAGE_ORIGIN: is_elsewhere(before.image, after.image),
+        Risk.IMAGE_ORIGIN: is_elsewhere(before.image, after.image)
+        or any(_is_sidecar_elsewhere(name, before, after) for name in after.sidecars),
         Risk.OTHER_CHANGED: after.rest != before.rest or after.sidecars != before.sidecars,
     }
     return tuple(risk for risk, there in found.items() if there)
+
+
+def _is_sidecar_elsewhere(name: str, before: Template, after: Template) -> bool:
+    """Whether another container's image has a name that none had in its place, or anywhere if it is new."""
+    known = [before.sidecars[name]] if name in before.sidecars else [before.image, *before.sidecars.values()]
+    return all(is_elsewhere(one, after.sidecars[name]) for one in known)
 
 
 def warnings(seen: ServiceSeen, *, moves_tag: bool) -> tuple[Warn, ...]:

@@ -68,6 +68,10 @@ def fault(probe: Probe, seen: Seen) -> str | None:
     return None
 
 
+FAR_AHEAD = 3600
+"""Seconds: a look that is dated so far ahead was taken by a clock that has been set right since."""
+
+
 def follow(
     standing: ProbeStanding | None, seen: Seen, probe: Probe, service: Service, at: datetime
 ) -> tuple[ProbeStanding, Signal | None]:
@@ -77,7 +81,7 @@ def follow(
     """
     before = standing or ProbeStanding(probe=probe.name, service=service.name)
     now, why = epoch(at), fault(probe, seen)
-    if before.seen_at is not None and now <= before.seen_at:
+    if before.seen_at is not None and now <= before.seen_at <= now + FAR_AHEAD:
         return before, None
     looked: dict[str, object] = {"seen_at": now, "why": why, "status": seen.status, "seconds": seen.seconds}
     if why is None:

@@ -265,6 +265,8 @@ def ask(rollout: Rollout, plan: Plan, rule: DeployRule, policy_allows: bool, at:
     needed = rule.risky_approvals if plan.risks else rule.approvals
     if Risk.IMAGE_ORIGIN in plan.risks:
         needed, policy_allows = max(needed, ELSEWHERE), False
+    if Risk.NEVER_SERVED in plan.risks:  # It is called a rollback, and is as new to users as a deploy.
+        needed = max(needed, ELSEWHERE)
     if policy_allows or needed == 0:
         return to_stage(rollout, Stage.APPROVED, at, plan=plan, needed=0)
     expires = at + rule.expires

@@ -18,6 +18,9 @@ from domain.voice import Said, minutes, signal
 STEP = 60
 """Seconds of a step of every threshold: Google's sampling period."""
 
+FAR_AHEAD = 24 * 3600
+"""Seconds: what was judged so far beyond the present was judged by a clock that has been set right since."""
+
 CATCH_UP = 24 * HOUR
 """Looks that were missed are made up for this far back, in seconds."""
 
@@ -134,8 +137,9 @@ def _steps(threshold: Threshold, standing: Standing, window: Measured) -> Iterat
     if threshold.no_data is Silence.OK:
         last = max(last, window.complete_until - LATE)
     first = window.start if len(window.values) else standing.watched_since + 1
-    if standing.judged_until is not None:
-        first = standing.judged_until + 1
+    judged = standing.judged_until
+    if judged is not None and judged <= window.complete_until + FAR_AHEAD:
+        first = judged + 1
     first = max(first, window.complete_until - CATCH_UP)
     first += (window.start - first) % window.step
     return iter(range(first, last + 1, window.step))

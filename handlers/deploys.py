@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from domain import origins
 from domain.approvals import Account
 from domain.cloudrun import RunRefused
 from domain.effects import Subject, SubjectKind, Text
 from domain.errors import Outage, Refused
 from domain.outbox import Rendered
 from domain.policy import Service
-from domain.rollouts import Rollout, Stage
+from domain.rollouts import Kind, Rollout, Stage
 from domain.text import has_name
 from handlers import deploy_words
 from handlers.acts import deploy_act
@@ -80,6 +81,14 @@ def register(app: "AsyncApp", desk: Desk) -> None:
         app.action(act)(desk.button(act, taken.press(act)))
     app.options(actions.DEPLOY_TAG)(desk.menu(actions.DEPLOY_TAG, taken.tags))
     app.view(actions.DEPLOY_FORM)(desk.form(actions.DEPLOY_FORM, taken.submitted, "image"))
+
+
+def _deployed_image(rollout: Rollout) -> str | None:
+    """What became the serving image; by its tag only where that was verified to be its digest."""
+    plan = rollout.plan
+    if rollout.stage is not Stage.DONE or rollout.kind is not Kind.DEPLOY or plan is None:
+        return None
+    return f"{origins.name_of(plan.image)}:{plan.named}" if plan.named else plan.image
 
 
 class _Deploys:
@@ -265,7 +274,7 @@ class _Deploys:
             choices = []
             for service in found:
                 past = await tx.rollouts_of(service.name, PAST)
-                images = tuple(dict.fromkeys(one.image for one in past if one.image))
+                images = tuple(dict.fromkeys(filter(None, map(_deployed_image, past))))
                 serving = next(
                     (one.plan.revision for one in past if one.stage is Stage.DONE and one.plan), None
                 )

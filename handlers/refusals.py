@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from domain.alerts import Signal, group_key
 from domain.effects import Text, Wording
-from domain.inbox import Delivery, NewDelivery, delivery_key
+from domain.inbox import Delivery, NewDelivery, delivery_key, turn_of
 from domain.policy import Level
 from domain.voice import SOURCE
 
@@ -30,7 +30,9 @@ class Refusal(BaseModel):
 def delivery(refusal: Refusal, at: datetime) -> NewDelivery:
     """The refusal as it waits in the inbox."""
     body = refusal.model_dump_json().encode()
-    return NewDelivery(kind=KIND, key=delivery_key(KIND, body), body=body, received_at=at)
+    return NewDelivery(
+        kind=KIND, key=delivery_key(KIND, body), body=body, received_at=at, turn=turn_of(Level.CRITICAL)
+    )
 
 
 def signal(kept: Delivery) -> Signal:

@@ -120,6 +120,7 @@ class Desk:
             key=key_of(body),
             body=request.model_dump_json().encode(),
             received_at=self.world.clock.now(),
+            turn=0,
         )
         now = asyncio.get_running_loop().time()
         left = max(COMMIT_AT_LEAST, ANSWER_WITHIN - (now - _ARRIVED.get(now)))

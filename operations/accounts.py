@@ -9,6 +9,7 @@ from domain.accounts import Binding, Change
 from domain.effects import Note, Text
 from domain.errors import Outage, Undeliverable
 from domain.outbox import OPS
+from domain.policy import Person
 from domain.ports import Tx
 from domain.watches import Watch, WatchKind
 from operations.world import World
@@ -64,20 +65,21 @@ async def verify(world: World, name: str) -> str:
     async with world.store.read() as tx:
         watch = await tx.watch(WatchKind.ACCOUNT, name)
     before = _last(watch)
+    holds = before is not None and rules.still_holds(person, before, _said(watch))
     try:
         found = await world.chat.account_found(person)
-        asked = (
-            before is not None and not found.by_id and (found.account is None or found.account.id != before)
-        )
-        is_active = asked and before is not None and await world.chat.is_member(before)
+        is_other = found.account is None or found.account.id != before
+        is_active = holds
+        if before is not None and holds and is_other and not found.by_id:
+            is_active = await world.chat.is_member(before)
     except (Outage, Undeliverable) as trouble:
-        if before is None or (person.slack and before not in person.slack):
+        if before is None or not holds:
             raise
         log.warning("accounts.not_verified", person=name, account=before, error=trouble.reason)
         world.problems.report(PROBLEM + name, f"{before} could not be verified: {trouble.reason}")
         return _believe(world, name, before, AGAIN)
     binding = rules.bind(before, found, is_active=is_active)
-    await _keep(world, name, watch, before, binding)
+    await _keep(world, person, watch, before, binding)
     if binding.account is None:
         world.accounts.pop(name, None)
         raise Undeliverable(binding.reason)
@@ -94,30 +96,41 @@ def _last(watch: Watch | None) -> str | None:
     return account if isinstance(account, str) else None
 
 
-async def _keep(world: World, name: str, watch: Watch | None, before: str | None, binding: Binding) -> None:
+def _said(watch: Watch | None) -> str | None:
+    said = watch.state.get("said") if watch is not None else None
+    return said if isinstance(said, str) else None
+
+
+async def _keep(
+    world: World, person: Person, watch: Watch | None, before: str | None, binding: Binding
+) -> None:
     """Remember the account and tell what changed, in one transaction."""
+    name = person.name
     problem = PROBLEM + name
     if binding.change in {Change.DOUBTED, Change.KEPT, Change.ENDED}:
         world.problems.report(problem, f"{binding.change.value}: {before} ({binding.reason})")
     elif binding.change is not Change.NONE:
         world.problems.clear(problem)
-    if binding.change in {Change.SAME, Change.NONE}:
-        return
     at = world.clock.now()
     was = watch.state.get("was") if watch is not None else None
+    if binding.change is Change.SAME and _said(watch) != rules.said_of(person):
+        async with world.store() as tx:
+            await _save(tx, person, binding.account, was, at)
+    if binding.change in {Change.SAME, Change.NONE}:
+        return
     async with world.store() as tx:
         if binding.account != before:
-            await _save(tx, name, binding.account, before or was, at)
+            await _save(tx, person, binding.account, before or was, at)
         if binding.change is Change.FIRST and was in {None, binding.account}:
             return
         old = before or (was if isinstance(was, str) else "")
         await tx.say([_note(name, old, binding, at)], at)
 
 
-async def _save(tx: Tx, name: str, account: str | None, was: str | None, at: datetime) -> None:
-    stored = await tx.watch(WatchKind.ACCOUNT, name)
-    kept = stored or Watch(kind=WatchKind.ACCOUNT, key=name, changed_at=at)
-    state = {"account": account, "was": was}
+async def _save(tx: Tx, person: Person, account: str | None, was: str | None, at: datetime) -> None:
+    stored = await tx.watch(WatchKind.ACCOUNT, person.name)
+    kept = stored or Watch(kind=WatchKind.ACCOUNT, key=person.name, changed_at=at)
+    state = {"account": account, "was": was, "said": rules.said_of(person)}
     await tx.save_watches([kept.model_copy(update={"state": state, "changed_at": at})])
 
 

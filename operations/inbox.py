@@ -62,7 +62,7 @@ async def accept(world: World, delivery: NewDelivery) -> None:
 
 
 async def drain(world: World, interpreters: Interpreters, portion: Portion = LARGE) -> Drained:
-    """Give the oldest waiting deliveries their effect.
+    """Give the waiting deliveries whose turn it is their effect.
 
     An ``Outage`` is nobody's fault: everything stays as it is, for later.
     """
@@ -97,7 +97,8 @@ async def _some(world: World, interpreters: Interpreters, portion: Portion) -> D
             raise
         await _put_aside(world, batch[0], error, at)
     counters.drained.inc(len(batch))
-    return Drained(len(batch), max(0.0, (at - batch[0].received_at).total_seconds()))
+    oldest = min(delivery.received_at for delivery in batch)
+    return Drained(len(batch), max(0.0, (at - oldest).total_seconds()))
 
 
 async def _put_aside(world: World, delivery: Delivery, error: Exception, at: datetime) -> None:
@@ -118,9 +119,8 @@ async def redrive_due(world: World) -> int:
     """Put back what was quarantined and whose moment to be tried again has come. Returns how many."""
     at = world.clock.now()
     async with world.store.read() as tx:
-        due = await tx.next_redrive_due()
-    if due is None or due > at:
-        return 0
+        if not await tx.is_redrive_due(at):
+            return 0
     async with world.store() as tx:
         return len(await tx.redrive(at, due_only=True))
 

@@ -14,7 +14,10 @@ SHOWN = 50
 """Listed pages that one turn records as delivered."""
 
 FAILED = 500
-"""Pages of a message that cannot be sent which are recorded with it; ladders of others move on by time."""
+"""Pages of a message that cannot be sent which are recorded with it; the others get a new message."""
+
+STRANDED = 10
+"""Lists without a message that one turn gives a new one."""
 
 
 async def tick(world: World) -> int:
@@ -22,6 +25,7 @@ async def tick(world: World) -> int:
     async with world.store.read() as tx:
         shown = await tx.pages_shown(SHOWN)
         due = await tx.due_pushes(world.clock.now())
+        stranded = await tx.stranded_lists(STRANDED)
     if shown:
         async with world.recording, world.store() as tx:
             for page_id, at in shown:
@@ -31,7 +35,12 @@ async def tick(world: World) -> int:
             at = world.clock.now()
             for page in await tx.due_pushes(at):
                 await _push(tx, page, at)
-    return len(shown) + len(due)
+    for top_id in stranded:
+        async with world.recording, world.store() as tx:
+            top = await tx.page(top_id)
+            if top is not None and await tx.stranded_lists(1):
+                await _push(tx, top, world.clock.now())
+    return len(shown) + len(due) + len(stranded)
 
 
 async def _push(tx: Tx, page: Page, at: datetime) -> None:

@@ -82,15 +82,16 @@ async def _deploy(
     rows = cloudrun.rows_for({base: 100}, ours, plans.foreign(seen.rows), seen.latest_ready)
     would = await world.run.preview(rollout.target, pinned, name, rows, salt)
     was = before.template or seen.template
-    will = would.template.model_copy(update={"sidecars": await _sidecars(world, was, would.template)})
+    sidecars, is_verified = await _sidecars(world, was, would.template, rule)
+    will = would.template.model_copy(update={"sidecars": sidecars})
     changes = tuple(plans.compare(was, will))
     if before.digest == digest and all(change.field is plans.Field.IMAGE for change in changes):
         raise CannotPlan("rollout.same_image", service=rollout.service, revision=base)
     counted, rate = await canaries.last_hour(world, rollout.target, base)
     feasibility = feasible(rate, rollout.course.steps[0], rollout.course.bake, rule.minimum)
     warnings = list(plans.warnings(seen, moves_tag=tag_warning is None and reference.digest is None))
-    if tag_warning is not None:
-        warnings.append(tag_warning)
+    if tag_warning is not None or not is_verified:
+        warnings.append(Warn.TAG_NOT_VERIFIED)
     if tag is None:
         warnings.append(Warn.NO_TAG)
     if rate == 0:
@@ -147,21 +148,28 @@ async def _pinned(world: World, image: str) -> tuple[Reference, str, Warn | None
     return reference, digest, warning
 
 
-async def _sidecars(world: World, was: Template, will: Template) -> dict[str, str]:
+async def _sidecars(
+    world: World, was: Template, will: Template, rule: DeployRule
+) -> tuple[dict[str, str], bool]:
     """The sidecars' images by digest where a tag can be looked up, as the serving revision names them.
 
-    What cannot be looked up stays as it is written, and so is shown as a change.
+    What cannot be looked up stays as it is written, and so is shown as a change; then the second value is
+    False. The list of origins holds for those that change, too.
     """
     found = dict(will.sidecars)
+    is_verified = True
     for name, image in will.sidecars.items():
-        if image == was.sidecars.get(name) or "@" in image:
+        if image == was.sidecars.get(name):
+            continue
+        _allow_revision(image, rule)
+        if "@" in image:
             continue
         try:
             reference = Reference.parse(image)
             found[name] = str(reference.pinned(await world.images.digest(reference)))
         except (BadReference, ImageProblem):
-            continue
-    return found
+            is_verified = False
+    return found, is_verified
 
 
 async def _rollback(
@@ -195,7 +203,7 @@ async def _rollback(
         etag=seen.etag,
         generation=seen.generation,
         changes=changes,
-        risks=() if known else plans.risks(was, revision.template),
+        risks=() if known else (plans.Risk.NEVER_SERVED, *plans.risks(was, revision.template)),
         warnings=warnings,
         uri=seen.uri,
         salt=salt,

@@ -15,6 +15,7 @@ from domain.errors import Outage
 from domain.freezes import freeze
 from domain.images import Reference
 from domain.origins import is_allowed
+from domain.plans import Risk
 from domain.policy import Service, Severity
 from domain.ports import Tx
 from domain.rolling import Decision, Sight, Window
@@ -211,9 +212,14 @@ def _is_approved(world: World, rollout: Rollout) -> bool:
 def _not_allowed(world: World, rollout: Rollout) -> str | None:
     """The origins that the current policy allows, if this image has none of them; else ``None``."""
     patterns = world.policy.deploys.rule(rollout.service).images
-    if rollout.kind is Kind.ROLLBACK or rollout.plan is None:
+    if rollout.plan is None or _is_known_rollback(rollout):
         return None
     return None if is_allowed(Reference.parse(rollout.plan.image), patterns) else ", ".join(patterns)
+
+
+def _is_known_rollback(rollout: Rollout) -> bool:
+    never = rollout.plan is not None and Risk.NEVER_SERVED in rollout.plan.risks
+    return rollout.kind is Kind.ROLLBACK and not never
 
 
 async def _held_by(world: World, rollout: Rollout) -> str | None:
@@ -226,9 +232,9 @@ async def _held_by(world: World, rollout: Rollout) -> str | None:
 async def stands_in_the_way(world: World, tx: Tx, rollout: Rollout, skips: tuple[str, ...]) -> str | None:
     """``lock``, ``freeze:NAME`` or ``incident:INC-3``; ``None`` where nothing does.
 
-    A rollback is how an incident ends: only locks and freezes of deploys, not of rollbacks, count.
+    A rollback is how an incident ends: nothing stands in its way, unless users have never met its revision.
     """
-    if rollout.kind is Kind.ROLLBACK:
+    if _is_known_rollback(rollout):
         return None
     policy = world.policy
     if "lock" not in skips and await tx.lock_of(rollout.service) is not None:
@@ -236,7 +242,7 @@ async def stands_in_the_way(world: World, tx: Tx, rollout: Rollout, skips: tuple
     frozen = freeze(policy.deploys, policy.rules, rollout.service, world.clock.now())
     if frozen is not None and "freeze" not in skips:
         return f"freeze:{frozen.name}"
-    if "incident" in skips:
+    if "incident" in skips or rollout.kind is Kind.ROLLBACK:
         return None
     for incident in await tx.open_incidents():
         if incident.service == rollout.service and incident.severity in {Severity.P0, Severity.P1}:

@@ -31,7 +31,7 @@ class _Batch:
         self.reasons: dict[int, Counter[Reason]] = {}
         self.touched: set[int] = set()
         self.opened: set[int] = set()
-        self.ended: dict[int, datetime] = {}
+        self.ended: dict[int, tuple[Signal, datetime]] = {}
         self.heard: Counter[Reason] = Counter()
 
     def group_for(self, signal: Signal, alert: Alert | None) -> AlertGroup | None:
@@ -50,8 +50,9 @@ async def receive(tx: Tx, policy: Policy, heard: Sequence[tuple[Signal, datetime
     for signal, heard_at in heard:
         await _absorb(tx, batch, signal, heard_at)
     await tx.save_alerts(list(batch.changed.values()))
-    for group_id, ended_at in batch.ended.items():
-        await tx.end_alerts(group_id, ended_at)
+    for group_id, (signal, ended_at) in batch.ended.items():
+        left = await tx.end_alerts(group_id, ended_at)
+        _end_group(batch, group_id, left, signal, ended_at)
     await _consequences(tx, policy, batch, at)
     for reason, count in batch.heard.items():
         counters.signals.labels(reason=reason.value).inc(count)
@@ -87,6 +88,7 @@ async def _load(tx: Tx, signals: Sequence[Signal]) -> _Batch:
 
 
 async def _absorb(tx: Tx, batch: _Batch, signal: Signal, heard_at: datetime) -> None:
+    _note_end(batch, signal, heard_at)
     known = batch.alerts.get(signal.identity)
     before = batch.group_for(signal, known)
     absorbed = rules.absorb(before, known, signal, heard_at)
@@ -107,25 +109,28 @@ async def _absorb(tx: Tx, batch: _Batch, signal: Signal, heard_at: datetime) -> 
         batch.alerts[signal.identity] = batch.changed[signal.identity] = alert
     if group is not None and group.id is not None:
         batch.reasons.setdefault(group.id, Counter())[absorbed.reason] += 1
-    if signal.ends_group:
-        _end_group(batch, signal, heard_at)
 
 
-def _end_group(batch: _Batch, signal: Signal, heard_at: datetime) -> None:
-    """Nothing of the group fires any more, also what the sender's last delivery had no room for."""
+def _note_end(batch: _Batch, signal: Signal, heard_at: datetime) -> None:
+    """A sender says that nothing of a group fires of which it could not name everything, now or before."""
     group = batch.newest.get(signal.group_key)
-    if group is None or group.id is None or heard_at < group.opened_at:
+    if signal.ends_group and group is not None and group.id is not None and (signal.large or group.omitted):
+        batch.ended[group.id] = (signal, heard_at)
+
+
+def _end_group(batch: _Batch, group_id: int, left: int, signal: Signal, heard_at: datetime) -> None:
+    """What was not named has ended as well; ``left`` alerts began to fire later, and keep it open."""
+    group = batch.by_id[group_id]
+    if not group.is_open or group.firing == left > 0:
         return
-    batch.ended[group.id] = heard_at
-    for identity, alert in list(batch.alerts.items()):
-        if alert.firing and alert.group_id == group.id and alert.changed_at <= heard_at:
-            closed = {"firing": False, "ended_at": heard_at, "changed_at": heard_at}
-            batch.alerts[identity] = batch.changed[identity] = alert.model_copy(update=closed)
-    if group.is_open:
-        over = rules.over(group, signal, heard_at)
-        batch.newest[group.key] = batch.by_id[group.id] = over
-        batch.touched.add(group.id)
-        batch.reasons.setdefault(group.id, Counter())[Reason.ALL_RESOLVED] += 1
+    if left:
+        ended = group.model_copy(update={"firing": left, "omitted": 0})
+    else:
+        ended = rules.over(group, signal, heard_at)
+        batch.reasons.setdefault(group_id, Counter())[Reason.ALL_RESOLVED] += 1
+    batch.newest[group.key] = batch.by_id[group_id] = ended
+    batch.touched.add(group_id)
+    batch.reasons.setdefault(group_id, Counter())
 
 
 async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> None:

@@ -234,6 +234,6 @@ async def probe(world: World, due: datetime) -> int:
 
 def _is_due(one: Probe, standing: ProbeStanding | None, at: datetime) -> bool:
     """The job looks once a minute; a probe may want to be asked more rarely."""
-    if standing is None or standing.seen_at is None:
+    if standing is None or standing.seen_at is None or standing.seen_at > epoch(at):  # A clock was set right.
         return True
     return epoch(at) - standing.seen_at >= one.every.total_seconds() - HALF_A_LOOK

@@ -113,11 +113,14 @@ class AlertQueries(Rows):
             if result.rowcount not in {len(changed), -1}:
                 raise Conflict("alert")
 
-    async def end_alerts(self, group_id: int, at: datetime) -> None:
-        """The sender says that nothing of the group fires any more; what fires since a later moment stays."""
+    async def end_alerts(self, group_id: int, at: datetime) -> int:
+        """The sender says that nothing of the group fires any more. Returns how many began later and do."""
         values = {"firing": False, "ended_at": at, "changed_at": at}
-        mine = (ALERT.c.group_id == group_id) & ALERT.c.firing & (ALERT.c.changed_at <= at)
-        await self.connection.execute(sa.update(ALERT).where(mine).values(values))
+        fires = (ALERT.c.group_id == group_id) & ALERT.c.firing
+        ended = sa.update(ALERT).where(fires, ALERT.c.changed_at <= at).values(values)
+        await self.connection.execute(ended)
+        left = sa.select(sa.func.count()).select_from(ALERT).where(fires)
+        return int((await self.connection.execute(left)).scalar_one())
 
     async def close_alerts(self, group_id: int, at: datetime) -> None:
         """A person says that the group is over: none of its alerts fires any more."""

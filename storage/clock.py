@@ -10,13 +10,17 @@ from domain.outbox import Status
 from storage.rows import Rows, table
 from storage.tables import (
     AlertGroupRow,
+    AlertRow,
     ClockRow,
     DrillRow,
     EscalationRow,
     FindingRow,
+    InboxRow,
+    IncidentRow,
     JobRunRow,
     LaneRow,
     OutboxRow,
+    PageRow,
     RolloutRow,
 )
 from storage.types import MILLISECOND
@@ -33,8 +37,18 @@ LATER: dict[type[Any], tuple[str, ...]] = {
     DrillRow: ("look_at", "lease_until"),
     JobRunRow: ("lease_until",),
     FindingRow: ("muted_until",),
+    PageRow: ("push_at",),
+    InboxRow: ("retry_at",),
 }
 """Moments that something waits for, by table; all are whole milliseconds. Backups mend their own."""
+
+HAPPENED: dict[type[Any], tuple[str, ...]] = {
+    PageRow: ("queued_at", "posted_at", "shown_at", "delivered_at"),
+    AlertRow: ("changed_at", "ended_at"),
+    AlertGroupRow: ("changed_at", "acknowledged_at", "resolved_at"),
+    IncidentRow: ("acknowledged_at", "resolved_at"),
+}
+"""Moments of what has happened: one that lies ahead would keep silent what comes until then."""
 
 
 class ClockQueries(Rows):
@@ -63,7 +77,12 @@ class ClockQueries(Rows):
         if taken.rowcount != 1:
             return False
         ladder = table(EscalationRow)
+        before = leap.at - leap.size + AGREES
         waiting = ladder.c.due_at > leap.at - leap.size - AGREES
+        # What began or was delivered since the leap is dated by the new time already.
+        waiting &= (ladder.c.started_at <= before) & sa.func.coalesce(
+            ladder.c.delivered_at <= before, sa.true()
+        )
         await self.connection.execute(
             sa.update(ladder)
             .where(waiting)
@@ -73,6 +92,11 @@ class ClockQueries(Rows):
                 version=ladder.c.version + 1,
             )
         )
+        # Who is being retried is not given up for hours in which nobody tried.
+        outbox = table(OutboxRow)
+        retried = (outbox.c.status == Status.PENDING) & (outbox.c.failing_since <= before)
+        later = {"failing_since": _moved(outbox.c.failing_since, leap.size)}
+        await self.connection.execute(sa.update(outbox).where(retried).values(later))
         return True
 
     async def pull_in(self, by: timedelta, at: datetime) -> None:
@@ -84,6 +108,10 @@ class ClockQueries(Rows):
                 column = table(row).c[name]
                 later = sa.update(table(row)).where(column > at)
                 await self.connection.execute(later.values({name: _moved(column, -by)}))
+        for row, names in HAPPENED.items():
+            for name in names:
+                column = table(row).c[name]
+                await self.connection.execute(sa.update(table(row)).where(column > at).values({name: at}))
         lease = table(OutboxRow)
         left = sa.update(lease).where(lease.c.status == Status.PENDING, lease.c.due_at > at)
         await self.connection.execute(left.values(due_at=at))

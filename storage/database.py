@@ -20,6 +20,7 @@ from storage.deliveries import InboxQueries
 from storage.guard import guard
 from storage.moments import MomentQueries
 from storage.retention import RetentionQueries
+from storage.rows import is_about_a_value
 from storage.space import checkpoint, give_back
 from storage.unreadable import UnreadableQueries
 from storage.views import ViewQueries
@@ -134,6 +135,8 @@ class Database:
         except sa.exc.DBAPIError as error:
             # A SQLite file that is none, or is no longer whole.
             damaged = type(error) is sa.exc.DatabaseError
+            if is_about_a_value(error):  # One row is to blame, and no waiting mends it.
+                raise
             if not (error.connection_invalidated or damaged or isinstance(error, ENVIRONMENT)):
                 raise
             said = "the database cannot be used" if damaged else "database"

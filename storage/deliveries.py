@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from domain.inbox import PEOPLE, Delivery, DeliveryStatus, Quarantined, same_body
+from domain.inbox import LAST_TURN, PEOPLE, Delivery, DeliveryStatus, Quarantined, same_body
 from storage.rows import Rows, table, why
 from storage.tables import InboxRow
 from storage.types import EPOCH, UnreadableValue
@@ -25,10 +25,12 @@ class InboxQueries(Rows):
     """What the drain asks."""
 
     async def pending(self, limit: int, budget: int, at: datetime) -> list[Delivery]:
-        """The oldest deliveries that wait, at most ``limit`` of them and about ``budget`` bytes.
+        """The deliveries whose turn it is, at most ``limit`` of them and about ``budget`` bytes.
 
-        Always one, if there is one. On PostgreSQL one replica drains at a time, so that the order
-        is kept; another one gets none. One whose moment cannot be read came in ``at``.
+        Among equals the oldest. What overtakes another is told apart by the moments of the requests
+        (``domain/alerts.py``), so that the end is the same. Always one, if there is one. On PostgreSQL one
+        replica drains at a time, so that the order is kept; another one gets none. One whose moment cannot
+        be read came in ``at``.
         """
         if self.postgres:
             lock = sa.select(sa.func.pg_try_advisory_xact_lock(DRAIN_LOCK))
@@ -38,7 +40,7 @@ class InboxQueries(Rows):
         waiting = waiting.where(not_aside(INBOX))
         taken: list[Delivery] = []
         size = 0
-        for row in await self.rows(waiting.order_by(INBOX.c.id).limit(limit), INBOX):
+        for row in await self.rows(waiting.order_by(INBOX.c.turn, INBOX.c.id).limit(limit), INBOX):
             delivery = self._delivery(row, at)
             if delivery is None:
                 continue
@@ -138,10 +140,10 @@ class InboxQueries(Rows):
             self.topics.add("inbox")
         return found
 
-    async def next_redrive_due(self) -> datetime | None:
-        """When the next quarantined delivery is tried again by itself."""
-        found = (await self.connection.execute(sa.select(sa.func.min(INBOX.c.retry_at)))).scalar_one_or_none()
-        return found if isinstance(found, datetime) else None
+    async def is_redrive_due(self, at: datetime) -> bool:
+        """Whether a quarantined delivery is to be tried again by itself now."""
+        query = sa.select(sa.exists().where(INBOX.c.retry_at <= at))
+        return bool((await self.connection.execute(query)).scalar_one())
 
     async def quarantined_by_kind(self) -> list[Quarantined]:
         """What is quarantined, by kind, with the newest of each."""
@@ -175,8 +177,16 @@ class InboxQueries(Rows):
 
     async def oldest_pending(self) -> datetime | None:
         """When the delivery came in that has waited longest."""
-        waiting = sa.select(INBOX.c.received_at).where(INBOX.c.status == sa.literal_column("'pending'"))
-        found = (await self.connection.execute(waiting.order_by(INBOX.c.id).limit(1))).scalar_one_or_none()
+        first = [
+            sa.select(INBOX.c.received_at)
+            .where(INBOX.c.status == sa.literal_column("'pending'"), INBOX.c.turn == turn)
+            .order_by(INBOX.c.id)
+            .limit(1)
+            .subquery()
+            for turn in range(LAST_TURN + 1)
+        ]
+        firsts = sa.union_all(*(sa.select(one.c.received_at) for one in first)).subquery()
+        found = (await self.connection.execute(sa.select(sa.func.min(firsts.c.received_at)))).scalar()
         return found if isinstance(found, datetime) else None
 
 

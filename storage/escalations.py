@@ -10,14 +10,16 @@ from pydantic import ValidationError
 from domain.effects import Subject
 from domain.escalation import Escalation, Page, PageStatus, Phase
 from domain.levels import Level
+from domain.outbox import Status
 from domain.page_lists import EVERY, PageList, push_at
 from domain.policy import Means
 from storage.rows import table, why
-from storage.tables import EscalationRow, PageRow
+from storage.tables import EscalationRow, OutboxRow, PageRow
 from storage.unreadable import UnreadableQueries, not_aside
 
 ESCALATION = table(EscalationRow)
 PAGE = table(PageRow)
+OUTBOX = table(OutboxRow)
 
 RUNNING = (ESCALATION.c.phase != Phase.STOPPED) & not_aside(ESCALATION)
 """A ladder that is stopped or cannot be read is due no more, whatever its row says."""
@@ -112,7 +114,7 @@ class EscalationQueries(UnreadableQueries):
         query = sa.select(PAGE.c.person).where(
             PAGE.c.escalation_id == escalation_id, PAGE.c.status == PageStatus.QUEUED
         )
-        return frozenset((await self.connection.execute(query)).scalars())
+        return frozenset(row["person"] for row in await self.rows(query, PAGE) if type(row["person"]) is str)
 
     # Messages that list many pages.
 
@@ -127,7 +129,7 @@ class EscalationQueries(UnreadableQueries):
             .order_by(PAGE.c.posted_at.is_(None).desc(), PAGE.c.posted_at.desc(), PAGE.c.id.desc())
             .limit(1)
         )
-        for row in await self.rows(query):
+        for row in await self.rows(query, PAGE):
             grown = row["push_at"] is not None
             try:
                 return PageList(
@@ -208,6 +210,24 @@ class EscalationQueries(UnreadableQueries):
         )
         found = await self.rows(query)
         return [(row["id"], row["shown_at"]) for row in found if isinstance(row["shown_at"], datetime)]
+
+    async def stranded_lists(self, limit: int) -> list[int]:
+        """Messages that will never be sent, although pages in their lists are still on their way.
+
+        Several transactions at once may bring that about; nobody would be paged on those ladders again.
+        """
+        top = PAGE.alias("top")
+        message = OUTBOX.c.key == sa.literal("page:") + sa.cast(top.c.id, sa.String)
+        never = OUTBOX.c.status.in_([Status.DEAD, Status.WITHDRAWN])
+        gone = sa.or_(
+            top.c.status.in_([PageStatus.FAILED, PageStatus.WITHDRAWN]), sa.exists().where(message, never)
+        )
+        joined = PAGE.join(top, top.c.id == PAGE.c.listed_in).join(
+            ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id
+        )
+        query = sa.select(top.c.id).distinct().select_from(joined)
+        query = query.where(PAGE.c.status == PageStatus.QUEUED, ESCALATION.c.phase != Phase.STOPPED, gone)
+        return list((await self.connection.execute(query.order_by(top.c.id).limit(limit))).scalars())
 
     async def forget_push(self, page_id: int) -> None:
         """Nothing in this list waits for an answer any more."""

@@ -25,11 +25,12 @@ WITHIN = 5.0
 
 INSERT = {
     "sqlite": (
-        "INSERT OR IGNORE INTO inbox (kind, key, body, received_at, status, error) VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT OR IGNORE INTO inbox (kind, key, body, received_at, status, error, turn)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
     ),
     "postgresql": (
-        "INSERT INTO inbox (kind, key, body, received_at, status, error)"
-        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (key) DO NOTHING"
+        "INSERT INTO inbox (kind, key, body, received_at, status, error, turn)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (key) DO NOTHING"
     ),
 }
 
@@ -144,4 +145,5 @@ def _row(delivery: NewDelivery, body: bytes) -> tuple[object, ...]:
         to_millis(delivery.received_at),
         status.value,
         delivery.error,
+        delivery.turn,
     )

@@ -68,20 +68,21 @@ class Rows:
             found: Sequence[Any] = (await self.connection.execute(query)).mappings().all()
         except (sa.exc.DataError, sa.exc.OperationalError) as error:
             of = of if of is not None else _only_table(query)
-            if of is None or not _is_about_a_value(error):
+            if of is None or not is_about_a_value(error):
                 raise
             return await self._one_by_one(query, of)
         return found
 
     async def _one_by_one(self, query: sa.Select[Any], of: sa.Table) -> Sequence[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
-        ids = (await self.connection.execute(query.with_only_columns(of.c.id))).scalars().all()
+        key = next(iter(of.primary_key.columns))
+        ids = (await self.connection.execute(query.with_only_columns(key))).scalars().all()
         for row_id in ids:
-            one = query.where(of.c.id == row_id)
+            one = query.where(key == row_id)
             try:
                 found += (await self.connection.execute(one)).mappings().all()
             except (sa.exc.DataError, sa.exc.OperationalError) as error:
-                if not _is_about_a_value(error):
+                if not is_about_a_value(error):
                     raise
                 found.append(
                     {str(column.key): await self._alone(one, column) for column in query.selected_columns}
@@ -94,7 +95,7 @@ class Rows:
             found = await self.connection.execute(query.with_only_columns(column, maintain_column_froms=True))
             return found.scalar_one_or_none()
         except (sa.exc.DataError, sa.exc.OperationalError) as error:
-            if not _is_about_a_value(error):
+            if not is_about_a_value(error):
                 raise
             return UnreadableValue(" ".join(str(error.orig).split())[:300])
 
@@ -220,7 +221,7 @@ def _only_table(query: sa.Select[Any]) -> sa.Table | None:
     return froms[0] if len(froms) == 1 and isinstance(froms[0], sa.Table) else None
 
 
-def _is_about_a_value(error: sa.exc.DBAPIError) -> bool:
+def is_about_a_value(error: sa.exc.DBAPIError) -> bool:
     """True where the driver could not make a value of what is stored, and the connection is well."""
     return isinstance(error, sa.exc.DataError) or "decode" in str(error.orig).lower()
 

@@ -17,7 +17,7 @@ from domain.effects import By, Subject, Text, Wording
 from domain.escalation import Escalation, Page, PageStatus, Phase
 from domain.feasibility import Feasibility
 from domain.findings import Finding, Verdict
-from domain.inbox import DeliveryStatus
+from domain.inbox import LAST_TURN, DeliveryStatus
 from domain.incidents import Incident, IncidentStatus
 from domain.outbox import Kind, Status
 from domain.plans import Plan
@@ -52,6 +52,7 @@ class InboxRow(SQLModel, table=True):
         sa.UniqueConstraint("key"),
         sa.Index(
             "ix_inbox_pending",
+            "turn",
             "id",
             sqlite_where=sa.text("status = 'pending'"),
             postgresql_where=sa.text("status = 'pending'"),
@@ -80,6 +81,7 @@ class InboxRow(SQLModel, table=True):
     error: str | None = Field(default=None, sa_type=sa.Text)
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     retry_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    turn: int = Field(default=LAST_TURN, sa_column_kwargs={"server_default": str(LAST_TURN)})
 
 
 class AlertGroupRow(AlertGroup, SQLModel, table=True):

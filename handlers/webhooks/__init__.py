@@ -7,28 +7,28 @@ from domain.errors import Unreadable
 from domain.policy import Policy
 from handlers.webhooks import alertmanager, cloud_monitoring
 from handlers.webhooks.condensing import Condenser
-from handlers.webhooks.reading import Reading
+from handlers.webhooks.reading import Look, Reading
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
     """One kind of sender.
 
-    ``look`` says why a body cannot be understood, cheaply, before it is kept; ``interpret`` says what
-    it means, after. ``accepted`` and ``unreadable`` are the HTTP answers once it is committed: 202
-    where a refusal would only be repeated, 400 where the sender shows it to its operator.
-    ``retry_after`` tells whether a 503 names the seconds to wait. ``condenser`` makes what takes a body
-    that is too large to keep; without it such a body is refused.
+    ``look`` says why a body cannot be understood, or how loud it is, cheaply, before it is kept;
+    ``interpret`` says what it means, after. ``accepted`` and ``unreadable`` are the HTTP answers once it
+    is committed: 202 where a refusal would only be repeated, 400 where the sender shows it to its
+    operator. ``retry_after`` tells whether a 503 names the seconds to wait. ``condenser`` makes what takes
+    a body that is too large to keep; without it such a body is refused.
     """
 
     name: str
     route: str
-    look: Callable[[bytes], str | None]
+    look: Callable[[bytes, Policy], Look]
     interpret: Callable[[bytes, Policy], Reading]
     accepted: int
     unreadable: int
     retry_after: bool
-    condenser: Callable[[], Condenser] | None = None
+    condenser: Callable[[Policy], Condenser] | None = None
 
 
 SENDERS: dict[str, Sender] = {

@@ -5,13 +5,14 @@ group; each of its alerts says for itself whether it fires.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from domain.alerts import Signal, group_key
 from domain.errors import Unreadable
 from domain.policy import Level, Policy
-from handlers.webhooks.condensing import KEPT, NOTE, WORDS_LIMIT, is_over, loudness_words
+from handlers.webhooks.condensing import KEPT, NOTE, loudness_words
 from handlers.webhooks.reading import (
     TEXT_LIMIT,
     VALUE_LIMIT,
@@ -44,37 +45,41 @@ def interpret(body: bytes, policy: Policy) -> Reading:
     alerts = sent["alerts"]
     if not alerts:
         return Reading(others=(f"An Alertmanager notification without alerts ({line(sent['groupKey'])})",))
-    taken, omitted = _chosen(alerts)
+    shared = _shared(sent, policy)
+    taken, omitted = _chosen(alerts, shared)
     omitted += _count(sent.get("truncatedAlerts"))
-    shared = _shared(sent, policy, omitted)
+    shared = replace(shared, pattern=shared.pattern.model_copy(update={"omitted": omitted}))
     signals = [_signal(alert, shared) for alert in taken]
     large = _large(sent, len(taken))
-    if large is not None and not omitted and not any(signal.firing for signal in signals):
-        # Those that are left out have ended as well; the last one says it for the group.
-        signals[-1] = signals[-1].model_copy(update={"ends_group": True})
+    if not omitted and not any(signal.firing for signal in signals):
+        # A body names its whole group: those that it left out, now or before, have ended as well.
+        ends = {"ends_group": True, "large": large is not None}
+        signals[0] = signals[0].model_copy(update=ends)
     return Reading(signals=tuple(signals), large=large)
 
 
-def _chosen(alerts: list[Any]) -> tuple[list[dict[str, Any]], int]:
-    """The alerts that are taken, and how many others fire or are no objects.
+def _chosen(alerts: list[Any], shared: "_Shared") -> tuple[list[dict[str, Any]], int]:
+    """The alerts that are taken, and how many others may fire.
 
-    Of a body with too many the first with each word for its level is among them, so that the worst pages.
+    Of a body with too many the first of each level is among them, so that the worst pages. While something
+    fires those that have ended count as well: the group ends only with a body that leaves nothing out.
     """
     found = [alert for alert in alerts if type(alert) is dict]
     unusable = len(alerts) - len(found)
     if len(found) <= ALERTS_LIMIT:
         return found, unusable
-    first: dict[tuple[str, str], int] = {}
+    fires = [_is_firing(alert, shared) for alert in found]
+    first: dict[Level, int] = {}
     for number, alert in enumerate(found):
-        if not is_over(alert) and len(first) < WORDS_LIMIT:
-            first.setdefault(loudness_words(alert), number)
+        if fires[number]:
+            first.setdefault(loudness(shared.policy, *loudness_words(alert))[0], number)
     numbers = set(first.values())
     for number in range(len(found)):
         if len(numbers) >= ALERTS_LIMIT:
             break
         numbers.add(number)
-    omitted = sum(not is_over(alert) for number, alert in enumerate(found) if number not in numbers)
-    return [found[number] for number in sorted(numbers)], omitted + unusable
+    left_out = len(found) - len(numbers) if any(fires) else 0
+    return [found[number] for number in sorted(numbers)], left_out + unusable
 
 
 def _large(sent: dict[str, Any], taken: int) -> Large | None:
@@ -96,7 +101,17 @@ def _shape(sent: dict[str, Any]) -> None:
         raise Unreadable("none of its alerts is an object")
 
 
-look = looker(_shape)
+def _words(sent: dict[str, Any]) -> set[Sequence[object]]:
+    """What its alerts say of their levels."""
+    common = table(sent.get("commonLabels"))
+    return {
+        loudness_words(alert if alert.get("labels") else {"labels": common})
+        for alert in sent["alerts"]
+        if type(alert) is dict
+    }
+
+
+look = looker(_shape, _words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +129,7 @@ class _Shared:
     pattern: Signal
 
 
-def _shared(sent: dict[str, Any], policy: Policy, omitted: int) -> _Shared:
+def _shared(sent: dict[str, Any], policy: Policy) -> _Shared:
     address = sent.get("externalURL")
     parts = (name(address), name(sent.get("receiver")), name(sent.get("groupKey")))
     common = table(sent.get("commonLabels"))
@@ -126,7 +141,6 @@ def _shared(sent: dict[str, Any], policy: Policy, omitted: int) -> _Shared:
         level=Level.WARNING,
         title="",
         reusable=True,
-        omitted=omitted,
     )
     return _Shared(
         policy=policy,

@@ -6,6 +6,7 @@ and the samples that the tests hold). Error Reporting (version 1.0) comes throug
 """
 
 import re
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -63,7 +64,17 @@ def _shape(sent: dict[str, Any]) -> str:
     return "incident"
 
 
-look = looker(_shape)
+def _words(sent: dict[str, Any]) -> list[Sequence[object]]:
+    """What it says of its level; the test and Error Reporting say nothing."""
+    incident = table(sent.get("incident"))
+    return [_loudness_words(incident, clean_labels(incident.get("policy_user_labels")))]
+
+
+def _loudness_words(incident: dict[str, Any], wishes: dict[str, str]) -> Sequence[object]:
+    return wishes.get("level"), wishes.get("severity"), incident.get("severity")
+
+
+look = looker(_shape, _words)
 
 
 def _state(incident: dict[str, Any]) -> str:
@@ -83,7 +94,7 @@ def _incident(incident: dict[str, Any], policy: Policy) -> Signal:
     wishes = clean_labels(incident.get("policy_user_labels"))
     labels = _labels(incident, wishes)
     service = policy.service(labels)
-    level, raw = loudness(policy, wishes.get("level"), wishes.get("severity"), incident.get("severity"))
+    level, raw = loudness(policy, *_loudness_words(incident, wishes))
     firing = _state(incident) == "open"
     value = line(incident.get("observed_value"), VALUE_LIMIT)
     text, links = _documentation(incident.get("documentation"))

@@ -6,7 +6,18 @@ import ijson
 import orjson
 
 from domain.errors import Unreadable
-from handlers.webhooks.reading import DEPTH_LIMIT, TEXT_LIMIT, clean, line, table
+from domain.policy import Level, Policy
+from handlers.webhooks.reading import (
+    DEPTH_LIMIT,
+    PARTS_LIMIT,
+    TEXT_LIMIT,
+    clean,
+    clean_labels,
+    has_too_many_parts,
+    line,
+    loudness,
+    table,
+)
 
 KEPT = 1000
 """Alerts kept of one body; those beyond are counted."""
@@ -20,11 +31,17 @@ ALERT_BYTES = 32 * 1024
 STEP = 4096
 """Bytes parsed at once: the parser names the path of each value, so that deep nesting is met early."""
 
-WORDS_LIMIT = 50
-"""Pairs of words for the level of which the first alert is kept wherever it stands."""
+TOKEN_BYTES = 256 * 1024
+"""Bytes without the end of a value: the parser looks through an unfinished one again and again."""
 
-VALUES_LIMIT = 5_000
-"""Values of one alert, or of one field beside the alerts; what is beyond is left out."""
+VALUES_LIMIT, CHARACTERS_LIMIT = 5_000, 1024 * 1024
+"""Values and characters of one alert, or of one field beside the alerts. No sender comes near them."""
+
+FIELDS_LIMIT = 100
+"""Fields beside the alerts."""
+
+PARTS_KEPT = PARTS_LIMIT // 2
+"""Brackets in the alerts that are kept, those in texts included, since ``read`` counts them so."""
 
 NOTE = "toban"
 """The field in which a condensed body says what it was: ``{"bytes": …, "alerts": …}``."""
@@ -48,8 +65,12 @@ class Condenser:
     counts what it leaves out. Memory is bounded by what is kept, whatever comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy) -> None:
         self.size = 0
+        self._policy = policy
+        self._unfinished = 0
+        self._characters = 0
+        self._parts = 0
         self._found = ijson.sendable_list()
         self._parser = ijson.parse_coro(self._found, use_float=True)
         self._builder: Any = None
@@ -57,12 +78,13 @@ class Condenser:
         self._depth = 0
         self._head: dict[str, Any] = {}
         self._key = ""
-        self._heard: set[tuple[str, str]] = set()
+        self._heard: set[Level] = set()
         self._first: list[dict[str, Any]] = []
         self._others: list[dict[str, Any]] = []
         self._bytes = 0
         self._alerts = 0
-        self._left_out_firing = 0
+        self._left_out = 0
+        self._fires = False
 
     def feed(self, piece: bytes) -> None:
         """The next bytes. Raises ``Unreadable``."""
@@ -72,6 +94,9 @@ class Condenser:
                 self._parser.send(piece[start : start + STEP])
             except (ijson.JSONError, UnicodeDecodeError) as error:
                 raise Unreadable(f"not JSON ({clean(' '.join(str(error).split()), 100)})") from None
+            self._unfinished = 0 if self._found else self._unfinished + STEP
+            if self._unfinished > TOKEN_BYTES:
+                raise Unreadable(f"one value of more than {TOKEN_BYTES // 1024} KiB")
             for prefix, event, value in self._found:
                 self._take(prefix, event, value)
             self._found.clear()
@@ -84,17 +109,22 @@ class Condenser:
             raise Unreadable(f"not JSON ({clean(' '.join(str(error).split()), 100)})") from None
         if "alerts" not in self._head:
             raise Unreadable("no list of alerts")
+        if self._alerts and not self._first and not self._others:
+            raise Unreadable("none of its alerts is an object")
         told = self._head.get("truncatedAlerts")
         told = told if type(told) is int and told > 0 else 0
         condensed = self._head | {
             "alerts": self._first + self._others,
-            "truncatedAlerts": told + self._left_out_firing,
+            "truncatedAlerts": told + (self._left_out if self._fires else 0),
             NOTE: {"bytes": self.size, "alerts": self._alerts},
         }
         try:
-            return orjson.dumps(condensed)
+            made = orjson.dumps(condensed)
         except TypeError as error:  # A lone surrogate, or a number beyond 64 bits.
             raise Unreadable(f"not JSON ({clean(str(error), 100)})") from None
+        if has_too_many_parts(made):
+            raise Unreadable(f"more than {PARTS_LIMIT:,} objects and lists")
+        return made
 
     def _take(self, prefix: str, event: str, value: Any) -> None:
         self._depth += event.startswith("start_") - event.startswith("end_")
@@ -122,7 +152,8 @@ class Condenser:
             self._begin()
         elif prefix == "alerts.item" and not event.startswith("end_") and self._builder is None:
             self._alerts += 1
-            self._left_out_firing += 1
+            self._left_out += 1
+            self._fires = True  # What it is cannot be known.
         self._build(event, value)
         if prefix == "alerts.item" and event == "end_map":
             self._keep(self._builder.value)
@@ -134,49 +165,55 @@ class Condenser:
             self._begin()
         self._build(event, value)
         if prefix == self._key and event not in {"start_map", "start_array", "map_key"}:
-            if len(self._head) < VALUES_LIMIT:
-                self._head[self._key] = self._builder.value
+            self._head[self._key] = self._builder.value
             self._builder = None
+            if len(self._head) > FIELDS_LIMIT:
+                raise Unreadable(f"more than {FIELDS_LIMIT} fields")
 
     def _begin(self) -> None:
         self._builder = ijson.ObjectBuilder()
-        self._values = 0
+        self._values = self._characters = 0
 
     def _build(self, event: str, value: Any) -> None:
         if self._builder is None:  # Not an object among the alerts.
             return
         self._values += 1
-        is_plain = not event.startswith(("start_", "end_"))
-        if is_plain and self._values > VALUES_LIMIT and event != "map_key":
-            value = None if event != "string" else ""
-        self._builder.event(event, value[: TEXT_LIMIT + 1] if type(value) is str else value)
+        if type(value) is str:
+            self._characters += len(value)
+            if event == "string" and self._key == "alerts":
+                value = value[: TEXT_LIMIT + 1]
+        if self._values > VALUES_LIMIT or self._characters > CHARACTERS_LIMIT:
+            raise Unreadable("one alert or field of an absurd size")
+        self._builder.event(event, value)
 
     def _keep(self, alert: dict[str, Any]) -> None:
         self._alerts += 1
-        words = loudness_words(alert)
         fires = not is_over(alert)
-        first = fires and words not in self._heard and len(self._heard) < WORDS_LIMIT
+        self._fires |= fires
+        level = loudness(self._policy, *loudness_words(alert))[0]
+        first = fires and level not in self._heard
         if first or len(self._first) + len(self._others) < KEPT:
-            kept = _trimmed(alert)
-            size = len(orjson.dumps(kept, default=str))
-            if first or self._bytes + size <= KEPT_BYTES:
-                self._heard |= {words} if first else set()
+            kept, written = _trimmed(alert, short=self._parts > PARTS_KEPT)
+            if first or self._bytes + len(written) <= KEPT_BYTES:
+                self._heard |= {level} if first else set()
                 (self._first if first else self._others).append(kept)
-                self._bytes += size
+                self._bytes += len(written)
+                self._parts += written.count(b"{") + written.count(b"[")
                 return
-        self._left_out_firing += fires
+        self._left_out += 1
 
 
-def _trimmed(alert: dict[str, Any]) -> dict[str, Any]:
-    """The alert, or what identifies it where it is too long."""
+def _trimmed(alert: dict[str, Any], *, short: bool) -> tuple[dict[str, Any], bytes]:
+    """The alert, or what identifies it where it is too long, and how it is written."""
     try:
-        if len(orjson.dumps(alert)) <= ALERT_BYTES:
-            return alert
+        written = orjson.dumps(alert)
+        if len(written) <= ALERT_BYTES and not short:
+            return alert, written
+        plain = {key: value for key, value in alert.items() if type(value) is not dict}
+        kept: dict[str, Any] = {
+            key: clean(plain.get(key), 200) for key in ("status", "startsAt", "endsAt", "fingerprint")
+        }
+        kept["labels"] = clean_labels(alert.get("labels"))
+        return kept, orjson.dumps(kept)
     except TypeError as error:
         raise Unreadable(f"not JSON ({clean(str(error), 100)})") from None
-    plain = {key: value for key, value in alert.items() if type(value) is not dict}
-    labels = {
-        str(key)[:200]: clean(value, 500) for key, value in list(table(alert.get("labels")).items())[:64]
-    }
-    short = {key: clean(plain.get(key), 200) for key in ("status", "startsAt", "endsAt", "fingerprint")}
-    return short | {"labels": labels}

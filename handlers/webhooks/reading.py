@@ -4,7 +4,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -97,18 +97,31 @@ def has_too_many_parts(body: bytes | bytearray) -> bool:
     return _parts(body) > PARTS_LIMIT
 
 
-def looker(shape: Callable[[dict[str, Any]], object]) -> Callable[[bytes], str | None]:
-    """How a sender's bodies are looked at: told is why one cannot be understood; ``None`` where it can.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the door sees of a body: why it cannot be understood, or how loud it is."""
+
+    error: str | None = None
+    level: Level = Level.INFO
+
+
+def looker(
+    shape: Callable[[dict[str, Any]], object], words: Callable[[dict[str, Any]], Iterable[Sequence[object]]]
+) -> Callable[[bytes, Policy], Look]:
+    """How a sender's bodies are looked at, cheaply, before they are kept.
 
     ``shape`` raises ``Unreadable`` for an object that is not the sender's; what it returns is not needed.
+    ``words`` finds what the alerts say of their levels, as ``loudness`` takes it.
     """
 
-    def look(body: bytes) -> str | None:
+    def look(body: bytes, policy: Policy) -> Look:
         try:
-            shape(read(body))
+            sent = read(body)
+            shape(sent)
         except Unreadable as unreadable:
-            return unreadable.reason
-        return None
+            return Look(error=unreadable.reason)
+        levels = (loudness(policy, *said)[0] for said in words(sent))
+        return Look(level=max(levels, key=lambda level: level.rank, default=Level.INFO))
 
     return look
 

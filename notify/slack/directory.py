@@ -158,8 +158,12 @@ class Directory:
         return Found(account=account)
 
     async def _find_by_id(self, person: Person) -> Found:
-        """The first account of those that the policy names which may be paged; else why the first may not."""
+        """The first account of those that the policy names which may be paged; else why the first may not.
+
+        One of which Slack cannot say anything counts only where none is known to be right.
+        """
         first: Found | None = None
+        unknown: Found | None = None
         for number in person.slack:
             try:
                 if not self.team_id:
@@ -171,11 +175,13 @@ class Directory:
             except Undeliverable as refusal:
                 known = None if not refusal.mendable else Account(id=number, known=False)
                 found = Found(account=known, reason=refusal.reason, by_id=True)
-            if found.refusal is None:
+            if found.refusal is None and found.account is not None and found.account.known:
                 return found
+            if found.refusal is None:
+                unknown = unknown or found
             first = first or found
         assert first is not None
-        return first
+        return unknown or first
 
     async def is_member(self, account: str) -> bool:
         """Whether an account is a full, active member of our own workspace now."""

@@ -1,7 +1,9 @@
 """Asks Slack who an account is at the moment of a click: whose workspace, which kind, which groups."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -53,13 +55,61 @@ class Claim(Value):
         )
 
 
+SPARED_FOR = 60.0
+"""Seconds within which Slack counts our questions, and for which an answer may stand in for another one."""
+
+USER_ASKED, GROUP_ASKED = 40, 10
+"""Questions about one account and about one group in that time: half of what Slack allows to all of them.
+
+https://docs.slack.dev/apis/web-api/rate-limits: 100 a minute for users.info, 20 for usergroups.users.list.
+"""
+
+REMEMBERED = 5_000
+"""Accounts of which it is remembered what Slack said against them."""
+
+
+class _Sparingly:
+    """Asks anew each time, but nobody can make us ask until Slack answers nobody any more."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._asked: dict[str, deque[float]] = {}
+        self._answers: dict[str, tuple[float, Any]] = {}
+
+    async def ask(self, key: str, question: Callable[[], Awaitable[Any]]) -> Any:
+        """The answer to a question of this key; the last one where it was asked too often of late."""
+        now = asyncio.get_running_loop().time()
+        asked = self._asked.pop(key, None) or deque(maxlen=self._most)
+        self._asked[key] = asked  # The longest unused stands first.
+        known = self._answers.get(key)
+        is_spared = len(asked) == self._most and now - asked[0] < SPARED_FOR
+        if is_spared and known is not None and now - known[0] < SPARED_FOR:
+            return known[1]
+        asked.append(now)
+        answer = await question()
+        self._answers[key] = (now, answer)
+        if len(self._asked) > REMEMBERED:
+            oldest = next(iter(self._asked))
+            del self._asked[oldest]
+            self._answers.pop(oldest, None)
+        return answer
+
+
 class Membership:
-    """Never answers from memory: an account may have been closed a minute ago."""
+    """Never lets anybody in from memory: an account may have been closed a minute ago.
+
+    What Slack said against an account is remembered for the moments in which it says nothing: nobody shall
+    gain by Slack's silence what Slack's word denied.
+    """
 
     def __init__(self, api: Api, directory: Directory) -> None:
         self._api = api
         self._directory = directory
         self._handles: dict[str, str] = {}
+        self._users = _Sparingly(USER_ASKED)
+        self._groups = _Sparingly(GROUP_ASKED)
+        self._against: dict[str, dict[str, bool]] = {}
+        self._outside: dict[tuple[str, str], bool] = {}
 
     async def account(self, claim: Claim, groups: Sequence[str] = ()) -> Account:
         """Who asks, as Slack knows them now. What Slack does not say in time is not known.
@@ -68,10 +118,12 @@ class Membership:
         """
         if not claim.user:
             return Account(id="", exists=False)
+        before = self._against.get(claim.user)
+        asked_groups = groups if before is None else ()  # Of who may not act no group matters.
         asked = await asyncio.gather(
             self._in_time(self._user(claim.user)),
             self._in_time(self._greeted(claim)),
-            *(self._in_time(self._is_in(claim.user, group)) for group in groups),
+            *(self._in_time(self._is_in(claim.user, group)) for group in asked_groups),
         )
         user, _, *memberships = asked
         if user is False:
@@ -79,7 +131,9 @@ class Membership:
         found = user if isinstance(user, dict) else None
         ours = self._is_ours(claim, found)
         person = self._directory.person_of(claim.user) if ours else None
-        said = dict(zip(groups, memberships, strict=True))
+        said = dict.fromkeys(groups) | dict(zip(asked_groups, memberships, strict=True))
+        outside = [group for group in groups if (claim.user, group) in self._outside]
+        self._remember_groups(claim.user, said)
         account = Account(
             id=claim.user,
             person=person.name if person else None,
@@ -88,17 +142,35 @@ class Membership:
             placed=bool(self._team_id) or claim.installed,
             settled=person is not None or self._directory.is_settled(claim.user),
             groups=tuple(group for group, is_in in said.items() if is_in is True),
-            unsure=tuple(group for group, is_in in said.items() if is_in is None),
+            unsure=tuple(group for group, is_in in said.items() if is_in is None and group not in outside),
         )
         if found is None:
-            return account
-        return account.model_copy(
-            update={
-                "deleted": bool(found.get("deleted")),
-                "guest": bool(found.get("is_restricted") or found.get("is_ultra_restricted")),
-                "bot": bool(found.get("is_bot") or found.get("is_workflow_bot")) or claim.user == "USLACKBOT",
-            }
-        )
+            return account if before is None else account.model_copy(update=before)
+        flags = {
+            "deleted": bool(found.get("deleted")),
+            "guest": bool(found.get("is_restricted") or found.get("is_ultra_restricted")),
+            "bot": bool(found.get("is_bot") or found.get("is_workflow_bot")) or claim.user == "USLACKBOT",
+        }
+        if bool(self._team_id):
+            self._remember(claim.user, flags, ours=ours)
+        return account.model_copy(update=flags)
+
+    def _remember(self, user: str, flags: dict[str, bool], *, ours: bool) -> None:
+        self._against.pop(user, None)
+        against = {flag: True for flag, holds in flags.items() if holds} | ({} if ours else {"ours": False})
+        if against:
+            self._against[user] = against
+        if len(self._against) > REMEMBERED:
+            del self._against[next(iter(self._against))]
+
+    def _remember_groups(self, user: str, said: dict[str, bool | None]) -> None:
+        for group, is_in in said.items():
+            if is_in is True:
+                self._outside.pop((user, group), None)
+            elif is_in is False:
+                self._outside[user, group] = True
+        while len(self._outside) > REMEMBERED:
+            del self._outside[next(iter(self._outside))]
 
     @property
     def _team_id(self) -> str | None:
@@ -117,11 +189,12 @@ class Membership:
     async def _user(self, user: str) -> dict[str, Any] | bool:
         """The account; False where Slack knows none."""
         try:
-            return await self._directory.look_up(user)
+            found: dict[str, Any] = await self._users.ask(user, lambda: self._directory.look_up(user))
         except Undeliverable as refusal:
             if refusal.reason in NOT_THERE:
                 return False
             raise
+        return found
 
     async def _greeted(self, claim: Claim) -> None:
         """Which workspace is ours, where that is not known yet, or where it joined an organisation."""
@@ -133,7 +206,8 @@ class Membership:
         number = await self._number_of(group)
         if number is None:
             return False
-        answer = await self._api.ask(self._api.web.usergroups_users_list, usergroup=number)
+        question = partial(self._api.ask, self._api.web.usergroups_users_list, usergroup=number)
+        answer = await self._groups.ask(number, question)
         return user in (answer.get("users") or [])
 
     async def _number_of(self, group: str) -> str | None:

@@ -594,3 +594,20 @@ def test_the_level_of_an_open_group_is_never_below_one_of_its_firing_alerts(hear
         memory.hear(signal(identity, level=level), at)
         loudest = max(level.rank for one, level, _ in heard[: len(memory.heard)] if one in memory.alerts)
         assert memory.group.level.rank == loudest
+
+
+@settings(max_examples=300, deadline=None)
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=7), data=st.data())
+def test_13_12_what_overtakes_changes_nothing_in_how_it_ends(lengths, data):
+    """One alert of a sender that names its times fires and ends in turn; handled in any order at all."""
+    sent, start = [], 0.0
+    for number, length in enumerate(lengths):
+        end = start + length
+        said = spell(start) if number % 2 == 0 else spell(start - lengths[number - 1], start)
+        sent.append((said, after(start)))
+        start = end
+    memory = Memory()
+    for said, at in data.draw(st.permutations(sent)):
+        memory.hear(said, at)
+    assert memory.alerts["a"].firing is sent[-1][0].firing
+    assert any(group.is_open for group in memory.groups.values()) is sent[-1][0].firing

@@ -1,12 +1,15 @@
 """13.12: pages go by level, then age, and a storm is one direct message a minute for each person."""
 
+from datetime import timedelta
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from domain.escalation import PageStatus
+from sandbox.slack.faults import status
 from sandbox.stage import Stage
-from tests.flows.looking import ESCALATION, PAGE, rows, twice
+from tests.flows.looking import ESCALATION, OUTBOX, PAGE, rows, twice
 from tests.payloads import alertmanager, monitoring
 
 MANY = 24
@@ -123,3 +126,61 @@ async def test_13_12_two_alerts_are_no_storm(stage: Stage) -> None:
     assert len(stage.dms("kenji")) == 2
     await stage.webhook("alertmanager", alertmanager("db-1"))
     assert len(stage.dms("mika")) == 1
+
+
+async def test_13_12_an_emergency_and_a_click_overtake_a_backlog(stage: Stage) -> None:
+    """Three hundred deliveries wait for the drain; what is urgent is in its next batch all the same."""
+    await stage.webhook("alertmanager", alertmanager("db-1"))
+    card = stage.card("alerts")
+    for number in range(300):
+        sent = monitoring(f"0.s{number}", policy=f"errors {number}", service=f"service-{number}")
+        assert await stage.webhook("cloud-monitoring", sent, settle=False) == 200
+    await stage.slack.press("kenji", card.channel, card.ts, "Acknowledge")
+    assert await stage.webhook("cloud-monitoring", emergency(), settle=False) == 200
+    async with stage.bot.store.read() as tx:
+        first = await tx.pending(2, 10**6, stage.clock.now())
+        oldest = await tx.oldest_pending()
+    assert [one.kind for one in first] == ["slack", "cloud-monitoring"]
+    assert b"payments are down" in first[1].body
+    assert oldest is not None and oldest <= first[0].received_at
+    await stage.settle()
+    assert "payments are down" in stage.channel("incidents")[0].plain
+
+
+async def test_13_12_an_emergency_that_overtakes_its_own_past_stays_open(stage: Stage) -> None:
+    """It fired as a warning and ended; now it fires as an emergency, and is drained before both."""
+    past = alertmanager("db-1", started="2026-11-22T01:00:00Z")
+    ended = past | {"status": "resolved", "alerts": [dict(past["alerts"][0])]}
+    ended["alerts"][0] |= {"status": "resolved", "endsAt": "2026-11-22T01:00:10Z"}
+    now = alertmanager("db-1", severity="emergency", started="2026-11-22T01:00:20Z")
+    for sent in (past, ended, now):
+        assert await stage.webhook("alertmanager", sent, settle=False) == 200
+        stage.clock.push(timedelta(seconds=10))
+    await stage.settle()
+    assert "P0" in stage.card("incidents").plain
+    assert "Recovered" not in stage.card("alerts").plain
+    assert "Emergency" in stage.card("alerts").plain
+
+
+@pytest.mark.parametrize("lost", ["withdrawn", "failed"])
+async def test_13_12_pages_of_a_list_whose_message_is_never_sent_get_a_new_one(
+    stage: Stage, lost: str
+) -> None:
+    """The first page's trouble ends, or its message is given up, just as others join its list."""
+    stage.slack.faults.add("*", status(503), count=10**6)
+    await storm(stage, 12)
+    await stage.settle()
+    assert stage.dms("kenji") == []
+    async with stage.bot.store() as tx:
+        tops = {one["listed_in"] for one in await tx.rows(sa.select(PAGE)) if one["listed_in"]}
+        (top,) = tops
+        gone = "withdrawn" if lost == "withdrawn" else "dead"
+        message = sa.update(OUTBOX).where(OUTBOX.c.key == f"page:{top}")
+        await tx.connection.execute(message.values(status=gone, due_at=None))
+        await tx.connection.execute(sa.update(PAGE).where(PAGE.c.id == top).values(status=lost))
+    stage.slack.faults.clear()
+    await stage.advance(minutes=2)
+    told = "\n".join(one.plain for one in stage.dms("kenji"))
+    assert "errors 11" in told or "11 " in told
+    queued = [one for one in await rows(stage, sa.select(PAGE)) if one["status"] == PageStatus.QUEUED]
+    assert queued == []

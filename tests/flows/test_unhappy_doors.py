@@ -105,7 +105,7 @@ async def test_a_body_over_its_limit_is_refused_packed_or_not(world: Stage) -> N
     assert (await send(world, "/webhooks/cloud-monitoring", big, Authorization=basic))[0] == 413
     bomb = gzip.compress(b" " * (65 * 1024 * 1024))
     packed = {"Authorization": basic, "Content_Encoding": "gzip"}
-    assert (await send(world, "/webhooks/alertmanager", bomb, **packed))[0] == 413
+    assert (await send(world, "/webhooks/alertmanager", bomb, **packed))[0] in {400, 413}
     assert (await send(world, "/webhooks/cloud-monitoring", gzip.compress(BODY), **packed))[0] == 200
     await world.settle()
     shown = [card.plain for card in world.channel("alerts")]

@@ -270,7 +270,7 @@ def test_the_runbook_is_the_labels_the_documentations_or_the_services(documentat
 )
 def test_an_incident_without_an_id_or_a_known_state_is_unreadable(changes, reason):
     body = sent("cloud_monitoring_open", **changes)
-    assert cloud_monitoring.look(body) == reason
+    assert cloud_monitoring.look(body, POLICY).error == reason
     with pytest.raises(Unreadable, match=reason):
         cloud_monitoring.interpret(body, POLICY)
 
@@ -427,7 +427,7 @@ def test_the_title_and_the_text_of_an_alert_come_from_its_annotations(annotation
     ],
 )
 def test_a_body_that_is_no_group_of_alerts_is_unreadable(body, reason):
-    assert alertmanager.look(body) == reason
+    assert alertmanager.look(body, POLICY).error == reason
     with pytest.raises(Unreadable, match=reason):
         alertmanager.interpret(body, POLICY)
 
@@ -497,7 +497,7 @@ CLOUD_MONITORING = [
 @pytest.mark.parametrize(("file", "fires", "level", "raw"), CLOUD_MONITORING)
 def test_every_shared_cloud_monitoring_sample_is_understood(file, fires, level, raw):
     signal = one(shared(file))
-    assert cloud_monitoring.look(shared(file)) is None
+    assert cloud_monitoring.look(shared(file), POLICY).error is None
     assert (signal.firing, signal.level, signal.raw_level) == (fires, level, raw)
     assert signal.recovered
     assert signal.started_at is not None
@@ -548,7 +548,7 @@ def test_the_other_shared_samples_are_refused_and_never_crash(module):
     shared("gcm_test_connection")
     for path in sorted(SHARED.glob("*.json")):
         body = path.read_bytes()
-        reason = module.look(body)
+        reason = module.look(body, POLICY).error
         if reason is None:
             module.interpret(body, POLICY)
         else:
@@ -605,7 +605,7 @@ def test_a_hostile_body_is_refused_with_its_reason(body, reason):
     with pytest.raises(Unreadable, match=reason):
         read(body)
     for module in MODULES:
-        assert module.look(body)
+        assert module.look(body, POLICY).error
         with pytest.raises(Unreadable):
             module.interpret(body, POLICY)
 
@@ -675,7 +675,7 @@ def test_any_field_of_an_error_may_be_of_any_type(junk):
 
 def assert_consistent(module, body: bytes, *, must: bool = False) -> None:
     """``look`` and ``interpret`` agree, and what comes out is well-typed, short and clean."""
-    reason = module.look(body)
+    reason = module.look(body, POLICY).error
     if must:
         assert reason is None
     if reason is not None:

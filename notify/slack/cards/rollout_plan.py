@@ -17,6 +17,9 @@ SHOWN, ROOM = 15, 2400
 IMAGE = 340
 """Characters of an image's name with its digest: all that there can be."""
 
+NAME, VALUE = 60, 90
+"""Characters of a setting's name and of a value; of two values that differ late, the difference is shown."""
+
 NAMES, NAMES_ROOM = 15, 800
 """Names of other settings in one line, and characters of them; the rest is counted."""
 
@@ -99,17 +102,40 @@ def short_digest(digest: str | None) -> str:
 
 
 def change_lines(voice: Voice, plan: Plan) -> list[str]:
-    """Every difference, the image first, variables last; of these and of other settings only the names."""
+    """Every difference, the most dangerous first, so that no number of harmless ones hides it.
+
+    Variables come last; of these and of other settings only the names are shown.
+    """
     other = [change.name for change in plan.changes if change.field is Field.OTHER]
     first = [change for change in plan.changes if change.field is Field.IMAGE]
     named = [one for one in plan.changes if one.field not in {Field.IMAGE, Field.OTHER, Field.ENV}]
+    named.sort(key=lambda one: _DANGER.get(one.field, len(_DANGER)))
     variables = [change for change in plan.changes if change.field is Field.ENV]
-    lines = [f"• {_change(voice, change)}" for change in first]
+    ahead = [change for change in named if change.field in _DANGER]
+    named = named[len(ahead) :]
+    lines = [f"• {_change(voice, change)}" for change in (*first, *ahead)]
     if other:
-        names = ", ".join(fitting(voice, [code(name, 60) for name in sorted(other)], NAMES_ROOM, NAMES))
+        ordered = [_setting(name) for name in sorted(other, key=_harmless)]
+        names = ", ".join(fitting(voice, ordered, NAMES_ROOM, NAMES))
         lines.append(f"• {voice.word('change', Field.OTHER.value)}: {names}")
     lines += [f"• {_change(voice, change)}" for change in (*named, *variables)]
     return fitting(voice, lines, ROOM, SHOWN)
+
+
+_DANGER = {Field.SERVICE_ACCOUNT: 0, Field.SIDECAR: 1}
+"""What decides who the code is and what runs, in the order in which it is shown; the rest follows."""
+
+_HARMLESS = ("annotations", "labels")
+"""Other settings that change nothing of what runs; there may be dozens."""
+
+
+def _harmless(name: str) -> tuple[bool, str]:
+    return any(part in name for part in _HARMLESS), name
+
+
+def _setting(name: str) -> str:
+    """A setting's name; of a long one the end, which is the setting, and not the container's name."""
+    return code(name if len(name) <= NAME else f"…{name[1 - NAME :]}", NAME)
 
 
 def fitting(voice: Voice, lines: Sequence[str], room: int, most: int) -> list[str]:
@@ -123,7 +149,7 @@ def fitting(voice: Voice, lines: Sequence[str], room: int, most: int) -> list[st
 
 def _change(voice: Voice, change: Change) -> str:
     what = voice.word("change", change.field.value)
-    name = f" {code(change.name, 60)}" if change.name else ""
+    name = f" {_setting(change.name)}" if change.name else ""
     if change.before is None and change.field is Field.SIDECAR:
         return voice("rollout.added", what=f"{what}{name}") + f" {code(change.after or '', IMAGE)}"
     if change.before is None:
@@ -141,7 +167,8 @@ def _change(voice: Voice, change: Change) -> str:
 def _shown(change: Change, value: str) -> str:
     """An image in short, and in full where its name is another: its last part would hide whose it is."""
     if change.field not in {Field.IMAGE, Field.SIDECAR}:
-        return code(value, 60)
+        other = change.after if value == change.before else change.before
+        return code(origins.telling(value, other or "", VALUE), VALUE)
     is_other = origins.is_elsewhere(change.before or "", change.after or "")
     return code(value, IMAGE) if is_other else code(short_image(value))
 
