@@ -1,5 +1,6 @@
 """13.2: whose account is paged: bound by the policy's ids or by e-mail, for our own active members only."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -264,3 +265,59 @@ async def test_13_2_whose_account_it_is_and_was_not_found_out_in_time_is_not_cal
         assert (await stage.type("mika", "#deploys", "/deploy lock bondpoint-api for a look")).ok
         assert "could not say who you are" not in stage.told("mika")[-1]
         assert "belongs to nobody" not in stage.told("mika")[-1]
+
+
+@pytest.mark.parametrize("bound_by", ["an id", "an address"])
+async def test_13_2_an_account_that_the_policy_names_no_longer_is_let_go_at_once(
+    sqlite_only: str, bound_by: str
+) -> None:
+    """Who edits the policy decides; an address that moves in Slack alone is another thing."""
+    async with open_stage(sqlite_only, policy_with(), start=False) as stage:
+        other = stage.slack.user_id("dan")
+        wrong = Person(
+            name="kenji", slack=(other,) if bound_by == "an id" else (), email="dan@bondpoint.example"
+        )
+        nobody = Person(name="dan", email="nobody@bondpoint.example")
+        stage.policy = policy_with(kenji=wrong, dan=nobody)
+        await stage.start()
+        await night(stage)
+        assert len(stage.dms("dan")) == 1
+        stage.bot.policies.replace(policy_with(kenji=Person(name="kenji", email=MAIL), dan=nobody))
+        await stage.advance(minutes=2)
+        await night(stage, "2")
+        assert len(stage.dms("dan")) == 1
+        assert len(stage.dms("kenji")) == 1
+        assert any("kenji is paged at another Slack account" in line for line in ops(stage))
+        person = stage.bot.chat.directory.person_of(other)
+        assert person is None or person.name != "kenji"
+
+
+async def test_13_2_an_outage_moves_no_page_to_an_account_that_may_not_be_paged(sqlite_only: str) -> None:
+    async with open_stage(sqlite_only, policy_with(), start=False) as stage:
+        guest = stage.slack.add_account("guesty", guest=True).id
+        named = Person(name="kenji", slack=(guest, stage.slack.user_id("kenji")), locale="en")
+        stage.policy = policy_with(kenji=named)
+        await stage.start()
+        await night(stage)
+        assert len(stage.dms("kenji")) == 1
+        stage.slack.faults.add("users.info", faults.status(503), count=10**6)
+        await stage.advance(minutes=6)
+        await night(stage, "2")
+        assert stage.dms("guesty") == []
+        assert len(stage.dms("kenji")) >= 2
+
+
+async def test_13_1_who_makes_slack_say_nothing_gains_nothing_by_it(sqlite_only: str) -> None:
+    """A guest asks until Slack refuses to answer anybody, then acknowledges."""
+    async with open_stage(sqlite_only, policy_with()) as stage:
+        await night(stage)
+        stage.slack.add_account("guesty", guest=True)
+        stage.slack.rate_limit_methods = True
+        await stage.press("guesty", stage.card("alerts"), "Acknowledge")
+        for _ in range(5):
+            await asyncio.gather(*(stage.slack.type("guesty", "#general", "/toban help") for _ in range(22)))
+        await stage.press("guesty", stage.card("alerts"), "Acknowledge")
+        assert "Acknowledged by" not in stage.card("alerts").plain
+        stage.slack.faults.add("users.info", faults.status(503), count=10**6)
+        await stage.press("guesty", stage.card("alerts"), "Acknowledge")
+        assert "Acknowledged by" not in stage.card("alerts").plain

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from domain.escalation import Phase
 from operations.clock import Trouble
+from sandbox.slack.faults import status
 from sandbox.slack.reading import Message
 from sandbox.stage import Stage
 from tests.flows.looking import ESCALATION, rows, twice
@@ -155,3 +156,39 @@ async def test_13_11_a_machine_that_slept_pages_who_is_next_at_once_and_only_onc
     running = await rows(stage, sa.select(ESCALATION).where(ESCALATION.c.phase != Phase.STOPPED))
     assert len(running) == 1
     assert twice(stage) == {}
+
+
+@pytest.mark.parametrize("by", [HOUR, timedelta(days=3)])
+@pytest.mark.parametrize("within", ["the drain", "the message"])
+async def test_13_11_what_happens_in_the_second_of_a_leap_is_not_moved_by_it(
+    stage: Stage, by: timedelta, within: str
+) -> None:
+    """The clock is set forward, and something is dated before anybody has noticed."""
+    turns = {job.name: job.turn for job in stage.bot.jobs}
+    if within == "the drain":
+        stage.machine.step(by)
+    await stage.webhook("cloud-monitoring", monitoring("0.one"), settle=False)
+    while await turns["drain"]():
+        pass
+    if within == "the message":
+        await turns["escalations"]()
+        stage.machine.step(by)
+        while await turns["outbox"]():
+            await stage.bot.speaker.quiet()
+    await stage.settle()
+    assert len(stage.dms("kenji")) == 1
+    await stage.advance(minutes=30)
+    assert len(stage.dms("kenji")) == 2, "asked once more in time"
+    assert stage.dms("aya"), "and the next one"
+
+
+async def test_13_11_who_is_retried_is_not_given_up_for_hours_that_never_were(stage: Stage) -> None:
+    stage.slack.faults.add("*", status(503), count=10**6)
+    await stage.webhook("cloud-monitoring", monitoring("0.one"))
+    await stage.advance(seconds=30)
+    stage.machine.step(timedelta(days=3))
+    await stage.advance(seconds=30)
+    stage.slack.faults.clear()
+    await stage.advance(minutes=5)
+    assert len(stage.dms("kenji")) >= 1
+    assert ops(stage, "cannot be paged") == []

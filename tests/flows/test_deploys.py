@@ -265,3 +265,18 @@ async def test_a_killed_bot_goes_on_where_it_was(database_url: str, minutes: int
         assert old not in serving
         assert list(serving.values()) == [100]
         assert "done, 100 %" in card(stage).plain
+
+
+async def test_13_5_a_rollback_to_what_was_taken_back_is_no_plain_rollback(sqlite_only: str) -> None:
+    """The revision of a failed deploy never served all users: its lock holds, and one approval is too few."""
+    async with world_of(sqlite_only) as stage:
+        (old,) = split(stage)
+        await stage.press("kenji", await asked(stage, BAD), "Approve Deploy")
+        await stage.advance(minutes=9)
+        (bad,) = (name for name in stage.cloud.run.service("bondpoint-api").revisions if name != old)
+        await stage.type("mika", "#general", f"/deploy rollback bondpoint-api {bad}")
+        await stage.advance(seconds=5)
+        assert "has never served all users" in card(stage).plain
+        await stage.press("kenji", card(stage), "Approve Rollback")
+        await stage.advance(minutes=1)
+        assert split(stage).keys() == {old}

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -150,3 +151,63 @@ async def test_strangers_page_nobody(narrow: Stage) -> None:
             assert answer.status == 401
     await narrow.settle()
     assert await rows(narrow, sa.select(INBOX.c.id)) == []
+
+
+async def test_13_10_brackets_within_texts_cost_nothing(stage: Stage) -> None:
+    """Nine hundred critical alerts whose descriptions hold more brackets than a body may have objects."""
+    sent = json.loads(body(900, severity="critical"))
+    for alert in sent["alerts"]:
+        alert["annotations"]["description"] = "[{a: 1}] some text " * 60
+    assert await stage.webhook("alertmanager", sent) == 200
+    found = await group(stage)
+    assert (found.firing, found.omitted) == (900, 0)
+    assert len(stage.dms("kenji")) == 1
+
+
+@pytest.mark.parametrize("spoilt", ["one value", "many values", "no objects"])
+async def test_13_10_an_absurd_body_is_refused_quickly_and_pages(stage: Stage, spoilt: str) -> None:
+    inside = {
+        "one value": json.dumps({"labels": {}, "annotations": {"description": "x" * 9_000_000}}),
+        "many values": '{"labels": {}, "x": [' + "[]," * 1_500_000 + "[]]}",
+        "no objects": ",".join(["[{}]"] * 110_000),
+    }[spoilt]
+    sent = f'{{"groupKey": "g", "status": "firing", "alerts": [{inside}]}}'.encode()
+    assert await stage.webhook("alertmanager", sent) == 400
+    assert "were refused unread" in stage.card("#alerts").plain
+    assert len(stage.dms("kenji")) == 1
+
+
+async def test_13_10_the_worst_level_pages_whatever_words_stand_before_it(stage: Stage) -> None:
+    sent = json.loads(body(1100, text=10))
+    for number, alert in enumerate(sent["alerts"]):
+        alert["labels"]["level"] = f"word {number % 60}"
+    sent["alerts"][-1]["labels"] |= {"level": "emergency"}
+    await stage.webhook("alertmanager", sent)
+    assert "P0" in stage.card("#incidents").plain
+
+
+async def test_13_10_what_was_left_out_ends_with_the_group(stage: Stage) -> None:
+    """Alertmanager's own limit cut an alert off, and later its end as well."""
+    both = alertmanager("a", "b", severity="critical")
+    await stage.webhook("alertmanager", alertmanager("b", "c", severity="critical"))
+    await stage.webhook("alertmanager", both | {"truncatedAlerts": 1})
+    await stage.advance(minutes=5)
+    ended = {"status": "resolved", "ended": "2026-11-22T01:04:00Z"}
+    await stage.webhook("alertmanager", alertmanager("a", "b", severity="critical", **ended))
+    assert not (await group(stage)).is_open
+
+
+async def test_13_12_a_large_end_that_is_overtaken_leaves_what_fires(stage: Stage) -> None:
+    """Its request began first; an emergency of the same group is drained before it."""
+    await stage.webhook("alertmanager", body(1001, text=10))
+    await stage.advance(minutes=5)
+    over = body(1001, text=10, status="resolved", ended="2026-11-22T01:04:00Z")
+    await stage.webhook("alertmanager", over, settle=False)
+    stage.clock.push(timedelta(seconds=5))
+    worse = alertmanager("new", severity="emergency", started="2026-11-22T01:05:00Z")
+    await stage.webhook("alertmanager", worse, settle=False)
+    await stage.settle()
+    found = await group(stage)
+    assert found.is_open
+    assert found.firing == 1
+    assert "P0" in stage.card("#incidents").plain

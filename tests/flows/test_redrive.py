@@ -77,3 +77,14 @@ async def test_a_kind_of_a_newer_version_waits_quarantined_and_stops_nothing(sta
     assert await _states(stage) == ["quarantined", "done"]
     assert len(stage.dms("kenji")) == 1
     assert any("pigeon" in line.plain for line in stage.channel("ops"))
+
+
+async def test_13_8_one_damaged_moment_of_a_retry_stops_no_other(stage: Stage) -> None:
+    await _refuse_alerts(stage)
+    await stage.webhook("cloud-monitoring", monitoring("0.old", policy="old", severity="warning"))
+    async with stage.bot.store() as tx:
+        await tx.connection.execute(sa.text("UPDATE inbox SET retry_at = -99999999999999999"))
+    await stage.webhook("cloud-monitoring", monitoring(severity="emergency"))
+    await _take_alerts(stage)
+    await stage.advance(minutes=3)
+    assert len(stage.dms("kenji")) == 1

@@ -11,6 +11,7 @@ from sandbox.stage import Stage
 from storage.rows import table as table_of
 from storage.tables import InboxRow, SetAsideRow, metadata
 from storage.types import EpochMillis, Json
+from tests.conftest import make_policy, open_stage
 from tests.flows.looking import rows, twice
 from tests.payloads import alertmanager, monitoring
 
@@ -156,3 +157,29 @@ async def test_after_any_damage_to_any_table_a_new_emergency_pages_and_has_its_c
     if await rows(stage, sa.select(SET_ASIDE)):
         assert any("cannot be read" in line.plain for line in stage.channel("ops"))
         assert PROBLEM in stage.bot.world.problems.current()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE escalation SET level = CAST(x'fffe41' AS TEXT)",
+        "UPDATE lane SET next_at = CAST(x'fffe41' AS TEXT)",
+        "UPDATE page SET person = CAST(x'fffe41' AS TEXT)",
+    ],
+)
+async def test_13_8_what_is_over_silences_nobody(sqlite_only: str, damage: str) -> None:
+    """A ladder that has ended, the mark of a channel, an old page: damaged, in no row that lives."""
+    async with open_stage(sqlite_only, make_policy()) as stage:
+        await stage.webhook("alertmanager", alertmanager("a", severity="critical"))
+        await stage.advance(seconds=30)
+        await stage.press("kenji", stage.card("#alerts"), "Acknowledge")
+        await stage.advance(minutes=2)
+        async with stage.bot.store() as tx:
+            await tx.connection.execute(sa.text(damage))
+        await stage.webhook("alertmanager", alertmanager("b", severity="warning", group="Other"))
+        emergency = alertmanager("c", severity="emergency", group="Third")
+        await stage.webhook("alertmanager", emergency)
+        await stage.advance(seconds=30)
+        assert len(stage.dms("kenji")) == 2
+        assert len(stage.dms("mika")) == 1
+        assert len(stage.channel("#alerts")) == 3
