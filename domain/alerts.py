@@ -27,6 +27,9 @@ PAGE_AGAIN_AFTER = timedelta(minutes=30)
 """An acknowledgement older than this does not keep news of the same trouble silent."""
 
 
+KEPT_TO = timedelta(milliseconds=1)
+"""Moments are kept to the millisecond; senders name them more finely."""
+
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 """When something happened of which that is not known: longer ago than anything."""
 
@@ -248,7 +251,9 @@ def _still_firing(group: AlertGroup | None, alert: Alert, signal: Signal, at: da
 def _ended_again(alert: Alert, signal: Signal, at: datetime) -> Alert:
     """What is over, with the latest end that its sender has named."""
     known = alert.model_copy(update={"closed_by_person": False}) if alert.closed_by_person else alert
-    later = alert.ended_at is None or (signal.ended_at is not None and signal.ended_at > alert.ended_at)
+    later = alert.ended_at is None or (
+        signal.ended_at is not None and signal.ended_at - alert.ended_at >= KEPT_TO
+    )
     if not (signal.reusable and later and at >= alert.changed_at):
         return known
     return known.model_copy(update={"ended_at": signal.ended_at, "changed_at": at})
@@ -256,7 +261,7 @@ def _ended_again(alert: Alert, signal: Signal, at: datetime) -> Alert:
 
 def _starts_later(alert: Alert, signal: Signal) -> bool:
     known, said = alert.started_at, signal.started_at
-    return signal.reusable and known is not None and said is not None and said > known
+    return signal.reusable and known is not None and said is not None and said - known >= KEPT_TO
 
 
 def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
@@ -344,7 +349,7 @@ def _is_same_firing(alert: Alert, signal: Signal) -> bool:
     if signal.started_at is None or signal.wording is not None:
         return False
     said_end = alert.ended_at is not None and alert.ended_at != alert.changed_at
-    return said_end or signal.started_at == alert.started_at
+    return said_end or (alert.started_at is not None and abs(signal.started_at - alert.started_at) < KEPT_TO)
 
 
 def _is_too_loud_to_wait(alert: Alert, signal: Signal) -> bool:
