@@ -18,11 +18,10 @@ PIECE = 8 * 1024
 
 
 class TooLarge(Exception):
-    """More bytes than may come. ``limit`` in bytes."""
+    """More bytes than may come: ``limit`` of them."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"more than {limit // 1024 // 1024} MiB")
-        self.limit = limit
 
 
 async def read(request: "web.Request", sender: Sender, policy: Policy, limit: int) -> bytes:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -39,27 +38,6 @@ def webhook(world: World, keys: Keys, sender: Sender, limit: int) -> Handler:
     accepted, unreadable = sender.accepted, sender.unreadable
     refused = counters.refused
 
-    async def refuse(
-        request: web.Request, why: bodies.TooLarge | Unreadable | LateBody, began: datetime
-    ) -> web.StreamResponse:
-        code = {bodies.TooLarge: 413, LateBody: 408}.get(type(why), unreadable)
-        refused.labels(kind=sender.name, code=str(code)).inc()
-        said = refusals.Refusal(
-            sender=sender.name,
-            reason=str(why),
-            size=request.content_length,
-            limit=why.limit if isinstance(why, bodies.TooLarge) else None,
-            can_be_raised=sender.condenser is not None,
-        )
-        try:
-            await inbox.accept(world, refusals.delivery(said, began))
-        except Outage as outage:
-            answer = web.Response(status=503, text=f"not kept: {outage.reason}\n")
-        else:
-            answer = web.Response(status=code, text=f"refused: {why}\n")
-        answer.force_close()  # The rest of it is not read.
-        return answer
-
     async def handle(request: web.Request) -> web.StreamResponse:
         began = world.clock.now()  # Deliveries are ordered by this, however long the body takes.
         if not keys.any:
@@ -75,29 +53,46 @@ def webhook(world: World, keys: Keys, sender: Sender, limit: int) -> Handler:
         except web.RequestPayloadError as broken:
             refused.labels(kind=sender.name, code="400").inc()
             return web.Response(status=400, text=f"the body cannot be read: {broken}\n")
-        except (bodies.TooLarge, Unreadable, LateBody) as reason:
-            return await refuse(request, reason, began)
-        seen = sender.look(body, world.policy)
-        key = delivery_key(sender.name, body)
-        delivery = NewDelivery(
-            kind=sender.name,
-            key=key,
-            body=body,
-            received_at=began,
-            error=seen.error,
-            turn=turn_of(seen.level),
-        )
+        except (bodies.TooLarge, Unreadable, LateBody) as why:
+            code = _REFUSED.get(type(why), unreadable)
+            refused.labels(kind=sender.name, code=str(code)).inc()
+            delivery = refusals.delivery(_refusal(sender, request, why), began)
+            answer = web.Response(status=code, text=f"refused: {why}\n")
+            answer.force_close()  # The rest of it is not read.
+        else:
+            seen = sender.look(body, world.policy)
+            delivery = NewDelivery(
+                kind=sender.name,
+                key=delivery_key(sender.name, body),
+                body=body,
+                received_at=began,
+                error=seen.error,
+                turn=turn_of(seen.level),
+            )
+            answer = web.Response(status=accepted)
+            if seen.error is not None:
+                text = f"kept, but not understood: {seen.error}\n"
+                answer = web.Response(status=unreadable, text=text)
         try:
             await inbox.accept(world, delivery)
         except Outage as outage:
             refused.labels(kind=sender.name, code="503").inc()
             headers = {"Retry-After": "5"} if sender.retry_after else {}
             return web.Response(status=503, text=f"not kept: {outage.reason}\n", headers=headers)
-        if seen.error is not None:
-            return web.Response(status=unreadable, text=f"kept, but not understood: {seen.error}\n")
-        return web.Response(status=accepted)
+        return answer
 
     return handle
+
+
+_REFUSED = {bodies.TooLarge: 413, LateBody: 408}
+"""How a body is answered that is not kept; one that cannot be read is answered as its sender's kind is."""
+
+
+def _refusal(sender: Sender, request: web.Request, why: Exception) -> refusals.Refusal:
+    way_out = refusals.WayOut.LOOK
+    if isinstance(why, bodies.TooLarge):
+        way_out = refusals.WayOut.SETTING if sender.condenser is not None else refusals.WayOut.CALLER
+    return refusals.Refusal(sender=sender.name, reason=str(why), size=request.content_length, way_out=way_out)
 
 
 def slack_events(world: World, app: "AsyncApp", seal: Seal) -> Handler:

@@ -1,6 +1,7 @@
-"""A delivery that was too large to keep: its refusal is kept instead, and pages once an hour at most."""
+"""A delivery that may not be kept: its refusal is kept instead, and pages once an hour at most."""
 
 from datetime import datetime
+from enum import StrEnum
 
 from pydantic import BaseModel
 
@@ -14,17 +15,24 @@ KIND = "refusal"
 """The kind of these deliveries in the inbox."""
 
 
-class Refusal(BaseModel):
-    """What is known of the body. ``size`` in bytes where it was announced, ``limit`` where that was why.
+class WayOut(StrEnum):
+    """What helps: our own setting for the largest body, to see who calls, or to look at the sender."""
 
-    ``can_be_raised``: the setting for the largest body is for this sender.
+    SETTING = "setting"
+    CALLER = "caller"
+    LOOK = "look"
+
+
+class Refusal(BaseModel):
+    """What is known of the body: ``size`` in bytes where it was announced, ``reason`` in a few words.
+
+    A refusal that an older version kept names no way out and is read all the same.
     """
 
     sender: str
     reason: str
     size: int | None
-    limit: int | None
-    can_be_raised: bool
+    way_out: WayOut = WayOut.LOOK
 
 
 def delivery(refusal: Refusal, at: datetime) -> NewDelivery:
@@ -40,7 +48,6 @@ def signal(kept: Delivery) -> Signal:
     refusal = Refusal.model_validate_json(kept.body)
     hour = int(kept.received_at.timestamp()) // 3600
     params = {"sender": refusal.sender, "reason": refusal.reason, "size": mebibytes(refusal.size)}
-    key = "signal.body_refused_setting" if refusal.can_be_raised else "signal.body_refused_why"
     return Signal(
         source=SOURCE,
         identity=f"{SOURCE}:refused:{refusal.sender}:{hour}",
@@ -52,7 +59,8 @@ def signal(kept: Delivery) -> Signal:
         started_at=kept.received_at,
         reusable=True,
         wording=Wording(
-            title=Text(key="signal.body_refused", params=params), summary=Text(key=key, params=params)
+            title=Text(key="signal.body_refused", params=params),
+            summary=Text(key=f"signal.body_refused_{refusal.way_out}", params=params),
         ),
     )
 

@@ -22,6 +22,7 @@ from domain.retention import Standing as Kept
 from domain.retention import Why
 from domain.rollouts import Kind, Stage
 from domain.verdict import Reason
+from handlers.refusals import WayOut
 from jobs import NAMES
 from notify.texts import LOCALES, MissingText, catalogue, language, voice
 
@@ -92,6 +93,7 @@ def words() -> set[str]:
     }
     made |= {f"drill.part_{stage.value}" for stage in BackupStage}
     made |= {f"signal.backup_{what}" for what in ("late", "missed", "failed", "suspicious")}
+    made |= {f"signal.body_refused_{way_out}" for way_out in WayOut}
     return made | {f"place.{place}" for place in Channels.model_fields}
 
 
