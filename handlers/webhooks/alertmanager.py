@@ -6,7 +6,7 @@ group; each of its alerts says for itself whether it fires.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from domain.alerts import Signal, group_key
@@ -45,20 +45,18 @@ def interpret(body: bytes, policy: Policy) -> Reading:
     alerts = sent["alerts"]
     if not alerts:
         return Reading(others=(f"An Alertmanager notification without alerts ({line(sent['groupKey'])})",))
-    shared = _shared(sent, policy)
-    taken, omitted = _chosen(alerts, shared)
-    omitted += _count(sent.get("truncatedAlerts"))
-    shared = replace(shared, pattern=shared.pattern.model_copy(update={"omitted": omitted}))
+    taken, omitted = _chosen(alerts, policy, over=_is_over(sent))
+    shared = _shared(sent, policy, omitted + _count(sent.get("truncatedAlerts")))
     signals = [_signal(alert, shared) for alert in taken]
     large = _large(sent, len(taken))
-    if not omitted and not any(signal.firing for signal in signals):
+    if not shared.pattern.omitted and not any(signal.firing for signal in signals):
         # A body names its whole group: those that it left out, now or before, have ended as well.
         ends = {"ends_group": True, "large": large is not None}
         signals[0] = signals[0].model_copy(update=ends)
     return Reading(signals=tuple(signals), large=large)
 
 
-def _chosen(alerts: list[Any], shared: "_Shared") -> tuple[list[dict[str, Any]], int]:
+def _chosen(alerts: list[Any], policy: Policy, *, over: bool) -> tuple[list[dict[str, Any]], int]:
     """The alerts that are taken, and how many others may fire.
 
     Of a body with too many the first of each level is among them, so that the worst pages. While something
@@ -68,11 +66,11 @@ def _chosen(alerts: list[Any], shared: "_Shared") -> tuple[list[dict[str, Any]],
     unusable = len(alerts) - len(found)
     if len(found) <= ALERTS_LIMIT:
         return found, unusable
-    fires = [_is_firing(alert, shared) for alert in found]
+    fires = [_is_firing(alert, over=over) for alert in found]
     first: dict[Level, int] = {}
     for number, alert in enumerate(found):
         if fires[number]:
-            first.setdefault(loudness(shared.policy, *loudness_words(alert))[0], number)
+            first.setdefault(loudness(policy, *loudness_words(alert))[0], number)
     numbers = set(first.values())
     for number in range(len(found)):
         if len(numbers) >= ALERTS_LIMIT:
@@ -103,12 +101,8 @@ def _shape(sent: dict[str, Any]) -> None:
 
 def _words(sent: dict[str, Any]) -> set[Sequence[object]]:
     """What its alerts say of their levels."""
-    common = table(sent.get("commonLabels"))
-    return {
-        loudness_words(alert if alert.get("labels") else {"labels": common})
-        for alert in sent["alerts"]
-        if type(alert) is dict
-    }
+    common = sent.get("commonLabels")
+    return {loudness_words(alert, common) for alert in sent["alerts"] if type(alert) is dict}
 
 
 look = looker(_shape, _words)
@@ -129,7 +123,12 @@ class _Shared:
     pattern: Signal
 
 
-def _shared(sent: dict[str, Any], policy: Policy) -> _Shared:
+def _is_over(sent: dict[str, Any]) -> bool:
+    """Whether the whole group is said to be resolved."""
+    return line(sent.get("status")).casefold() == "resolved"
+
+
+def _shared(sent: dict[str, Any], policy: Policy, omitted: int) -> _Shared:
     address = sent.get("externalURL")
     parts = (name(address), name(sent.get("receiver")), name(sent.get("groupKey")))
     common = table(sent.get("commonLabels"))
@@ -141,13 +140,14 @@ def _shared(sent: dict[str, Any], policy: Policy) -> _Shared:
         level=Level.WARNING,
         title="",
         reusable=True,
+        omitted=omitted,
     )
     return _Shared(
         policy=policy,
         finder=ServiceFinder(policy),
         parts=parts,
         name=line(table(sent.get("groupLabels")).get("alertname")) or line(common.get("alertname")),
-        over=line(sent.get("status")).casefold() == "resolved",
+        over=_is_over(sent),
         url=https_link(address),
         labels=common,
         annotations=table(sent.get("commonAnnotations")),
@@ -165,7 +165,7 @@ def _signal(alert: dict[str, Any], shared: _Shared) -> Signal:
     notes = table(alert.get("annotations")) or shared.annotations
     service = shared.finder.service(labels)
     level, raw = loudness(shared.policy, labels.get("level"), labels.get("severity"))
-    firing = _is_firing(alert, shared)
+    firing = _is_firing(alert, over=shared.over)
     title, summary = _texts(notes, labels, shared)
     return shared.pattern.model_copy(
         update={
@@ -200,7 +200,7 @@ def _identity(alert: dict[str, Any], shared: _Shared) -> str:
     return group_key(*shared.parts, called)
 
 
-def _is_firing(alert: dict[str, Any], shared: _Shared) -> bool:
+def _is_firing(alert: dict[str, Any], *, over: bool) -> bool:
     """Each alert speaks for itself: a firing group may hold resolved ones.
 
     One with an unknown word fires unless the whole group is said to be resolved: an alert too many
@@ -210,7 +210,7 @@ def _is_firing(alert: dict[str, Any], shared: _Shared) -> bool:
     if status == "firing":
         return True
     said = line(status, 40).casefold()
-    return not (said == "resolved" or (said != "firing" and shared.over))
+    return not (said == "resolved" or (said != "firing" and over))
 
 
 def _texts(notes: dict[str, Any], labels: dict[str, str], shared: _Shared) -> tuple[str, str]:

@@ -47,10 +47,14 @@ NOTE = "toban"
 """The field in which a condensed body says what it was: ``{"bytes": …, "alerts": …}``."""
 
 
-def loudness_words(alert: dict[str, Any]) -> tuple[str, str]:
-    """What an alert says of its level; the policy, which knows what the words mean, is asked later."""
-    labels = table(alert.get("labels"))
-    return line(labels.get("level"), 60), line(labels.get("severity"), 60)
+def loudness_words(alert: dict[str, Any], common: object = None) -> tuple[str, str]:
+    """What an alert says of its level, as ``loudness`` takes it; without labels, what is common to all."""
+    labels = table(alert.get("labels")) or table(common)
+    level, severity = labels.get("level"), labels.get("severity")
+    return (
+        level if type(level) is str else line(level),
+        severity if type(severity) is str else line(severity),
+    )
 
 
 def is_over(alert: dict[str, Any]) -> bool:
@@ -190,12 +194,12 @@ class Condenser:
         self._alerts += 1
         fires = not is_over(alert)
         self._fires |= fires
-        level = loudness(self._policy, *loudness_words(alert))[0]
-        first = fires and level not in self._heard
+        level = loudness(self._policy, *loudness_words(alert))[0] if fires else None
+        first = level is not None and level not in self._heard
         if first or len(self._first) + len(self._others) < KEPT:
             kept, written = _trimmed(alert, short=self._parts > PARTS_KEPT)
             if first or self._bytes + len(written) <= KEPT_BYTES:
-                self._heard |= {level} if first else set()
+                self._heard |= {level} if first and level is not None else set()
                 (self._first if first else self._others).append(kept)
                 self._bytes += len(written)
                 self._parts += written.count(b"{") + written.count(b"[")
