@@ -251,12 +251,11 @@ def _still_firing(group: AlertGroup | None, alert: Alert, signal: Signal, at: da
 def _ended_again(alert: Alert, signal: Signal, at: datetime) -> Alert:
     """What is over, with the latest end that its sender has named."""
     known = alert.model_copy(update={"closed_by_person": False}) if alert.closed_by_person else alert
-    later = alert.ended_at is None or (
-        signal.ended_at is not None and signal.ended_at - alert.ended_at >= KEPT_TO
-    )
+    end, said = alert.ended_at, signal.ended_at
+    later = said is not None and (end is None or said - end >= KEPT_TO)
     if not (signal.reusable and later and at >= alert.changed_at):
         return known
-    return known.model_copy(update={"ended_at": signal.ended_at, "changed_at": at})
+    return known.model_copy(update={"ended_at": said, "changed_at": at})
 
 
 def _starts_later(alert: Alert, signal: Signal) -> bool:
@@ -387,7 +386,7 @@ def _late(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) 
         }
     )
     if group is not None and not _is_over_for_good(group, at):
-        counted = group.model_copy(update={"total": group.total + 1, "changed_at": at})
+        counted = group.model_copy(update={"total": group.total + 1, "changed_at": max(at, group.changed_at)})
         return Absorbed(group=counted, alert=known, reason=Reason.LATE)
     over = _new_group(group, signal, at).model_copy(
         update={"status": AlertStatus.RESOLVED, "firing": 0, "resolved_at": at}

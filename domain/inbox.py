@@ -16,8 +16,8 @@ class DeliveryStatus(StrEnum):
     QUARANTINED = "quarantined"
 
 
-LAST_TURN = Level.EMERGENCY.rank
-"""The turn of what is least urgent."""
+FIRST_TURN, LAST_TURN = 0, Level.EMERGENCY.rank
+"""The turns of people and emergencies, and of what is least urgent."""
 
 
 def turn_of(level: Level) -> int:
@@ -30,7 +30,7 @@ class NewDelivery(Value):
 
     ``kind`` names the interpreter: ``cloud-monitoring``, ``alertmanager``, ``slack.action`` and so on.
     ``error`` is set where it is known already that it cannot be understood. ``turn`` says who is first where
-    many wait: 0 for people and emergencies, up to 3; among equals the older.
+    many wait, from ``FIRST_TURN`` to ``LAST_TURN``; among equals the older.
     """
 
     kind: str

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from domain.alerts import Signal
+from domain.clock import BELIEVED
 from domain.effects import Text
 from domain.policy import Level, Service, Value
 from domain.rules import Probe
@@ -68,20 +69,17 @@ def fault(probe: Probe, seen: Seen) -> str | None:
     return None
 
 
-FAR_AHEAD = 3600
-"""Seconds: a look that is dated so far ahead was taken by a clock that has been set right since."""
-
-
 def follow(
     standing: ProbeStanding | None, seen: Seen, probe: Probe, service: Service, at: datetime
 ) -> tuple[ProbeStanding, Signal | None]:
     """Take in one look: an alert after ``failures`` bad ones in a row, its end after ``successes`` good ones.
 
-    A look that is not newer than the last one is ignored, so that taking it in twice counts once.
+    A look that is not newer than the last one is ignored, so that taking it in twice counts once; but for
+    one that was dated by a clock far ahead, which has been set right since.
     """
     before = standing or ProbeStanding(probe=probe.name, service=service.name)
     now, why = epoch(at), fault(probe, seen)
-    if before.seen_at is not None and now <= before.seen_at <= now + FAR_AHEAD:
+    if before.seen_at is not None and now <= before.seen_at <= now + BELIEVED.total_seconds():
         return before, None
     looked: dict[str, object] = {"seen_at": now, "why": why, "status": seen.status, "seconds": seen.seconds}
     if why is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.alerts import Signal
+from domain.clock import BELIEVED
 from domain.effects import Text
 from domain.indicators import HOUR, SPOKEN, WEEK, Indicator, Means, Measured, indicator, shown, to_week_ago
 from domain.policy import Policy, Service
@@ -17,9 +18,6 @@ from domain.voice import Said, minutes, signal
 
 STEP = 60
 """Seconds of a step of every threshold: Google's sampling period."""
-
-FAR_AHEAD = 24 * 3600
-"""Seconds: what was judged so far beyond the present was judged by a clock that has been set right since."""
 
 CATCH_UP = 24 * HOUR
 """Looks that were missed are made up for this far back, in seconds."""
@@ -138,7 +136,8 @@ def _steps(threshold: Threshold, standing: Standing, window: Measured) -> Iterat
         last = max(last, window.complete_until - LATE)
     first = window.start if len(window.values) else standing.watched_since + 1
     judged = standing.judged_until
-    if judged is not None and judged <= window.complete_until + FAR_AHEAD:
+    # What lies beyond that was judged by a clock far ahead, which has been set right since.
+    if judged is not None and judged <= window.complete_until + BELIEVED.total_seconds():
         first = judged + 1
     first = max(first, window.complete_until - CATCH_UP)
     first += (window.start - first) % window.step
