@@ -80,9 +80,8 @@ class ClockQueries(Rows):
         before = leap.at - leap.size + AGREES
         waiting = ladder.c.due_at > leap.at - leap.size - AGREES
         # What began or was delivered since the leap is dated by the new time already.
-        waiting &= (ladder.c.started_at <= before) & sa.func.coalesce(
-            ladder.c.delivered_at <= before, sa.true()
-        )
+        told_before = ladder.c.delivered_at.is_(None) | (ladder.c.delivered_at <= before)
+        waiting &= (ladder.c.started_at <= before) & told_before
         await self.connection.execute(
             sa.update(ladder)
             .where(waiting)

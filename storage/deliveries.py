@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,21 @@ COLUMNS = [INBOX.c[name] for name in Delivery.model_fields]
 
 REDRIVEN = 400
 """Deliveries put back at once."""
+
+
+@cache
+def _oldest_pending() -> sa.Select[Any]:
+    """The first of each turn by the index, and of these the oldest."""
+    firsts = [
+        sa.select(INBOX.c.received_at)
+        .where(INBOX.c.status == sa.literal_column("'pending'"), INBOX.c.turn == turn)
+        .order_by(INBOX.c.id)
+        .limit(1)
+        .subquery()
+        for turn in range(LAST_TURN + 1)
+    ]
+    found = sa.union_all(*(sa.select(one.c.received_at) for one in firsts)).subquery()
+    return sa.select(sa.func.min(found.c.received_at))
 
 
 class InboxQueries(Rows):
@@ -177,16 +193,7 @@ class InboxQueries(Rows):
 
     async def oldest_pending(self) -> datetime | None:
         """When the delivery came in that has waited longest."""
-        first = [
-            sa.select(INBOX.c.received_at)
-            .where(INBOX.c.status == sa.literal_column("'pending'"), INBOX.c.turn == turn)
-            .order_by(INBOX.c.id)
-            .limit(1)
-            .subquery()
-            for turn in range(LAST_TURN + 1)
-        ]
-        firsts = sa.union_all(*(sa.select(one.c.received_at) for one in first)).subquery()
-        found = (await self.connection.execute(sa.select(sa.func.min(firsts.c.received_at)))).scalar()
+        found = (await self.connection.execute(_oldest_pending())).scalar()
         return found if isinstance(found, datetime) else None
 
 

@@ -226,7 +226,7 @@ class EscalationQueries(UnreadableQueries):
             ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id
         )
         query = sa.select(top.c.id).distinct().select_from(joined)
-        query = query.where(PAGE.c.status == PageStatus.QUEUED, ESCALATION.c.phase != Phase.STOPPED, gone)
+        query = query.where(PAGE.c.status == PageStatus.QUEUED, RUNNING, not_aside(PAGE), gone)
         return list((await self.connection.execute(query.order_by(top.c.id).limit(limit))).scalars())
 
     async def forget_push(self, page_id: int) -> None:

@@ -33,7 +33,7 @@ _URGENCY = sa.case(
 
 @cache
 def next_letter() -> sa.Select[Any]:
-    """The moment of the next sending, as a query of one value."""
+    """When there is something to send next: never before a lease or a lane's pause ends."""
     reachable = OUTBOX.c.thread_of.is_(None) | PARENT.c.id.is_(None) | PARENT.c.due_at.is_(None)
     later = sa.case((LANE.c.closed_until > OUTBOX.c.due_at, LANE.c.closed_until), else_=OUTBOX.c.due_at)
     held = sa.select(sa.func.max(OTHER.c.lease_until)).where(
@@ -252,11 +252,6 @@ class OutboxQueries(LeaseQueries):
             await self.connection.execute(sa.update(OUTBOX).where(lost).values(anew))
         if settled.note is not None:
             await self.say([settled.note], at)
-
-    async def next_letter_due(self) -> datetime | None:
-        """When there is something to send next: never before a lease or a lane's pause ends."""
-        found = (await self.connection.execute(next_letter())).scalar_one_or_none()
-        return found if isinstance(found, datetime) else None
 
     async def oldest_unsent(self) -> datetime | None:
         """When the message was written that has waited longest for its first sending."""

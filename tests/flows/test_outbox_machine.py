@@ -355,7 +355,7 @@ class Outbox(RuleBasedStateMachine):
                 outcome = Outcome.BROKEN if letter.key == poison else Outcome.SENT
                 self.attempt(letter, outcome, arrived=True, pause=None)
             if not letters:
-                due = self.run(lambda tx: tx.next_letter_due())
+                due = self.run(lambda tx: tx.next_moments()).get("outbox")
                 if due is None:
                     break
                 assert due > self.at, "the loop would spin"

@@ -372,7 +372,7 @@ async def test_leases_of_the_dead_are_released_and_their_messages_are_in_doubt(d
     async with database.writing() as tx:
         assert await tx.release_leases() == 3
     async with database.writing() as tx:
-        assert await tx.next_letter_due() == AT
+        assert (await tx.next_moments())["outbox"] == AT
         again = await tx.claim(AT, 16, frozenset())
     assert {letter.key for letter in again} == {card.key for card in cards}
     assert all(letter.in_doubt and letter.fence == 2 for letter in again)
