@@ -15,7 +15,7 @@ from domain.approvals import Account
 from domain.authority import Act
 from domain.effects import Subject, Text
 from domain.errors import Outage, Refused, Undeliverable
-from domain.inbox import NewDelivery
+from domain.inbox import FIRST_TURN, NewDelivery
 from domain.outbox import Rendered
 from handlers.acts import ACTIONS, KEPT, UNKNOWN
 from handlers.requests import KIND, Request, key_of
@@ -120,7 +120,7 @@ class Desk:
             key=key_of(body),
             body=request.model_dump_json().encode(),
             received_at=self.world.clock.now(),
-            turn=0,
+            turn=FIRST_TURN,
         )
         now = asyncio.get_running_loop().time()
         left = max(COMMIT_AT_LEAST, ANSWER_WITHIN - (now - _ARRIVED.get(now)))

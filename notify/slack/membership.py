@@ -96,7 +96,7 @@ class _Sparingly:
 
 
 class Membership:
-    """Never lets anybody in from memory: an account may have been closed a minute ago.
+    """Lets nobody in from memory, unless they ask too often: an account may have been closed a minute ago.
 
     What Slack said against an account is remembered for the moments in which it says nothing: nobody shall
     gain by Slack's silence what Slack's word denied.

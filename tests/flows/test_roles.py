@@ -25,7 +25,7 @@ from domain.rollouts import Stage as RolloutStage
 from domain.watches import Watch, WatchKind
 from handlers.acts import ACTIONS, DEPLOY, INCIDENT, KEPT, TOBAN
 from handlers.interpret import ACTS
-from notify.slack import actions, directory
+from notify.slack import actions
 from notify.texts import voice
 from operations.deploys import course_of, target_of
 from sandbox.cloud.cloud import Cloud
@@ -473,10 +473,9 @@ REFUSALS = (
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 async def test_13_1_every_act_with_every_kind_of_account(
-    sqlite_only: str, tmp_path: Path, kind: AccountKind, monkeypatch: pytest.MonkeyPatch
+    sqlite_only: str, tmp_path: Path, kind: AccountKind
 ) -> None:
     """13.1, 13.3: what may not be done changes nothing and is answered in words; the rest is done."""
-    monkeypatch.setattr(directory, "RECOGNISE_WITHIN", 10.0)  # A busy machine is no slow Slack.
     is_let_in = kind.refused(Act.ALERT_RESOLVE) is None
     async with town(sqlite_only, tmp_path / "copies", cloud=is_let_in, **kind.how) as stage:
         buttons = await panel(stage)

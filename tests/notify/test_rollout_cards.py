@@ -638,13 +638,13 @@ def test_a_lone_backtick_in_a_name_does_not_end_its_code(locale):
 def test_13_6_no_number_of_harmless_changes_hides_a_dangerous_one() -> None:
     """Dozens of annotations and secrets beside a command and another service account, which differ late."""
     account = "app-of-bondpoint-with-a-very-long-name@bondpoint-production-tokyo-0"
-    noise = [Change(field=Field.OTHER, name=f"annotations.a{n:02}.example.com/note") for n in range(40)]
+    noise = [Change(field=Field.OTHER, name=f"annotations: a{n:02}.example.com/note") for n in range(40)]
     noise += [Change(field=Field.SECRET, name=f"KEY_{n}", after=f"key-{n}@3") for n in range(40)]
     danger = [
-        Change(field=Field.OTHER, name=f"{'x' * 58}.command", before="1", after="2"),
+        Change(field=Field.OTHER, name=f"{'x' * 58}: command", before="1", after="2"),
         Change(field=Field.SERVICE_ACCOUNT, before=f"{account}1.iam", after=f"{account}2.iam"),
     ]
     text = "\n".join(change_lines(voice("en"), a_plan(changes=(*noise, *danger))))
-    assert ".command" in text
+    assert ": command" in text
     assert "1.iam" in text
     assert "2.iam" in text

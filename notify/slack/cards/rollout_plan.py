@@ -108,11 +108,10 @@ def change_lines(voice: Voice, plan: Plan) -> list[str]:
     """
     other = [change.name for change in plan.changes if change.field is Field.OTHER]
     first = [change for change in plan.changes if change.field is Field.IMAGE]
-    named = [one for one in plan.changes if one.field not in {Field.IMAGE, Field.OTHER, Field.ENV}]
-    named.sort(key=lambda one: _DANGER.get(one.field, len(_DANGER)))
+    ahead = [change for field in _DANGER for change in plan.changes if change.field is field]
+    apart = {Field.IMAGE, Field.OTHER, Field.ENV, *_DANGER}
+    named = [change for change in plan.changes if change.field not in apart]
     variables = [change for change in plan.changes if change.field is Field.ENV]
-    ahead = [change for change in named if change.field in _DANGER]
-    named = named[len(ahead) :]
     lines = [f"• {_change(voice, change)}" for change in (*first, *ahead)]
     if other:
         ordered = [_setting(name) for name in sorted(other, key=_harmless)]
@@ -122,15 +121,15 @@ def change_lines(voice: Voice, plan: Plan) -> list[str]:
     return fitting(voice, lines, ROOM, SHOWN)
 
 
-_DANGER = {Field.SERVICE_ACCOUNT: 0, Field.SIDECAR: 1}
+_DANGER = (Field.SERVICE_ACCOUNT, Field.SIDECAR)
 """What decides who the code is and what runs, in the order in which it is shown; the rest follows."""
 
-_HARMLESS = ("annotations", "labels")
-"""Other settings that change nothing of what runs; there may be dozens."""
+_HARMLESS = ("annotations: ", "labels: ")
+"""How settings begin that change nothing of what runs (``gcp/template_details.py``); there may be dozens."""
 
 
 def _harmless(name: str) -> tuple[bool, str]:
-    return any(part in name for part in _HARMLESS), name
+    return name.startswith(_HARMLESS), name
 
 
 def _setting(name: str) -> str:
