@@ -47,11 +47,13 @@ class Template(Value):
     """What the next revision is made of: what a person knows by name, and hashes of all the rest.
 
     Never a secret's value. ``image``: as it stands in the service, by tag or digest. ``sidecars``: the images
-    of the other containers, by name. ``env``: the plain variables, each as a salted hash of its value, since
-    values may be secrets that somebody typed. ``rest``: salted hashes of every other setting, by its name;
-    ``opaque`` of what this version of Google's client does not know. ``secrets``: what is read from
-    Secret Manager, by variable or mount path, as ``name@version``. ``cpu`` and ``memory`` are limits as
-    Google writes them (``1000m``, ``512Mi``); ``timeout`` in seconds.
+    of the other containers, by name; ``called``: the name of the one that gets the requests. ``env``: the
+    plain variables, each as a salted hash of its value, since values may be secrets that somebody typed.
+    ``order``: the names of all variables as they follow each other, since one may refer to those before it.
+    ``rest``: salted hashes of every other setting, by its name; ``opaque`` of what this version of Google's
+    client does not know. ``secrets``: what is read from Secret Manager, by variable or mount path, as
+    ``name@version``. ``cpu`` and ``memory`` are limits as Google writes them (``1000m``, ``512Mi``);
+    ``timeout`` in seconds.
     """
 
     image: str
@@ -63,8 +65,10 @@ class Template(Value):
     concurrency: int = 0
     min_instances: int = 0
     max_instances: int = 0
-    timeout: int = 0
+    timeout: int | float = 0
     affinity: bool = False
+    order: tuple[str, ...] = ()
+    called: str = ""
     sidecars: dict[str, str] = Field(default_factory=dict)
     rest: dict[str, str] = Field(default_factory=dict)
     opaque: str = ""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Self
 
@@ -156,7 +156,22 @@ def compare(before: Template, after: Template) -> tuple[Change, ...]:
         (Field.AFFINITY, before.affinity, after.affinity),
     )
     found += [Change(field=field, before=str(old), after=str(new)) for field, old, new in plain]
+    found += _odds(before, after)
     return tuple(change for change in found if change.before != change.after)
+
+
+def _odds(before: Template, after: Template) -> Iterator[Change]:
+    """Settings that say something only beside their like: an order, and a name that Google may have given."""
+    both = set(before.order) & set(after.order)
+    old, new = ([name for name in one.order if name in both] for one in (before, after))
+    if old != new:
+        yield Change(field=Field.OTHER, name="order of variables", before=_hash(old), after=_hash(new))
+    if before.called and after.called:
+        yield Change(field=Field.OTHER, name="container name", before=before.called, after=after.called)
+
+
+def _hash(names: list[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
 
 
 def risks(before: Template, after: Template) -> tuple[Risk, ...]:
@@ -174,7 +189,8 @@ def risks(before: Template, after: Template) -> tuple[Risk, ...]:
         Risk.SERVICE_ACCOUNT_CHANGED: after.service_account != before.service_account,
         Risk.IMAGE_ORIGIN: is_elsewhere(before.image, after.image)
         or any(_is_sidecar_elsewhere(name, before, after) for name in after.sidecars),
-        Risk.OTHER_CHANGED: after.rest != before.rest or after.sidecars != before.sidecars,
+        Risk.OTHER_CHANGED: after.sidecars != before.sidecars
+        or any(change.field is Field.OTHER for change in compare(before, after)),
     }
     return tuple(risk for risk, there in found.items() if there)
 

@@ -1,7 +1,7 @@
 """Translates between Cloud Run's messages and the domain's values; pure functions over what was read."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from domain.cloudrun import OperationSeen, RevisionSeen, Row, ServiceSeen, Template
@@ -103,17 +103,20 @@ def read_template(source: "run_v2.RevisionTemplate | run_v2.Revision", salt: str
     main = ingress_container(containers)
     env: dict[str, str] = {}
     secrets: dict[str, str] = {}
+    order: list[str] = []
     volumes = {volume.name: volume for volume in source.volumes}
     keys = container_keys(containers, main)
     for container, called in zip(containers, keys, strict=True):
         prefix = f"{called}:" if called else ""
         for variable in container.env:
             key = variable.value_source.secret_key_ref
+            name = prefix + _escaped(variable.name)
+            order.append(name)
             if key.secret:
-                secrets[prefix + variable.name] = _secret(key.secret, key.version)
+                secrets[name] = _secret(key.secret, key.version)
             else:
-                env[prefix + variable.name] = hashed(variable.value, salt)
-        secrets |= {prefix + path: secret for path, secret in _mounted(container, volumes)}
+                env[name] = hashed(variable.value, salt)
+        secrets |= {prefix + _escaped(path): secret for path, secret in _mounted(container, volumes)}
     message: Any = type(source).pb(source)
     return Template(
         image=main.image,
@@ -121,16 +124,29 @@ def read_template(source: "run_v2.RevisionTemplate | run_v2.Revision", salt: str
         rest=details(message, dict(enumerate(keys)), _is_googles, salt),
         opaque="".join(hashed(field, salt) for field in unknown_fields(message)),
         env=env,
+        order=tuple(order),
         secrets=secrets,
+        called=main.name,
         service_account=source.service_account,
         cpu=main.resources.limits.get("cpu", ""),
         memory=main.resources.limits.get("memory", ""),
         concurrency=source.max_instance_request_concurrency,
         min_instances=source.scaling.min_instance_count,
         max_instances=source.scaling.max_instance_count,
-        timeout=int(source.timeout.total_seconds()) if source.timeout is not None else 0,
+        timeout=_seconds(source.timeout),
         affinity=source.session_affinity,
     )
+
+
+def _escaped(name: str) -> str:
+    """A variable's name or a path, every colon doubled: a single one stands behind a container's name."""
+    return name.replace(":", "::")
+
+
+def _seconds(length: timedelta | None) -> int | float:
+    """Whole seconds where they are whole, so that a plan of an earlier version reads the same."""
+    seconds = length.total_seconds() if length is not None else 0.0
+    return int(seconds) if seconds.is_integer() else seconds
 
 
 def ingress_container(containers: "Sequence[run_v2.Container]") -> "run_v2.Container":

@@ -67,7 +67,8 @@ def details(source: Any, keys: Mapping[int, str], is_googles: Any, salt: str) ->
     for kind in ("labels", "annotations"):
         for key, value in getattr(source, kind).items():
             if not is_googles(key):
-                found[f"{kind}: {key}"] = [value]
+                # Brackets, since a container may be called "labels", and its settings begin with its name.
+                found[f"{kind}[{key}]"] = [value]
     for volume in source.volumes:
         note(f"volume {volume.name}", (leaf for leaf in _leaves(volume) if not _SECRET.match(leaf)))
     for place, container in enumerate(source.containers):

@@ -44,11 +44,16 @@ def check_message(text: str, blocks: list[dict[str, Any]]) -> None:
         problems.append("text: the fallback is empty")
     if len(text) > MESSAGE_TEXT:
         problems.append(f"text: {len(text)} characters, {MESSAGE_TEXT} fit")
-    total = sum(len(part) for part in _texts(blocks))
+    total = characters(blocks)
     if total > MESSAGE_CHARACTERS:
         problems.append(f"blocks: {total} characters in all, {MESSAGE_CHARACTERS} fit")
     if problems:
         raise BadBlocks(problems)
+
+
+def characters(blocks: list[dict[str, Any]]) -> int:
+    """Of all texts of these blocks together."""
+    return sum(len(part) for part in _texts(blocks))
 
 
 def check_modal(view: dict[str, Any]) -> None:

@@ -101,6 +101,8 @@ def test_a_template_is_read_without_any_value_that_may_be_secret() -> None:
         "opaque": "",
         "image": "h.pkg.dev/p/r/api:1",
         "env": {"MODE": hashed(PASSWORD)},
+        "order": ("MODE", "KEY", "TOKEN"),
+        "called": "",
         "secrets": {
             "KEY": "key@3",
             "TOKEN": "q/token@latest",
@@ -119,6 +121,12 @@ def test_a_template_is_read_without_any_value_that_may_be_secret() -> None:
     assert PASSWORD not in repr(found)
 
 
+@pytest.mark.parametrize(("length", "seconds"), [({"seconds": 90}, "90"), ({"nanos": 500_000_000}, "0.5")])
+def test_no_part_of_a_second_of_a_timeout_is_lost_13_6(length: dict[str, int], seconds: str) -> None:
+    found = read_template(run_v2.RevisionTemplate(containers=[{"image": "api:1"}], timeout=length))
+    assert str(found.timeout) == seconds
+
+
 def test_the_same_value_has_another_hash_under_another_salt_13_6() -> None:
     one, same, other = (read_template(template(), salt) for salt in ("a", "a", "b"))
     assert one == same
@@ -132,6 +140,10 @@ def test_of_several_containers_the_one_with_ports_is_the_program_and_sidecars_ke
     main = {"image": "api:1", "ports": [{"container_port": 1}], "env": [{"name": "MODE", "value": "y"}]}
     found = read_template(run_v2.RevisionTemplate(containers=[sidecar, main]))
     assert (found.image, found.env) == ("api:1", {"proxy:MODE": hashed("x"), "MODE": hashed("y")})
+
+    alike = main | {"env": [{"name": "proxy:MODE", "value": "z"}]}
+    both = read_template(run_v2.RevisionTemplate(containers=[sidecar, alike])).env
+    assert both == {"proxy:MODE": hashed("x"), "proxy::MODE": hashed("z")}, "13.6: neither hides the other"
 
     changed = next_template(run_v2.RevisionTemplate(containers=[sidecar, main]), "api:2", "api-2")
     assert [one.image for one in changed.containers] == ["proxy:2", "api:2"]

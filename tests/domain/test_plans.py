@@ -35,6 +35,8 @@ FULL = Template(
     min_instances=2,
     max_instances=10,
     timeout=300,
+    order=("MODE", "URL", "KEY"),
+    called="web",
 )
 
 
@@ -76,11 +78,18 @@ def test_every_difference_is_listed_and_nothing_else(after: Template, changes: t
     assert compare(FULL, after) == changes
 
 
+OTHERWISE: dict[type, Any] = {
+    dict: lambda _: {"X": "y@1"},
+    tuple: lambda value: tuple(reversed(value)),
+    str: lambda value: f"{value}1",
+    int: lambda _: 7,
+    bool: lambda value: not value,
+}
+"""Another value of each type."""
+
+
 def test_no_field_of_a_template_is_forgotten() -> None:
-    other: dict[str, Any] = {
-        name: {"X": "y@1"} if isinstance(value, dict) else f"{value}1" if isinstance(value, str) else 7
-        for name, value in FULL.model_dump().items()
-    }
+    other: dict[str, Any] = {name: OTHERWISE[type(value)](value) for name, value in FULL.model_dump().items()}
     found = {change.field for change in compare(FULL, Template.model_validate(other | {"affinity": True}))}
     assert found == set(Field)
 

@@ -26,6 +26,19 @@ def _secret_file(template: Any) -> None:
     template.containers[0].volume_mounts.add(name="keys", mount_path="/keys")
 
 
+def _named_alike(template: Any) -> None:
+    """The sidecar's variable KEY and the main container's variable spy:KEY."""
+    _sidecar(template)
+    template.containers[1].env.add(name="KEY", value="1")
+    template.containers[0].env.add(name="spy:KEY", value="2")
+
+
+def _called_labels(template: Any) -> None:
+    """A container whose settings look like labels, beside so many labels that they are counted only."""
+    template.containers.add(name="labels", image=f"{REPOSITORY}:v1", command=["/bin/evil"])
+    template.labels.update({f"a{number:02}": "x" for number in range(60)})
+
+
 EDITS: dict[str, tuple[Edit, str]] = {
     "command": (lambda it: it.containers[0].command.append("/bin/evil"), "command"),
     "args": (lambda it: it.containers[0].args.append("--open"), "args"),
@@ -49,12 +62,14 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "port": (lambda it: setattr(it.containers[0].ports[0], "container_port", 9090), "ports"),
     "cpu only with requests": (lambda it: setattr(it.containers[0].resources, "cpu_idle", True), "resources"),
     "gpu": (lambda it: it.containers[0].resources.limits.update({"nvidia.com/gpu": "1"}), "resources"),
-    "annotation": (lambda it: it.annotations.update({"team": "evil"}), "annotations: team"),
-    "label": (lambda it: it.labels.update({"team": "evil"}), "labels: team"),
+    "annotation": (lambda it: it.annotations.update({"team": "evil"}), "annotations[team]"),
+    "label": (lambda it: it.labels.update({"team": "evil"}), "labels[team]"),
     "execution environment": (lambda it: setattr(it, "execution_environment", 2), "execution_environment"),
     "encryption key": (lambda it: setattr(it, "encryption_key", "projects/p/k"), "encryption_key"),
     "health checks off": (lambda it: setattr(it, "health_check_disabled", True), "health_check_disabled"),
     "mesh": (lambda it: setattr(it.service_mesh, "mesh", "projects/p/m"), "service_mesh.mesh"),
+    "variable named like a sidecar's": (_named_alike, "spy::KEY"),
+    "setting of a container called labels": (_called_labels, "labels: command"),
     "service account": (lambda it: setattr(it, "service_account", "root@p.iam"), "root@p.iam"),
 }
 
@@ -73,6 +88,60 @@ async def test_an_edit_without_traffic_is_shown_and_needs_two_13_6(sqlite_only: 
         await stage.press("kenji", card(stage), "Approve Deploy")
         await stage.advance(minutes=2)
         assert split(stage) == before, "one is not enough"
+
+
+def _swapped(template: Any) -> None:
+    first, second = [(one.name, one.value) for one in template.containers[0].env]
+    del template.containers[0].env[:]
+    for name, value in (second, first):
+        template.containers[0].env.add(name=name, value=value)
+
+
+async def test_another_order_of_variables_is_shown_13_6(sqlite_only: str) -> None:
+    """A variable may refer to those before it; after it they are words."""
+    service = {"env": {"A": "1", "B": "of $(A)"}}
+    async with world_of(sqlite_only, policy(), service=service) as stage:
+        stage.cloud.run.edit("bondpoint-api", by="yuko@bondpoint.example", template=_swapped)
+        await stage.advance(minutes=1)
+        shown = (await asked(stage)).plain
+        assert "order of variables" in shown
+        assert "approvals needed: 2" in shown
+
+
+async def test_another_name_of_the_container_is_shown_and_a_first_one_is_not_13_6(sqlite_only: str) -> None:
+    async with world_of(sqlite_only, policy()) as stage:
+        for name in ("app", "other"):
+            stage.cloud.run.edit(
+                "bondpoint-api",
+                by="yuko@bondpoint.example",
+                template=lambda it, name=name: setattr(it.containers[0], "name", name),
+            )
+            await stage.advance(minutes=1)
+            if name == "app":
+                new = stage.cloud.run.service("bondpoint-api").revisions[-1]
+                stage.cloud.run.edit("bondpoint-api", by="yuko@bondpoint.example", percent={new: 100})
+                await stage.advance(minutes=1)
+        shown = (await asked(stage)).plain
+        assert "container name" in shown
+        assert "approvals needed: 2" in shown
+
+
+async def test_a_hundred_variables_are_all_there_by_name_13_6(sqlite_only: str) -> None:
+    """Forty secrets and forty variables: nobody approves what the card leaves out."""
+    async with world_of(sqlite_only, policy()) as stage:
+        variables = {f"VARIABLE_{number:03}": "x" for number in range(40)}
+        secrets = [f"SECRET_{number:03}" for number in range(40)]
+
+        def edit(template: Any) -> None:
+            for name in secrets:
+                reference = {"secret_key_ref": {"secret": "db-password", "version": "1"}}
+                template.containers[0].env.add(name=name, value_source=reference)
+
+        by = "yuko@bondpoint.example"
+        stage.cloud.run.edit("bondpoint-api", by=by, env=variables, template=edit)
+        await stage.advance(minutes=1)
+        shown = (await asked(stage)).plain
+        assert [name for name in (*variables, *secrets) if name not in shown] == []
 
 
 async def test_nothing_but_the_image_needs_one_13_6(sqlite_only: str) -> None:

@@ -638,7 +638,7 @@ def test_a_lone_backtick_in_a_name_does_not_end_its_code(locale):
 def test_13_6_no_number_of_harmless_changes_hides_a_dangerous_one() -> None:
     """Dozens of annotations and secrets beside a command and another service account, which differ late."""
     account = "app-of-bondpoint-with-a-very-long-name@bondpoint-production-tokyo-0"
-    noise = [Change(field=Field.OTHER, name=f"annotations: a{n:02}.example.com/note") for n in range(40)]
+    noise = [Change(field=Field.OTHER, name=f"annotations[a{n:02}.example.com/note]") for n in range(40)]
     noise += [Change(field=Field.SECRET, name=f"KEY_{n}", after=f"key-{n}@3") for n in range(40)]
     danger = [
         Change(field=Field.OTHER, name=f"{'x' * 58}: command", before="1", after="2"),

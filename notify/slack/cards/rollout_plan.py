@@ -1,18 +1,24 @@
 """What a deploy would change, in lines: differences, risks, warnings, and whether it can be judged."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from domain import origins
 from domain.feasibility import Feasibility, Reach
 from domain.images import BadReference, Reference
 from domain.plans import Change, Field, Plan, Risk, Warn
 from domain.rollouts import Kind, Rollout
+from notify.slack import limits
+from notify.slack.blocks import Block
 from notify.slack.escape import line
+from notify.slack.lists import listed
 from notify.texts import Voice
 
-SHOWN, ROOM = 15, 2400
-"""Differences on one card, and characters of them; the rest is counted."""
+SHOWN, ROOM = 60, 6000
+"""Lines of differences on one card, and characters of them where the rest of the card leaves so many."""
+
+MARGIN = 300
+"""Characters kept free on a card for what is counted otherwise by Slack than by us."""
 
 IMAGE = 340
 """Characters of an image's name with its digest: all that there can be."""
@@ -20,8 +26,11 @@ IMAGE = 340
 NAME, VALUE = 60, 90
 """Characters of a setting's name and of a value; of two values that differ late, the difference is shown."""
 
-NAMES, NAMES_ROOM = 15, 800
-"""Names of other settings in one line, and characters of them; the rest is counted."""
+NAMES, NAMES_ROOM = 40, 1200
+"""Names of settings or variables in one line, and characters of them; the rest is counted."""
+
+ONE_BY_ONE = 3
+"""Variables that come, go or change and still have a line each; of more there is a list of names."""
 
 
 def code(text: str, limit: int = 80) -> str:
@@ -91,8 +100,8 @@ def origin_params(plan: Plan) -> dict[str, str]:
     return {
         "host": origins.telling(new.host, old.host, 56),
         "project": origins.telling(new.project, old.project, 32),
-        "repository": origins.telling(new.repository, old.repository, 60),
-        "before": origins.telling(before, after, 48),
+        "repository": origins.telling(new.repository, old.repository, 54),
+        "before": origins.telling(before, after, 40),
     }
 
 
@@ -101,11 +110,20 @@ def short_digest(digest: str | None) -> str:
     return digest.removeprefix("sha256:")[:12] if digest else "—"
 
 
-def change_lines(voice: Voice, plan: Plan) -> list[str]:
+def change_blocks(voice: Voice, plan: Plan, others: list[Block]) -> list[Block]:
     """Every difference, the most dangerous first, so that no number of harmless ones hides it.
 
-    Variables come last; of these and of other settings only the names are shown.
+    Variables come last; of these and of other settings only the names are shown. ``others``: all other
+    blocks of the card, which leave room for so much.
     """
+    lines = change_lines(voice, plan)
+    room = min(ROOM, limits.MESSAGE_CHARACTERS - limits.characters(others) - MARGIN)
+    head = f"*{voice('rollout.changes')}*"
+    return listed(voice, lines, head=head, room=room, most=SHOWN) if lines else []
+
+
+def change_lines(voice: Voice, plan: Plan) -> list[str]:
+    """The lines of ``change_blocks``."""
     other = [change.name for change in plan.changes if change.field is Field.OTHER]
     first = [change for change in plan.changes if change.field is Field.IMAGE]
     ahead = [change for field in _DANGER for change in plan.changes if change.field is field]
@@ -117,14 +135,31 @@ def change_lines(voice: Voice, plan: Plan) -> list[str]:
         ordered = [_setting(name) for name in sorted(other, key=_harmless)]
         names = ", ".join(fitting(voice, ordered, NAMES_ROOM, NAMES))
         lines.append(f"• {voice.word('change', Field.OTHER.value)}: {names}")
-    lines += [f"• {_change(voice, change)}" for change in (*named, *variables)]
-    return fitting(voice, lines, ROOM, SHOWN)
+    lines += [f"• {_change(voice, change)}" for change in named]
+    return [*lines, *_variable_lines(voice, variables)]
+
+
+def _variable_lines(voice: Voice, variables: Sequence[Change]) -> Iterator[str]:
+    """What came, what went, what changed: each as a list of names where it is long."""
+    for way in ("removed", "changed", "added"):
+        found = [change for change in variables if _way(change) == way]
+        if len(found) <= ONE_BY_ONE:
+            yield from (f"• {_change(voice, change)}" for change in found)
+            continue
+        names = ", ".join(fitting(voice, [_setting(one.name) for one in found], NAMES_ROOM, NAMES))
+        yield f"• {voice(f'rollout.variables_{way}', count=len(found), names=names)}"
+
+
+def _way(change: Change) -> str:
+    if change.before is None:
+        return "added"
+    return "removed" if change.after is None else "changed"
 
 
 _DANGER = (Field.SERVICE_ACCOUNT, Field.SIDECAR)
 """What decides who the code is and what runs, in the order in which it is shown; the rest follows."""
 
-_HARMLESS = ("annotations: ", "labels: ")
+_HARMLESS = ("annotations[", "labels[")
 """How settings begin that change nothing of what runs (``gcp/template_details.py``); there may be dozens."""
 
 

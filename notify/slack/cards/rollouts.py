@@ -11,7 +11,7 @@ from notify.slack.blocks import Block, button, confirm, context, fields, header,
 from notify.slack.blocks import actions as row
 from notify.slack.cards.rollout_evidence import bar, evidence_lines
 from notify.slack.cards.rollout_plan import (
-    change_lines,
+    change_blocks,
     code,
     course_line,
     fitting,
@@ -56,13 +56,16 @@ def rollout_card(voice: Voice, view: RolloutView) -> Rendered:
         blocks.append(section(f":rotating_light: {voice('rollout.emergency', reason=reason)}"))
     if rollout.problem is not None:
         blocks.append(section(voice.say(rollout.problem)))
-    blocks += _body(voice, rollout)
+    rest = _body(voice, rollout)
     small = _small(voice, view)
     if small:
-        blocks.append(context(*small))
+        rest.append(context(*small))
     buttons = _buttons(voice, rollout)
     if buttons:
-        blocks.append(row(*buttons))
+        rest.append(row(*buttons))
+    if rollout.stage in BEFORE_START and rollout.plan is not None:
+        blocks += change_blocks(voice, rollout.plan, [*blocks, *rest])
+    blocks += rest
     asks = rollout.stage in {Stage.REQUESTED, Stage.ASKING}
     text = voice("rollout.fallback_asks" if asks else "rollout.fallback", head=head)
     return Rendered(text=text, blocks=blocks)
@@ -122,12 +125,9 @@ def _seconds(at: datetime) -> int:
 
 
 def _body(voice: Voice, rollout: Rollout) -> list[Block]:
-    """Before it starts what would change; afterwards how it goes."""
+    """Before it starts what to know beside its changes; afterwards how it goes."""
     blocks: list[Block] = []
     if rollout.stage in BEFORE_START and rollout.plan is not None:
-        changes = change_lines(voice, rollout.plan)
-        if changes:
-            blocks.append(section("\n".join([f"*{voice('rollout.changes')}*", *changes])))
         warnings = warning_lines(voice, rollout)
         if warnings:
             blocks.append(section("\n".join(warnings)))
@@ -326,12 +326,11 @@ def plan_card(voice: Voice, rollout: Rollout) -> Rendered:
     head = voice.plain("rollout.dry_run", service=rollout.service)
     facts = [pair for pair in _facts(voice, rollout) if pair[0] != voice("field.asked")]
     blocks: list[Block] = [header(head), fields(facts)]
+    rest: list[Block] = [context(voice("rollout.nothing_changed"))]
     if rollout.plan is not None:
-        changes = change_lines(voice, rollout.plan)
-        if changes:
-            blocks.append(section("\n".join([f"*{voice('rollout.changes')}*", *changes])))
         warnings = warning_lines(voice, rollout)
         if warnings:
-            blocks.append(section("\n".join(warnings)))
-    blocks.append(context(voice("rollout.nothing_changed")))
+            rest.insert(0, section("\n".join(warnings)))
+        blocks += change_blocks(voice, rollout.plan, [*blocks, *rest])
+    blocks += rest
     return Rendered(text=voice("rollout.dry_run", service=rollout.service), blocks=blocks)
