@@ -1,6 +1,7 @@
 """Characters of text from outside: which of them a database keeps, and whether there is anything to read."""
 
 import re
+import unicodedata
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _NOT_STORED = re.compile("[\x00\ud800-\udfff]")
@@ -17,6 +18,11 @@ def storable(text: str) -> str:
     if text.isascii():
         return text.replace("\0", REPLACEMENT) if "\0" in text else text
     return _NOT_STORED.sub(REPLACEMENT, text)
+
+
+def folded(text: str) -> str:
+    """A name as people compare it: whatever its width, its case, and the blanks around it."""
+    return unicodedata.normalize("NFKC", text).casefold().strip()
 
 
 def has_name(text: str) -> bool:

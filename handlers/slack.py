@@ -17,6 +17,7 @@ from domain.effects import Subject, Text
 from domain.errors import Outage, Refused, Undeliverable
 from domain.inbox import FIRST_TURN, NewDelivery
 from domain.outbox import Rendered
+from domain.text import folded
 from handlers.acts import ACTIONS, KEPT, UNKNOWN
 from handlers.requests import KIND, Request, key_of
 from notify.slack.blocks import section
@@ -87,13 +88,19 @@ class Desk:
         return Request(
             act=act,
             user_id=_user_id(body),
-            user_name=account.person or _user_name(body),
+            user_name=account.person or self._name_in_slack(body),
             team_id=Claim.of(body).team,
             channel_id=channel,
             response_url=body.get("response_url"),
             account=account,
             **fields,
         )
+
+    def _name_in_slack(self, body: Body) -> str:
+        """What Slack calls an account that is nobody's; with its id where a person is called like that."""
+        name = _user_name(body)
+        is_taken = folded(name) in {folded(person) for person in self.world.policy.people}
+        return f"{name} ({_user_id(body)})" if is_taken else name
 
     async def account(self, body: Body) -> Account:
         """Who asks, as Slack knows them at this very moment; never from memory. What fails is not known."""

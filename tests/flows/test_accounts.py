@@ -3,9 +3,13 @@
 import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 
 from domain.policy import Person, Policy
+from notify.slack.client import Api
+from notify.slack.directory import Directory
+from notify.slack.membership import Claim, Membership
 from sandbox.slack import faults
 from sandbox.stage import Stage
 from tests.conftest import make_policy, open_stage
@@ -321,3 +325,30 @@ async def test_13_1_who_makes_slack_say_nothing_gains_nothing_by_it(sqlite_only:
         stage.slack.faults.add("users.info", faults.status(503), count=10**6)
         await stage.press("guesty", stage.card("alerts"), "Acknowledge")
         assert "Acknowledged by" not in stage.card("alerts").plain
+
+
+@pytest.mark.parametrize("name", ["Kenji", "ｋｅｎｊｉ"])
+async def test_13_1_whoever_is_called_like_a_person_of_the_policy_is_told_apart(
+    world: Stage, name: str
+) -> None:
+    world.slack.add_account(name)
+    await night(world)
+    await world.press(name, world.card("alerts"), "Acknowledge")
+    assert f"Acknowledged by {name} ({world.slack.user_id(name)})" in world.card("alerts").plain
+
+
+@pytest.mark.parametrize("another", [False, True], ids=["our own organisation", "another one"])
+async def test_13_1_before_slack_ever_spoke_the_message_says_whose_organisation_ours_is(
+    world: Stage, *, another: bool
+) -> None:
+    """A signed click that names an organisation, and a workspace that is not the pressed message's."""
+    claim = Claim(
+        user="U0NOBODY",
+        team="T0FOREIGN" if another else "T0OURS",
+        enterprise="E0FOREIGN" if another else "E0OURS",
+        message_team="T0OURS",
+    )
+    async with aiohttp.ClientSession() as session:
+        api = Api("xoxb-nobody", "http://127.0.0.1:9/api/", session)  # Nobody listens there.
+        account = await Membership(api, Directory(api, make_policy(), "en")).account(claim)
+    assert account.ours is not another
