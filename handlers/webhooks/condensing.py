@@ -57,9 +57,9 @@ def loudness_words(alert: dict[str, Any], common: object = None) -> tuple[str, s
     )
 
 
-def is_over(alert: dict[str, Any]) -> bool:
-    """True where an alert says in so many words that it has ended."""
-    return line(alert.get("status"), 40).casefold() == "resolved"
+def said_status(sent: dict[str, Any]) -> str:
+    """What an alert, or a body, says of itself: ``firing``, ``resolved``, another word, or nothing."""
+    return line(sent.get("status"), 40).casefold()
 
 
 class Condenser:
@@ -88,7 +88,7 @@ class Condenser:
         self._bytes = 0
         self._alerts = 0
         self._left_out = 0
-        self._fires = False
+        self._fires = self._may_fire = False
 
     def feed(self, piece: bytes) -> None:
         """The next bytes. Raises ``Unreadable``."""
@@ -117,9 +117,11 @@ class Condenser:
             raise Unreadable("none of its alerts is an object")
         told = self._head.get("truncatedAlerts")
         told = told if type(told) is int and told > 0 else 0
+        # An alert without a word of its own ends with its group.
+        fires = self._fires or (self._may_fire and said_status(self._head) != "resolved")
         condensed = self._head | {
             "alerts": self._first + self._others,
-            "truncatedAlerts": told + (self._left_out if self._fires else 0),
+            "truncatedAlerts": told + (self._left_out if fires else 0),
             NOTE: {"bytes": self.size, "alerts": self._alerts},
         }
         try:
@@ -192,8 +194,10 @@ class Condenser:
 
     def _keep(self, alert: dict[str, Any]) -> None:
         self._alerts += 1
-        fires = not is_over(alert)
-        self._fires |= fires
+        said = said_status(alert)
+        fires = said != "resolved"
+        self._fires |= said == "firing"
+        self._may_fire |= fires
         level = loudness(self._policy, *loudness_words(alert))[0] if fires else None
         first = level is not None and level not in self._heard
         if first or len(self._first) + len(self._others) < KEPT:
@@ -217,7 +221,10 @@ def _trimmed(alert: dict[str, Any], *, short: bool) -> tuple[dict[str, Any], byt
         kept: dict[str, Any] = {
             key: clean(plain.get(key), 200) for key in ("status", "startsAt", "endsAt", "fingerprint")
         }
-        kept["labels"] = clean_labels(alert.get("labels"))
+        # Labels as they came where they fit: an alert without a fingerprint is known by them.
+        labels = alert.get("labels")
+        fits = not short and len(orjson.dumps(labels)) <= ALERT_BYTES
+        kept["labels"] = labels if fits else clean_labels(labels)
         return kept, orjson.dumps(kept)
     except TypeError as error:
         raise Unreadable(f"not JSON ({clean(str(error), 100)})") from None

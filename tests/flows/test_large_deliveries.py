@@ -211,3 +211,33 @@ async def test_13_12_a_large_end_that_is_overtaken_leaves_what_fires(stage: Stag
     assert found.is_open
     assert found.firing == 1
     assert "P0" in stage.card("#incidents").plain
+
+
+async def test_13_10_a_group_that_is_over_ends_without_a_word_of_each_alert(stage: Stage) -> None:
+    """Some senders say it once, for all; the word may stand behind the alerts."""
+    await stage.webhook("alertmanager", body(HUGE))
+    await stage.advance(minutes=5)
+    over = json.loads(body(HUGE, status="resolved", ended="2026-11-22T01:04:00Z"))
+    for alert in over["alerts"]:
+        del alert["status"]
+    said = over.pop("status")
+    await stage.webhook("alertmanager", json.dumps(over | {"status": said}).encode())
+    assert not (await group(stage)).is_open
+
+
+async def test_13_10_an_alert_that_is_too_long_ends_with_its_short_word(stage: Stage) -> None:
+    """Without a fingerprint it is known by its labels, of which the first body keeps what it can."""
+    alike = {"deployment": "d" * 1500}
+    sent = json.loads(body(2500))
+    short = alertmanager("10.0.0.0", "10.0.0.1")
+    for found in (sent["alerts"][0], short["alerts"][0]):
+        found["labels"] |= alike
+        del found["fingerprint"]
+    sent["alerts"][0]["annotations"] |= {f"note_{number}": "x" * 2000 for number in range(20)}
+    sent["alerts"] = sent["alerts"][:2] + [one | {"status": "resolved"} for one in sent["alerts"][2:]]
+    await stage.webhook("alertmanager", json.dumps(sent).encode())
+    assert (await group(stage)).firing == 2
+    await stage.advance(minutes=5)
+    short["alerts"][0] |= {"status": "resolved", "endsAt": "2026-11-22T01:04:00Z"}
+    await stage.webhook("alertmanager", short)
+    assert (await group(stage)).firing == 1
