@@ -320,6 +320,11 @@ def _deploy_rule(rule: DeployRule) -> list[tuple[str, str]]:
     return [
         ("approved by", who),
         ("where risky", f"{rule.risky_approvals} of them"),
+        *(
+            [("rollbacks", "an approver alone, to a revision that served before")]
+            if rule.rollback_alone
+            else []
+        ),
         (
             "images from",
             ", ".join(rule.images) or "everywhere; two approve where that is elsewhere than what serves",

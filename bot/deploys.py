@@ -142,6 +142,9 @@ def _rule(details: Mapping[str, Node], where: str, usual: DeployRule, team: _Tea
         "self_approval": yes_or_no(
             details.get("self-approval"), f"{where}.self-approval", sheet, otherwise=usual.self_approval
         ),
+        "rollback_alone": yes_or_no(
+            details.get("rollback-alone"), f"{where}.rollback-alone", sheet, otherwise=usual.rollback_alone
+        ),
         "steps": _steps(details.get("steps"), f"{where}.steps", sheet),
         "threshold": _threshold(details.get("threshold"), f"{where}.threshold", sheet),
         "minimum": count(details.get("minimum"), f"{where}.minimum", sheet, 1, 1_000_000),

@@ -107,6 +107,11 @@ def is_among(person: Person, named: tuple[str, ...]) -> bool:
     return person.name in named or any(f"role:{role}" in named for role in person.roles)
 
 
+def those_among(people: Mapping[str, Person], named: tuple[str, ...]) -> list[str]:
+    """The names of all people whom a list of names and roles means, in the policy's order."""
+    return [person.name for person in people.values() if is_among(person, named)]
+
+
 def approve(
     given: tuple[Approval, ...],
     needed: int,

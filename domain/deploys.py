@@ -63,7 +63,8 @@ class DeployRule(Value):
     """How one service is deployed. People by their names in the policy or by role (``role:lead``).
 
     ``threshold``: share of failed requests that is too much, 0..1; ``minimum``: requests of the canary
-    before it may be promoted by itself. ``patience``: how long a question waits for a person before the
+    before it may be promoted by itself. ``rollback_alone``: an approver needs nobody else to go back to a
+    revision that users have met. ``patience``: how long a question waits for a person before the
     rollout goes back; ``expires``: how long an approval may be given. ``hold``: so long an alert of the
     service pages nobody while a part of its traffic is on trial or goes back; nothing: it always pages.
     ``images``: patterns of host, project and repository that images may come from; none means all.
@@ -74,6 +75,7 @@ class DeployRule(Value):
     approvals: int = 1
     risky_approvals: int = 2
     self_approval: bool = False
+    rollback_alone: bool = False
     expires: timedelta = timedelta(minutes=15)
     steps: tuple[int, ...] = (10, 100)
     bake: timedelta = timedelta(minutes=5)

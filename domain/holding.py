@@ -11,9 +11,14 @@ from domain.rollouts import Rollout, Stage, rollout_group
 CANARIES = frozenset({Stage.SHIFTING, Stage.BAKING, Stage.ASKING})
 """Stages in which the new revision has a share of the traffic and is judged."""
 
-
 HELD = frozenset({Level.WARNING, Level.CRITICAL})
 """An emergency pages in any case, an information nobody."""
+
+
+SHOWN_AFTER = timedelta(minutes=5)
+"""So long after the way back alerts may still speak of the time before it: Cloud Run's figures are sampled
+every minute and seen up to three minutes later (facts/cloud-run-and-rollouts.md, 1), then a rule is judged.
+"""
 
 
 class Hold(Value):
@@ -32,23 +37,27 @@ def hold_on(group: AlertGroup, rollouts: Iterable[Rollout], rule: DeployRule, at
     if not rule.hold or group.level not in HELD or group.key == rollout_group(group.service or ""):
         return None
     for rollout in rollouts:
-        if rollout.id is not None and rollout.id != group.held_by and _explains(rollout, rule.hold, at):
-            return Hold(by=rollout.id, until=at + rule.hold)
+        if rollout.id is None or rollout.id == group.held_by:
+            continue
+        until = _explains_until(rollout, at + rule.hold)
+        if until is not None and until > at:
+            return Hold(by=rollout.id, until=until)
     return None
 
 
-def _explains(rollout: Rollout, hold: timedelta, at: datetime) -> bool:
-    """True while a part of the traffic is on trial, while it goes back, and until monitoring shows that.
+def _explains_until(rollout: Rollout, most: datetime) -> datetime | None:
+    """How long it explains what fires: ``most`` while a part of the traffic is on trial or goes back.
 
-    Not once everything is on the new revision: then all users meet what is wrong.
+    Once all is back, only until monitoring has shown that: what still fires then is something else. Not once
+    everything is on the new revision: then all users meet what is wrong.
     """
-    if rollout.stage in CANARIES:
-        return rollout.percent > 0 and not rollout.is_last_step
-    if rollout.stage is Stage.ROLLING_BACK:
-        return rollout.shifted_at is not None
-    if rollout.stage is Stage.ROLLED_BACK:
-        return rollout.ended_at is not None and at - rollout.ended_at < hold
-    return False
+    if rollout.stage in CANARIES and rollout.percent > 0 and not rollout.is_last_step:
+        return most
+    if rollout.stage is Stage.ROLLING_BACK and rollout.shifted_at is not None:
+        return most
+    if rollout.stage is Stage.ROLLED_BACK and rollout.ended_at is not None:
+        return min(most, rollout.ended_at + SHOWN_AFTER)
+    return None
 
 
 def is_held(group: AlertGroup, at: datetime) -> bool:

@@ -15,7 +15,7 @@ from domain.effects import Picture, Text
 from domain.levels import Value
 from domain.plans import Plan, drift, foreign
 from domain.rollouts import CANARY, Intent, Kind, Purpose, Rollout, Stage, to_stage, whole_minute
-from domain.verdict import Outcome, Verdict
+from domain.verdict import Outcome, Reason, Verdict
 
 LOOK = timedelta(seconds=20)
 """Between two looks at the metrics while a canary bakes."""
@@ -37,6 +37,12 @@ HELD_FOR = timedelta(hours=1)
 
 ATTEMPTS = 5
 """So often an update that never arrived is made again."""
+
+GOOGLES_WORDS = 1500
+"""Characters of Google's own words that are kept: the cause often stands at their end."""
+
+FAILED = frozenset({Reason.EARLY_ABORT, Reason.ERRORS_ABOVE_THRESHOLD, Reason.WORSE_THAN_STABLE})
+"""Reasons of a verdict that failed requests gave."""
 
 BLIND_FOR = timedelta(minutes=10)
 """Without any metrics for so long after the bake a person is asked."""
@@ -259,7 +265,11 @@ def _back_done(rollout: Rollout, at: datetime) -> Decision:
     if rollout.ended_by is not None:
         stage = Stage.ABORTED if rollout.shifted_at is None else Stage.ROLLED_BACK
     shown = _picture(rollout) if rollout.shifted_at is not None else None
-    note = Text(key="rollout.note_back", params={"revision": plan.baseline}, picture=shown)
+    if rollout.shifted_at is None:
+        params = {"revision": plan.baseline, "new": rollout.revision}
+        note = Text(key="rollout.note_never_served", params=params)
+    else:
+        note = Text(key="rollout.note_back", params={"revision": plan.baseline}, picture=shown)
     alarm = False if rollout.alerted else None
     over = to_stage(rollout, stage, at, percent=0)
     return Decision(rollout=over, notes=(note,), alarm=alarm)
@@ -267,7 +277,7 @@ def _back_done(rollout: Rollout, at: datetime) -> Decision:
 
 def _update_failed(rollout: Rollout, intent: Intent, seen: ServiceSeen, why: str, at: datetime) -> Decision:
     """Google said no in the end. What is wanted is then stale and has to be put back in words of our own."""
-    problem = Text(key="rollout.update_failed", params={"why": why[:300]})
+    problem = Text(key="rollout.update_failed", params={"why": why[:GOOGLES_WORDS]})
     known = rollout.model_copy(update={"intent": None, "generation": seen.generation})
     if intent.purpose is Purpose.BACK:
         return _cannot_go_back(known, seen, problem, at)
@@ -317,7 +327,7 @@ def _created(rollout: Rollout, seen: ServiceSeen, sight: Sight, at: datetime) ->
     """The revision is there without traffic; it has to be ready, and be what was approved."""
     plan, revision = _plan(rollout), sight.revision
     if revision is not None and revision.ready is False:
-        why = Text(key="rollout.not_ready", params={"why": (revision.problem or "?")[:300]})
+        why = Text(key="rollout.not_ready", params={"why": (revision.problem or "?")[:GOOGLES_WORDS]})
         return take_back(rollout, why, at, aloud=False)
     if revision is None or revision.ready is None or revision.digest is None:
         if at - rollout.since > CREATE_WITHIN:
@@ -475,8 +485,12 @@ def _looked(rollout: Rollout, sight: Sight, at: datetime) -> Rollout:
 
 
 def _picture(rollout: Rollout) -> Picture | None:
-    """Both revisions' failed requests, drawn when the note is sent. A rollback is compared with nothing."""
-    if rollout.kind is Kind.ROLLBACK:
+    """Both revisions' failed requests, drawn when the note is sent.
+
+    None of a rollback, which is compared with nothing, and of one that was only slower: it did not fail.
+    """
+    reasons = set(rollout.verdict.reasons) if rollout.verdict is not None else set()
+    if rollout.kind is Kind.ROLLBACK or (Reason.SLOWER_THAN_STABLE in reasons and not reasons & FAILED):
         return None
     return Picture(kind="rollout", params={"service": rollout.service, "id": rollout.id})
 

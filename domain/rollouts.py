@@ -256,22 +256,39 @@ def to_stage(rollout: Rollout, stage: Stage, at: datetime, **changes: Any) -> Ro
     return rollout.model_copy(update={"stage": stage, "since": at} | over | changes)
 
 
-def ask(rollout: Rollout, plan: Plan, rule: DeployRule, policy_allows: bool, at: datetime) -> Rollout:
+def ask(
+    rollout: Rollout,
+    plan: Plan,
+    rule: DeployRule,
+    policy_allows: bool,
+    at: datetime,
+    *,
+    goes_back_alone: bool = False,
+) -> Rollout:
     """The plan is made: approvals are waited for, as many as its risks ask for.
 
     ``policy_allows``: an emergency by somebody who may skip the approval begins at once, unless the image
-    comes from elsewhere than what serves: that always takes two people.
+    comes from elsewhere than what serves: that always takes two people. ``goes_back_alone``: so does the
+    rollback of somebody who needs nobody else, unless it goes to what users never met.
     """
     needed = rule.risky_approvals if plan.risks else rule.approvals
     if Risk.IMAGE_ORIGIN in plan.risks:
         needed, policy_allows = max(needed, ELSEWHERE), False
     if Risk.NEVER_SERVED in plan.risks:  # It is called a rollback, and is as new to users as a deploy.
         needed = max(needed, ELSEWHERE)
+    if goes_back_alone and not {Risk.NEVER_SERVED, Risk.IMAGE_ORIGIN} & set(plan.risks):
+        policy_allows = True
     if policy_allows or needed == 0:
         return to_stage(rollout, Stage.APPROVED, at, plan=plan, needed=0)
     expires = at + rule.expires
     asked = to_stage(rollout, Stage.REQUESTED, at, plan=plan, needed=needed, expires_at=expires)
     return asked.model_copy(update={"due_at": expires})
+
+
+def make_way(rollout: Rollout, at: datetime) -> Rollout:
+    """What only waits for its approval stands back for an emergency, and is planned and asked for anew."""
+    anew: dict[str, Any] = {"plan": None, "needed": 0, "approvals": (), "expires_at": None, "due_at": None}
+    return to_stage(rollout, Stage.QUEUED, at, **anew)
 
 
 def approve(rollout: Rollout, rule: DeployRule, person: Person, by: By, shown: str, at: datetime) -> Rollout:
@@ -297,10 +314,15 @@ def approve(rollout: Rollout, rule: DeployRule, person: Person, by: By, shown: s
 
 def reject(rollout: Rollout, rule: DeployRule, person: Person, by: By, at: datetime) -> Rollout:
     """No. An approver may say so, and who asked for it."""
+    may_reject(rollout, rule, person, at)
+    return to_stage(rollout, Stage.REJECTED, at, ended_by=by)
+
+
+def may_reject(rollout: Rollout, rule: DeployRule, person: Person, at: datetime) -> None:
+    """Refused where nothing waits for a word any more, and for who is neither approver nor requester."""
     _waits_for_approval(rollout, at)
     if person.name != rollout.requester and not rules_of_approval.is_among(person, rule.approvers):
         raise Refused("refused.no_approver", approvers=", ".join(rule.approvers) or "—")
-    return to_stage(rollout, Stage.REJECTED, at, ended_by=by)
 
 
 def waits_for(rollout: Rollout, rule: DeployRule, person: Person, at: datetime) -> bool:

@@ -29,6 +29,7 @@ KEPT: Mapping[str, Act] = MappingProxyType(
         actions.DEPLOY_UNLOCK: Act.SERVICE_UNLOCK,
         actions.ROLLOUT_APPROVE: Act.DEPLOY_APPROVE,
         actions.ROLLOUT_REJECT: Act.DEPLOY_REJECT,
+        actions.REJECT_FORM: Act.DEPLOY_REJECT,
         actions.ROLLOUT_PAUSE: Act.DEPLOY_PAUSE,
         actions.ROLLOUT_RESUME: Act.DEPLOY_RESUME,
         actions.ROLLOUT_PROMOTE: Act.DEPLOY_PROMOTE,

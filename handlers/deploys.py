@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from domain import origins
+from domain import approvals, origins
+from domain import rollouts as rules
 from domain.approvals import Account
 from domain.cloudrun import RunRefused
 from domain.effects import Subject, SubjectKind, Text
@@ -20,10 +21,10 @@ from handlers import deploy_words
 from handlers.acts import deploy_act
 from handlers.deploy_words import Asked
 from handlers.requests import DeployRequest
-from handlers.slack import Body, Desk, typed
+from handlers.slack import Body, Desk, subject_of, typed
 from notify.slack import actions
 from notify.slack.cards.rollouts import history_card, plan_card, rollouts_card
-from notify.slack.views.deploy import DeployChoice, deploy_form, picked, tag_menu
+from notify.slack.views.deploy import DeployChoice, deploy_form, picked, reject_form, tag_menu
 from notify.texts import Voice
 from operations import deploys, planning
 from operations.tags import Catalogue
@@ -58,7 +59,6 @@ ACTS = {
 
 BUTTONS = (
     actions.ROLLOUT_APPROVE,
-    actions.ROLLOUT_REJECT,
     actions.ROLLOUT_PAUSE,
     actions.ROLLOUT_RESUME,
     actions.ROLLOUT_PROMOTE,
@@ -79,6 +79,8 @@ def register(app: "AsyncApp", desk: Desk) -> None:
     app.command("/deploy")(desk.command(deploy_act, taken.command))
     for act in BUTTONS:
         app.action(act)(desk.button(act, taken.press(act)))
+    app.action(actions.ROLLOUT_REJECT)(desk.button(actions.ROLLOUT_REJECT, taken.open_reject))
+    app.view(actions.REJECT_FORM)(desk.form(actions.REJECT_FORM, taken.rejected, "reason"))
     app.options(actions.DEPLOY_TAG)(desk.menu(actions.DEPLOY_TAG, taken.tags))
     app.view(actions.DEPLOY_FORM)(desk.form(actions.DEPLOY_FORM, taken.submitted, "image"))
 
@@ -264,6 +266,28 @@ class _Deploys:
             await ack()
 
         return handle
+
+    async def open_reject(self, ack: "AsyncAck", body: Body, account: Account) -> None:
+        """The Reject button asks why first: whoever asked for the deploy is told."""
+        subject = subject_of(body)
+        async with self.desk.world.store.read() as tx:
+            rollout = await tx.rollout(subject.id) if subject.kind is SubjectKind.ROLLOUT else None
+        if rollout is None:
+            raise Refused("refused.unknown_action")
+        person = approvals.person_behind(self.desk.world.policy.people, account)
+        rule = self.desk.world.policy.deploys.rule(rollout.service)
+        rules.may_reject(rollout, rule, person, self.desk.world.clock.now())
+        await self.desk.open_form(body, reject_form(self.desk.voice(body), rollout))
+        await ack()
+
+    async def rejected(self, ack: "AsyncAck", body: Body, account: Account) -> None:
+        """The form of the Reject button was submitted."""
+        reason = _values(body).get("reason", "").strip()
+        if len(reason) > deploys.REASON_LIMIT:
+            raise Refused("refused.long_reason", limit=deploys.REASON_LIMIT)
+        subject = str(body["view"].get("private_metadata") or "")
+        await self._keep(body, account, actions.REJECT_FORM, value=subject, text=reason, silent=True)
+        await ack()
 
     async def _open_form(self, body: Body) -> None:
         policy = self.desk.world.policy

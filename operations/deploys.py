@@ -17,8 +17,8 @@ from domain.rollouts import Course, Kind, Lock, Rollout, Stage
 from domain.rules import Kind as ServiceKind
 from domain.text import has_name
 from operations import counters
-from operations.places import DEPLOYS, rollout_card, rollout_note
-from operations.rollouts import consequences
+from operations.places import DEPLOYS, personal_note, rollout_card, rollout_note
+from operations.rollouts import consequences, rollout_params
 from operations.world import World
 
 REASON_LIMIT = 300
@@ -137,6 +137,14 @@ async def request(
     if kind is Kind.ROLLBACK:
         steps = steps.model_copy(update={"steps": (100,)})
     live = await tx.live_rollout(service.name)
+    if (
+        live is not None
+        and emergency is not None
+        and live.emergency is None
+        and live.stage is Stage.REQUESTED
+    ):
+        await _make_way(tx, live, at)
+        live = None
     stage = Stage.PLANNING if live is None else Stage.QUEUED
     rollout = await tx.add_rollout(
         Rollout(
@@ -167,6 +175,16 @@ async def request(
         params = {"number": rollout.number, "service": service.name, "behind": live.number}
         return Text(key="answer.deploy_queued", params=params)
     return Text(key="answer.deploy_asked", params={"number": rollout.number, "service": service.name})
+
+
+async def _make_way(tx: Tx, live: Rollout, at: datetime) -> None:
+    """An emergency comes first; what has not been approved begins anew after it."""
+    behind = await tx.save_rollout(rules.make_way(live, at))
+    await tx.tell([Event(subject=behind.subject, what="deploy.made_way", at=at)])
+    note = rollout_note(
+        f"{behind.subject.key}:made_way:{behind.version}", behind, Text(key="rollout.note_made_way")
+    )
+    await tx.say([Refresh(subject=behind.subject), note], at)
 
 
 def _may_in_emergency(policy: Policy, person: Person, reason: str) -> None:
@@ -212,14 +230,24 @@ async def approve(
     return Text(key="answer.approved", params={"number": after.number})
 
 
-async def reject(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
-    """No."""
+async def reject(
+    tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime, *, reason: str = ""
+) -> Text:
+    """No, and why. Whoever asked for it reads that in a message of their own."""
+    if len(reason) > REASON_LIMIT:
+        raise Refused("refused.long_reason", limit=REASON_LIMIT)
     person = approvals.person_behind(world.policy.people, account)
     before = await _rollout(tx, rollout_id)
     after = rules.reject(before, world.policy.deploys.rule(before.service), person, by, at)
     counters.approvals.labels(outcome="rejected").inc()
-    note = Text(key="rollout.note_rejected", params={"who": by.name, "at": _seconds(at)})
-    await _saved(tx, world, before, after, at, by, "deploy.rejection_given", note)
+    key = "rollout.note_rejected_because" if reason else "rollout.note_rejected"
+    said = {"who": by.name, "at": _seconds(at)} | ({"reason": reason} if reason else {})
+    await _saved(tx, world, before, after, at, by, "deploy.rejection_given", Text(key=key, params=said))
+    if person.name != after.requester:
+        told = Text(
+            key="rollout.you_were_rejected", params=rollout_params(after), lines=(Text(key=key, params=said),)
+        )
+        await tx.say([personal_note(f"{after.subject.key}:rejected", after.requester, told)], at)
     return Text(key="answer.rejected", params={"number": after.number})
 
 

@@ -66,6 +66,11 @@ def page_card(page: Page, level: Level) -> Card:
     return Card(subject=page.subject, place=f"@{page.person}", priority=Priority.page(level))
 
 
+def personal_note(name: str, person: str, text: Text) -> Note:
+    """A line in a person's direct messages, said once for its name."""
+    return Note(key=f"note:{name}:@{person}", place=f"@{person}", text=text)
+
+
 def thread_note(name: str, subject: Subject, place: str, text: Text) -> Note:
     """A line in the thread of a subject's card, said once for its name."""
     return Note(key=f"note:{name}", place=place, text=text, thread_of=subject.key)

@@ -10,7 +10,8 @@ from domain import approvals, rolling, verdict
 from domain import rollouts as rules
 from domain.alerts import Signal
 from domain.cloudrun import RunRefused, RunTrouble, tag_uri
-from domain.effects import TOBAN, Effect, Event, Refresh, Text
+from domain.deploys import DeployRule
+from domain.effects import TOBAN, Effect, Event, Note, Refresh, Text
 from domain.errors import Outage
 from domain.freezes import freeze
 from domain.images import Reference
@@ -24,7 +25,7 @@ from domain.series import epoch
 from domain.verdict import Verdict
 from domain.voice import Said, signal
 from operations import canaries, counters, planning, signals, tag_checks
-from operations.places import rollout_note
+from operations.places import personal_note, rollout_note
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -107,14 +108,51 @@ async def _plan(world: World, rollout: Rollout) -> None:
         return
     at = world.clock.now()
     alone = rollout.emergency is not None and "approval" in world.policy.deploys.emergency.skips
-    asked = rules.ask(rollout.model_copy(update=planned.more), planned.plan, rule, alone, at)
+    requester = world.policy.people.get(rollout.requester)
+    may_alone = requester is not None and approvals.is_among(requester, rule.approvers)
+    back_alone = may_alone and rule.rollback_alone and rollout.kind is Kind.ROLLBACK
+    planned_one = rollout.model_copy(update=planned.more)
+    asked = rules.ask(planned_one, planned.plan, rule, alone, at, goes_back_alone=back_alone)
     notes: tuple[Text, ...] = ()
     if asked.stage is Stage.REQUESTED:
         asked = _waits(asked, at)
-        approvers = ", ".join(rule.approvers) or "—"
-        params = {"needed": asked.needed, "approvers": approvers, "who": rollout.requested_by.name}
-        notes = (Text(key="rollout.note_asked", params=params),)
+        approvers = _approvers(world, asked, rule)
+        until = int((asked.expires_at or at).timestamp())
+        params = {"approvers": approvers, "who": rollout.requested_by.name, "until": until}
+        notes = (Text(key="rollout.note_asked" if approvers else "rollout.note_nobody_may", params=params),)
     await _save(world, rollout, Decision(rollout=asked, notes=notes))
+
+
+def _approvers(world: World, rollout: Rollout, rule: DeployRule) -> list[str]:
+    """Who can give an approval: everybody whom the policy means, but for the requester."""
+    named = approvals.those_among(world.policy.people, rule.approvers)
+    return [name for name in named if name != rollout.requester or rule.self_approval]
+
+
+def rollout_params(rollout: Rollout) -> dict[str, str]:
+    """What names a deploy in a line of text."""
+    return {"number": rollout.number, "service": rollout.service}
+
+
+def _told_personally(world: World, before: Rollout, after: Rollout, at: datetime) -> list[Note]:
+    """Who is asked for an approval reads it in a message of their own, and who asked for it in vain."""
+    name = after.subject.key
+    if after.stage is Stage.REQUESTED and before.stage is not Stage.REQUESTED:
+        params = rollout_params(after) | {
+            "who": after.requested_by.name,
+            "until": int((after.expires_at or at).timestamp()),
+            "channel": world.policy.channels.deploys,
+        }
+        asked = Text(key="rollout.you_are_asked", params=params)
+        rule = world.policy.deploys.rule(after.service)
+        return [
+            personal_note(f"{name}:asked:{after.version}", one, asked)
+            for one in _approvers(world, after, rule)
+        ]
+    if after.stage is Stage.EXPIRED and before.stage is Stage.REQUESTED and after.requester:
+        expired = Text(key="rollout.you_waited_in_vain", params=rollout_params(after))
+        return [personal_note(f"{name}:expired", after.requester, expired)]
+    return []
 
 
 async def _step(world: World, rollout: Rollout) -> None:
@@ -321,6 +359,7 @@ async def consequences(
     effects: list[Effect] = [Refresh(subject=after.subject)] if _is_worth_showing(before, after) else []
     for number, text in enumerate(decision.notes):
         effects.append(rollout_note(f"{after.subject.key}:{after.version}:{number}", after, text))
+    effects += _told_personally(world, before, after, at)
     if after.stage is not before.stage:
         data = {"from": before.stage.value, "to": after.stage.value}
         what = f"deploy.{after.stage.value}"

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from domain.alerts import AlertGroup, headed
 from domain.effects import Subject, SubjectKind
 from domain.escalation import Escalation, Page
+from domain.holding import SHOWN_AFTER
 from domain.incidents import Incident
 from domain.rollouts import Rollout, Stage, rollout_group
 from domain.views import AlertView, BackupView, DrillView, IncidentView, OpenNow, PageView, RolloutView, View
@@ -97,7 +98,10 @@ class ViewQueries(
         if group.service is None or not group.is_open:
             return None
         for one in await self.rollouts_of(group.service, RECENT_DEPLOYS):
-            if one.shifted_at is not None and one.shifted_at >= group.opened_at - DEPLOY_COUNTS_FOR:
+            if one.shifted_at is None or one.shifted_at < group.opened_at - DEPLOY_COUNTS_FOR:
+                continue
+            is_back = one.stage.is_over and one.stage is not Stage.DONE
+            if not is_back or one.ended_at is None or one.ended_at + SHOWN_AFTER >= group.opened_at:
                 return one
         return None
 

@@ -16,6 +16,7 @@ DETECTOR_UNMUTE = "detector.unmute"
 
 ROLLOUT_APPROVE = "deploy.approve"
 ROLLOUT_REJECT = "deploy.reject"
+REJECT_FORM = "deploy.reject_form"
 ROLLOUT_PAUSE = "deploy.pause"
 ROLLOUT_RESUME = "deploy.resume"
 ROLLOUT_PROMOTE = "deploy.promote"

@@ -59,6 +59,10 @@ NOT_READY_FOR = 1.5
 """Real seconds of refusals after which no more such try is begun."""
 
 
+MENTIONED = "approvers"
+"""The parameter of a text whose people are mentioned, so that their bells ring."""
+
+
 class SlackChat:
     """One workspace. ``api_origin`` is where ``response_url`` may point besides Slack's own host.
 
@@ -84,6 +88,9 @@ class SlackChat:
 
     def render(self, letter: Letter, content: View | Text, locale: str) -> Rendered:
         """The message in a language, within Slack's limits. Raises ``BadBlocks``, ``MissingText``."""
+        if isinstance(content, Text) and MENTIONED in content.params:
+            people = [self.directory.mention(name) for name in content.params[MENTIONED]]
+            content = content.model_copy(update={"params": content.params | {MENTIONED: people}})
         rendered = render(voice(locale), content, Links(self.directory.team_url))
         shown = rendered.model_copy(update={"text": clamp(rendered.text, MESSAGE_TEXT)})
         check_message(shown.text, shown.blocks)

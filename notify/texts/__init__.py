@@ -1,5 +1,6 @@
 """Every text that a person sees, by key, in every language; compiled into memory at the start."""
 
+import re
 import string
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,10 @@ WORDS = frozenset(
     )
 )
 """Formats of our own closed values: each value is a text, ``level.critical``."""
+
+
+_MENTION = re.compile(r"<@[UW][A-Z0-9]+>")
+"""What rings a person's bell in a channel. Only the chat makes one, of a person of the policy."""
 
 
 class MissingText(KeyError):
@@ -78,6 +83,8 @@ class _Formatter(string.Formatter):
                 return self._voice.people(value)
             case "person":
                 return line(str(value), 80)
+            case "mention":
+                return " ".join(name if _MENTION.fullmatch(name) else line(name, 80) for name in value)
             case kind if kind in WORDS:
                 return self._voice.word(kind, str(value))
             case "amount" | "span" | "one_in":
@@ -96,7 +103,7 @@ class _Formatter(string.Formatter):
             return self._voice.quantity(format_spec, value)
         if format_spec in WORDS:
             return self._voice.plain_word(format_spec, str(value))
-        if format_spec in {"people", "metrics"}:
+        if format_spec in {"people", "metrics", "mention"}:
             return ", ".join(str(name) for name in value)
         return plain(str(value), 200)
 

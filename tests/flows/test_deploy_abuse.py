@@ -92,6 +92,13 @@ def pressed(who: str, label: str = APPROVE, **how: Any) -> Act:
     return act
 
 
+def submitted(who: str) -> Act:
+    async def act(stage: Stage, message: Message) -> None:
+        await stage.submit(who, {})
+
+    return act
+
+
 def typed(who: str, text: str) -> Act:
     async def act(stage: Stage, message: Message) -> None:
         await stage.type(who, "#general", text)
@@ -224,13 +231,13 @@ CASES = (
         "Approvers",
         two_needed,
     ),
-    Case("a click that the network repeats", replayed, "card", "approvals needed: 1", two_needed),
+    Case("a click that the network repeats", replayed, "card", "waiting for approval, 1 to go", two_needed),
     Case("a stranger who rejects", pressed("dan", "Reject"), "dan", "Approvers"),
     # When.
     Case("an approval that is too late", then(later(minutes=16), pressed("kenji")), "card", "expired"),
     Case(
         "after it was rejected",
-        then(pressed("aya", "Reject"), typed("kenji", "/deploy resume D-1")),
+        then(pressed("aya", "Reject"), submitted("aya"), typed("kenji", "/deploy resume D-1")),
         "kenji",
         "進行中",
     ),

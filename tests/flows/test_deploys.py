@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from domain.deploys import DeployRule, Deploys
+from domain.deploys import DeployRule, Deploys, Emergency
 from domain.policy import Policy, Service
 from domain.series import epoch
 from operations.anomalies import _remembered
@@ -67,6 +67,12 @@ async def asked(stage: Stage, image: str = GOOD, more: str = "") -> Message:
     return card(stage)
 
 
+async def rejected(stage: Stage, who: str, message: Message, reason: str = "") -> None:
+    """Somebody presses Reject, and sends the form that asks why."""
+    await stage.press(who, message, "Reject")
+    assert (await stage.submit(who, {"reason": reason} if reason else {})).ok
+
+
 async def test_the_story_of_a_good_deploy(database_url: str) -> None:
     async with world_of(database_url) as stage:
         (old,) = split(stage)
@@ -101,7 +107,7 @@ async def test_a_bad_image_is_taken_back_by_itself_locks_the_service_and_opens_a
         await stage.advance(minutes=9)
         assert split(stage) == {old: 100}
         over = card(stage).plain
-        assert "taken back" in over
+        assert "rolled back" in over
         assert "worse than the one before" in over
         assert "INC-1" in over
         (incident,) = stage.channel("#incidents")
@@ -175,9 +181,74 @@ async def test_a_second_request_waits_for_its_turn_and_is_planned_anew(sqlite_on
         await stage.type("dan", "#general", f"/deploy bondpoint-api {BAD}")
         first, second = stage.channel("#deploys")
         assert "D-1" in second.plain
-        await stage.press("kenji", first, "Reject")
+        await rejected(stage, "kenji", first)
         await stage.advance(seconds=5)
         assert "Approve Deploy" in stage.channel("#deploys")[1].plain
+
+
+async def test_14_5_who_may_approve_is_mentioned_and_written_to(database_url: str) -> None:
+    """User 9: whoever asked is not among them, and a role is people, not a word of the policy."""
+    policy = deploying()
+    kenji = policy.people["kenji"].model_copy(update={"roles": ("manager",)})
+    rule = policy.deploys.default.model_copy(update={"approvers": ("aya", "mika", "role:manager")})
+    policy = policy.model_copy(
+        update={
+            "people": policy.people | {"kenji": kenji},
+            "deploys": policy.deploys.model_copy(update={"default": rule}),
+        }
+    )
+    async with world_of(database_url, policy) as stage:
+        await asked(stage)
+        await stage.advance(seconds=30)
+        for name in ("kenji", "aya"):
+            (message,) = stage.dms(name)
+            assert "D-1" in message.plain
+            assert "mika" in message.plain
+        assert stage.dms("mika") == []
+        (note,) = [one for one in stage.thread(card(stage)) if "asks for your approval" in one.plain]
+        assert "role:" not in note.plain
+        assert {f"<@{stage.slack.user_id(name)}>" for name in ("kenji", "aya")} <= set(
+            note.text.split(":")[0].split()
+        )
+
+
+async def test_14_5_whoever_asked_reads_who_rejected_it_and_why(database_url: str) -> None:
+    async with world_of(database_url) as stage:
+        before = split(stage)
+        await rejected(stage, "kenji", await asked(stage), "The load test is not done")
+        await stage.advance(seconds=30)
+        told = stage.dms("mika")[-1].plain
+        assert "D-1" in told
+        assert "kenji" in told
+        assert "The load test is not done" in told
+        assert "The load test is not done" in stage.thread(card(stage))[-1].plain
+        assert split(stage) == before
+
+
+async def test_14_5_a_rejection_needs_no_reason_and_ones_own_is_told_nobody(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        await rejected(stage, "mika", await asked(stage))
+        await stage.advance(seconds=30)
+        assert stage.dms("mika") == []
+        assert "rejected" in card(stage).plain
+
+
+async def test_14_5_whoever_asked_reads_that_nobody_answered_in_time(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        await asked(stage)
+        await stage.advance(minutes=17)
+        assert "in time" in stage.dms("mika")[-1].plain
+
+
+async def test_14_5_the_form_of_a_rejection_that_comes_too_late_says_so(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        message = await asked(stage)
+        await stage.press("kenji", message, "Reject")
+        await stage.press("aya", message, "Approve Deploy")
+        assert (await stage.submit("kenji", {"reason": "Too late"})).ok
+        await stage.advance(seconds=5)
+        assert "進行中" in stage.told("kenji")[-1] or stage.dms("mika") == []
+        assert "rejected" not in card(stage).plain
 
 
 async def test_a_dry_run_changes_nothing_and_is_seen_by_who_asked(sqlite_only: str) -> None:
@@ -280,3 +351,56 @@ async def test_13_5_a_rollback_to_what_was_taken_back_is_no_plain_rollback(sqlit
         await stage.press("kenji", card(stage), "Approve Rollback")
         await stage.advance(minutes=1)
         assert split(stage).keys() == {old}
+
+
+async def test_14_5_an_emergency_does_not_queue_behind_what_nobody_has_approved(database_url: str) -> None:
+    """User 13. What made way is asked for again once the emergency is over."""
+    policy = deploying()
+    urgent = Emergency(people=("dan",), skips=("approval",))
+    policy = policy.model_copy(update={"deploys": policy.deploys.model_copy(update={"emergency": urgent})})
+    async with world_of(database_url, policy) as stage:
+        first = await asked(stage, BAD)
+        await stage.type("dan", "#general", f"/deploy bondpoint-api {GOOD} --emergency users are out")
+        await stage.advance(minutes=40)
+        assert "D-2" in stage.channel("#deploys")[1].plain
+        assert "done" in stage.channel("#deploys")[1].plain
+        assert any("emergency goes first" in one.plain for one in stage.thread(first))
+        assert "waiting for approval" in stage.channel("#deploys")[0].plain
+        assert len([one for one in stage.dms("kenji") if "D-1" in one.plain]) == 2
+
+
+@pytest.mark.parametrize(("who", "alone"), [("aya", True), ("dan", False)])
+async def test_14_5_an_approver_goes_back_alone_where_the_policy_says_so(
+    sqlite_only: str, who: str, *, alone: bool
+) -> None:
+    async with world_of(sqlite_only, deploying(rollback_alone=True)) as stage:
+        (old,) = split(stage)
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=40)
+        await stage.type(who, "#general", "/deploy rollback bondpoint-api")
+        await stage.advance(minutes=2)
+        assert (split(stage) == {old: 100}) is alone
+        assert ("Approve Rollback" in card(stage).plain) is not alone
+
+
+async def test_14_5_nobody_goes_alone_to_what_users_never_met(sqlite_only: str) -> None:
+    async with world_of(sqlite_only, deploying(rollback_alone=True)) as stage:
+        before = split(stage)
+        stage.cloud.run.edit("bondpoint-api", by="yuko@bondpoint.example", env={"A": "2"})
+        await stage.advance(minutes=1)
+        new = stage.cloud.run.service("bondpoint-api").revisions[-1]
+        await stage.type("aya", "#general", f"/deploy rollback bondpoint-api {new}")
+        await stage.advance(minutes=2)
+        assert split(stage) == before
+        assert "waiting for approval, 2 to go" in card(stage).plain
+
+
+async def test_14_5_what_never_had_traffic_is_not_told_to_be_back(sqlite_only: str) -> None:
+    """User 18."""
+    async with world_of(sqlite_only) as stage:
+        stage.cloud.images.push(f"{REPOSITORY}:dead", Behaviour(starts=False))
+        await stage.press("kenji", await asked(stage, f"{REPOSITORY}:dead"), "Approve Deploy")
+        await stage.advance(minutes=10)
+        told = "\n".join(one.plain for one in stage.thread(card(stage)))
+        assert "again" not in told
+        assert "never had any traffic" in told

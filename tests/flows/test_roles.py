@@ -64,7 +64,7 @@ KEPT_TABLES = [
     )
 ]
 
-FORMS = (actions.DECLARE_FORM, actions.RESOLVE_FORM, actions.DEPLOY_FORM)
+FORMS = (actions.DECLARE_FORM, actions.RESOLVE_FORM, actions.DEPLOY_FORM, actions.REJECT_FORM)
 MENUS = (actions.DEPLOY_TAG,)
 COMMANDS_ONLY = (
     actions.DETECTOR_MUTE,
@@ -274,6 +274,7 @@ def form(callback: str) -> Do:
         actions.DECLARE_FORM: ({"title": "A form", "severity": "P3"}, "", ("title", "severity")),
         actions.RESOLVE_FORM: ({"summary": "Over"}, "incident:1", ("summary",)),
         actions.DEPLOY_FORM: ({"service": "bondpoint-api", "image": "x/y:v2"}, "", ("service", "image")),
+        actions.REJECT_FORM: ({"reason": "Not now"}, "rollout:1", ("reason",)),
     }
     values, metadata, names = fields[callback]
 

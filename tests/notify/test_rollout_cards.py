@@ -177,7 +177,7 @@ def test_what_is_over_has_an_outcome_line_and_no_buttons(stage, locale):
     [
         (Stage.QUEUED, {}, "queued"),
         (Stage.PLANNING, {}, "is being planned"),
-        (Stage.REQUESTED, {"needed": 2}, "approvals needed: 2"),
+        (Stage.REQUESTED, {"needed": 2}, "waiting for approval, 2 to go"),
         (Stage.APPROVED, {"held_by": "lock"}, "approved, but held"),
         (Stage.CREATING, {}, "the new revision is starting, without traffic"),
         (Stage.SHIFTING, {"step": 1}, "traffic is moving to 50 %"),
@@ -185,7 +185,7 @@ def test_what_is_over_has_an_outcome_line_and_no_buttons(stage, locale):
         (Stage.BAKING, {"paused_by": KENJI}, "paused at 10 %"),
         (Stage.ASKING, {}, "needs your decision"),
         (Stage.WATCHING, {"percent": 100}, "100 %, still watched"),
-        (Stage.ROLLING_BACK, {}, "is being taken back"),
+        (Stage.ROLLING_BACK, {}, "rolling back"),
         (Stage.INTERRUPTED, {}, "stopped: somebody else changed the service"),
         (Stage.VOID, {}, "void: the service changed since it was planned"),
     ],
@@ -286,7 +286,7 @@ def test_the_approve_button_is_bound_to_what_is_shown_and_names_it_again():
 def test_approvals_so_far_are_shown():
     given = Approval(person="kenji", by=KENJI, fingerprint=a_plan().fingerprint, at=AT)
     shown = card(a_rollout(needed=2, approvals=(given,)))
-    assert "approvals needed: 1" in first_line(shown)
+    assert "waiting for approval, 1 to go" in first_line(shown)
     assert "Approved by kenji" in read(shown)
 
 
@@ -313,7 +313,7 @@ def test_a_canary_shows_its_counts_its_interval_and_up_to_when_anything_is_known
     verdict = looked(errors=4, requests=120, interim=True)
     shown = card(a_rollout(Stage.BAKING, verdict=verdict))
     seen = read(shown)
-    assert "120 of 250 requests" in seen
+    assert "120 / 250 requests" in seen
     assert "▓▓▓▓▓░░░░░" in seen
     assert "4 of 120 requests failed" in seen
     assert "4 of 4,320 requests failed" in seen

@@ -69,10 +69,8 @@ def _deployed(voice: Voice, view: AlertView) -> list[str]:
     if deploy is None or deploy.plan is None or deploy.shifted_at is None:
         return []
     before, found = deploy.before, deploy.verdict.evidence if deploy.verdict is not None else None
-    rates = [
-        [counts.rate if counts is not None and counts.rate is not None else float("nan"), "share"]
-        for counts in (before, found.canary if found is not None else None)
-    ]
+    counted = (before, found.canary if found is not None else None)
+    rates = [counts.rate for counts in counted if counts is not None and counts.rate is not None]
     params = {
         "number": deploy.number,
         "revision": deploy.plan.revision,
@@ -80,7 +78,9 @@ def _deployed(voice: Voice, view: AlertView) -> list[str]:
         "who": deploy.requested_by.name,
         "stage": deploy.stage.value,
     }
-    return [voice("alert.deployed", before=rates[0], after=rates[1], **params)]
+    if len(rates) < len(counted):
+        return [voice("alert.deployed_bare", **params)]
+    return [voice("alert.deployed", before=[rates[0], "share"], after=[rates[1], "share"], **params)]
 
 
 def _roll_back(voice: Voice, deploy: Rollout | None) -> list[Block]:

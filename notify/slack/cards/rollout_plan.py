@@ -235,7 +235,9 @@ def feasibility_lines(voice: Voice, rollout: Rollout, found: Feasibility) -> lis
         "expected": round(found.expected),
         "minimum": found.minimum,
     }
-    shown = [f":information_source: {voice('rollout.few_requests', **params)}"]
+    # About as many as needed: enough on average, and often too few.
+    key = "rollout.few_requests" if params["expected"] < found.minimum else "rollout.tight"
+    shown = [f":information_source: {voice(key, **params)}"]
     if found.reach is Reach.EXTENSION:
         shown.append(voice("rollout.reached_later"))
     if found.percent is not None and found.bake is not None:

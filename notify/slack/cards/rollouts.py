@@ -256,8 +256,6 @@ def _to_approve(voice: Voice, rollout: Rollout, value: str) -> list[Block]:
             voice.plain("button.reject"),
             actions.ROLLOUT_REJECT,
             rollout.subject.key,
-            style="danger",
-            confirm=_sure(voice, "reject", rollout, None if is_deploy else "confirm.reject_rollback"),
         ),
     ]
 

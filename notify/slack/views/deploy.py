@@ -6,14 +6,18 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from domain.rollouts import Kind, Rollout
 from notify.slack import actions
-from notify.slack.blocks import Block, context, select, suggested, text_input
-from notify.slack.cards.rollout_plan import code
-from notify.slack.escape import plain
+from notify.slack.blocks import Block, context, section, select, suggested, text_input
+from notify.slack.cards.rollout_plan import code, shown_image
+from notify.slack.escape import clamp, plain
 from notify.texts import Voice
 
 IMAGE_LIMIT = 512
 """Characters of an image's name."""
+
+REASON_LIMIT = 300
+"""Characters of a rejection's reason."""
 
 OPTIONS = 100
 """Services in one menu: Slack takes no more."""
@@ -86,6 +90,33 @@ def deploy_form(voice: Voice, choices: Sequence[DeployChoice]) -> dict[str, Any]
         "submit": _plain(voice.plain("form.deploy_submit")),
         "close": _plain(voice.plain("button.cancel")),
         "blocks": blocks,
+    }
+
+
+def reject_form(voice: Voice, rollout: Rollout) -> dict[str, Any]:
+    """Why a deploy is rejected, in a few words; whoever asked for it reads them."""
+    key = "confirm.reject" if rollout.kind is Kind.DEPLOY else "confirm.reject_rollback"
+    baseline = rollout.plan.baseline if rollout.plan is not None else "—"
+    image = clamp(shown_image(rollout), 80) if rollout.image else "—"
+    what = voice(key, service=rollout.service, image=image, baseline=baseline)
+    return {
+        "type": "modal",
+        "callback_id": actions.REJECT_FORM,
+        "private_metadata": rollout.subject.key,
+        "title": _plain(voice.plain("form.reject_title", number=rollout.number)),
+        "submit": _plain(voice.plain("button.reject")),
+        "close": _plain(voice.plain("button.cancel")),
+        "blocks": [
+            section(what),
+            text_input(
+                "reason",
+                voice.plain("form.reject_reason"),
+                multiline=True,
+                hint=voice.plain("form.reject_hint", who=rollout.requester),
+                max_length=REASON_LIMIT,
+                optional=True,
+            ),
+        ],
     }
 
 
