@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SHELL := /bin/bash
 
-.PHONY: setup demo test check bench bench-anomaly kill-test format browser
+.PHONY: setup demo test test-all check bench bench-anomaly kill-test format browser
 
 setup: $(STAMP) ## Only the set-up; afterwards .venv/bin/toban runs.
 
@@ -25,8 +25,13 @@ demo: $(STAMP) ## The whole story in a pretend world; FRESH=1 forgets the last o
 
 # What waits for seconds of the real world (Slack's three, a lease, a browser) may miss them on a machine that
 # is busy: such a test is tried again, and named at the end.
+TESTS := --numprocesses logical --maxprocesses 4 --dist worksteal --reruns 2 -rR
+
 test: $(STAMP) browser ## Every test, on SQLite and PostgreSQL, in a browser where there is one.
-	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal --reruns 2 -rR
+	@$(BIN)/python -m pytest $(TESTS)
+
+test-all: $(STAMP) browser ## The same with every crash point and every damage, not a sample of them: each night.
+	@TOBAN_TEST_ALL=1 $(BIN)/python -m pytest $(TESTS)
 
 check: $(STAMP) ## Format, lint, types, import contracts.
 	@$(BIN)/ruff format --check .

@@ -281,6 +281,7 @@ def _bolt(settings: Settings, api: Api, directory: Directory) -> AsyncApp:
     logger = logging.getLogger("toban.bolt")
     logger.setLevel(logging.ERROR)  # While it is built it warns that we authorize ourselves.
     app = AsyncApp(
+        name="toban",  # Else it reads the source of every caller to find one.
         logger=logger,
         client=api.web,
         authorize=authorize,

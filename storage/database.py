@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiosqlite
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -22,6 +21,8 @@ from storage.moments import MomentQueries
 from storage.retention import RetentionQueries
 from storage.rows import is_about_a_value
 from storage.space import checkpoint, give_back
+from storage.sqlite import Connection
+from storage.sqlite import connect as connect_sqlite
 from storage.unreadable import UnreadableQueries
 from storage.views import ViewQueries
 from storage.watches import WatchQueries
@@ -226,14 +227,15 @@ CHANNEL = "toban"
 def _sqlite(url: str, threads: list[threading.Thread], *, size: int, writing: bool) -> AsyncEngine:
     file = sa.make_url(url).database or ""
 
-    async def connect() -> aiosqlite.Connection:
-        connection = aiosqlite.connect(file, timeout=BUSY_TIMEOUT, check_same_thread=False)
+    async def connect() -> Connection:
+        connection = connect_sqlite(file, BUSY_TIMEOUT)
         # The driver tells its loop of each result from a thread that nobody joins, not even when the
         # file cannot be opened: it must not outlive that loop, nor hold up the end of the process.
         thread = connection._thread  # noqa: SLF001 - it offers no other way to be waited for
         thread.daemon = True
         threads[:] = [*(other for other in threads if other.is_alive()), thread]
-        return await connection
+        await connection
+        return connection
 
     engine = create_async_engine(
         url,

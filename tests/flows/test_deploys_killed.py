@@ -1,6 +1,5 @@
 """The bot dies at any commit and on either side of any call to Google, and traffic ends where it ought to."""
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +14,10 @@ from sandbox.stage import Stage
 from tests.databases import new_files
 from tests.flows.dying import Dying, Reaper
 from tests.flows.test_deploys import BAD, GOOD, PROJECT, REGION, REPOSITORY, deploying
-
-ALL = os.environ.get("TOBAN_ALL_CRASH_POINTS") == "1"
-"""Kill at every point there is (minutes), not only at a choice of them."""
+from tests.sampling import ALL
 
 FIRSTS = ("preview", "operation")
-"""Without it: on both sides of every update, and of the first of each of these calls."""
+"""In `make test`: on both sides of every update, and of the first of each of these calls."""
 
 QUICK = {"bake": timedelta(minutes=2), "watch": timedelta(minutes=1), "minimum": 100}
 
