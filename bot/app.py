@@ -23,6 +23,7 @@ from bot.ending import Ending
 from bot.greeting import Greeting
 from bot.health import Health, watch
 from bot.painting import Pictures
+from bot.pulse import Pulse
 from bot.readiness import Readiness
 from bot.settings import Settings
 from bot.vaults import make_vaults
@@ -194,9 +195,12 @@ async def build(
         keys = Keys(settings)
         readiness = Readiness(store.prove, has_secret=keys.any)
         health = Health(world, readiness, lambda: _told_by(api, socket), running.problems)
-        routes = http.make(world, settings, app, keys)
+        pulse = Pulse(clock.now, SystemClock().uptime)
+        routes = http.make(world, settings, app, keys, pulse.arrived)
         watch(routes, Viewers(settings), readiness, health, lambda: {"loops": running.turns()})
         if loops:
+            pulse.start()
+            ending.add("pulse", pulse.stop)
             readiness.start()
             ending.add("readiness", readiness.stop)
             health.start()
