@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SHELL := /bin/bash
 
-.PHONY: setup demo test test-all check bench bench-anomaly kill-test format browser
+.PHONY: setup demo test test-all check bench bench-anomaly kill-test chaos-test docs format browser
 
 setup: $(STAMP) ## Only the set-up; afterwards .venv/bin/toban runs.
 
@@ -48,6 +48,9 @@ bench-anomaly: $(STAMP) ## The detector on labelled series, servers and generate
 
 kill-test: $(STAMP) ## 200 kills with -9 on each database: nothing lost, nothing doubled.
 	@PYTHONPATH=. $(BIN)/python -m bench.kill $(KILL)
+
+chaos-test: $(STAMP) ## Three replicas on PostgreSQL, stopped, cut off and killed in turn, then restarted under load.
+	@PYTHONPATH=. $(BIN)/python -m bench.replicas $(CHAOS)
 
 docs: $(STAMP) ## Write the generated parts of the documentation anew.
 	@$(BIN)/python -m bot.authorities

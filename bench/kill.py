@@ -116,7 +116,7 @@ class Run:
                 tasks.create_task(people.run())
                 tasks.create_task(self._kill_again_and_again(bot, senders, people))
             killed = time.perf_counter()
-            stuck = await self._rest(books)
+            stuck = await come_to_rest(books, self.say)
             rested = time.perf_counter()
             code, seconds = await bot.stop()
             count = Count(books, self.slack, senders.accepted.values(), people.accepted)
@@ -172,17 +172,18 @@ class Run:
                 )
         await bot.start()
 
-    async def _rest(self, books: Books) -> dict[str, int]:
-        """Wait until nothing is left to do. Returns what still is, when that takes too long."""
-        began = told = time.perf_counter()
-        while left := await asyncio.to_thread(books.restless):
-            if time.perf_counter() - began > REST_WITHIN:
-                return left
-            if time.perf_counter() - told > 10:
-                told = time.perf_counter()
-                self.say("  coming to rest: " + ", ".join(f"{many} {name}" for name, many in left.items()))
-            await asyncio.sleep(0.25)
-        return {}
+
+async def come_to_rest(books: Books, say: Callable[[str], None]) -> dict[str, int]:
+    """Wait until nothing is left to do. Returns what still is, when that takes too long."""
+    began = told = time.perf_counter()
+    while left := await asyncio.to_thread(books.restless):
+        if time.perf_counter() - began > REST_WITHIN:
+            return left
+        if time.perf_counter() - told > 10:
+            told = time.perf_counter()
+            say("  coming to rest: " + ", ".join(f"{many} {name}" for name, many in left.items()))
+        await asyncio.sleep(0.25)
+    return {}
 
 
 UNFORESEEN = ("outbox.poisonous", "inbox.poisonous", "job.failed", "slack.listener_failed")

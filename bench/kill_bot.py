@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 import socket
 import sys
 import time
@@ -15,7 +16,7 @@ from sandbox.slack.workspace import Workspace
 USER, PASSWORD = "kill", "only-for-the-kill-test"
 AUTHORIZATION = aiohttp.encode_basic_auth(USER, PASSWORD)
 
-START_WITHIN = 60.0
+START_WITHIN = 180.0
 """Seconds until a started bot must answer ``/livez``; generous, because others use the machine."""
 
 STOP_WITHIN = 10.0
@@ -49,12 +50,14 @@ class Crashed(RuntimeError):
 class BotProcess:
     """One bot, many lives. ``log`` collects what all of them wrote."""
 
-    def __init__(self, folder: Path, slack: Workspace, database_url: str) -> None:
+    def __init__(
+        self, folder: Path, slack: Workspace, database_url: str, policy_text: str = POLICY, **environ: str
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "bot.log"
         policy = folder / "toban.yaml"
-        policy.write_text(POLICY)
+        policy.write_text(policy_text)
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("TOBAN_", "SLACK_"))}
         self._environ = kept | {
             "TOBAN_DATABASE_URL": database_url,
@@ -67,6 +70,7 @@ class BotProcess:
             "SLACK_BOT_TOKEN": slack.bot_token,
             "SLACK_SIGNING_SECRET": slack.signing_secret,
             "SLACK_API_URL": slack.api_url,
+            **environ,
         }
         if self._environ.pop("PYTHONDONTWRITEBYTECODE", None):
             # Without compiled files each start would spend seconds of processor time on compiling.
@@ -118,6 +122,16 @@ class BotProcess:
             code = None
             await self.kill()
         return code, time.perf_counter() - began
+
+    def stand_still(self) -> None:
+        """Stop it without a word, as a machine that hangs (SIGSTOP)."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it run again as if nothing had been (SIGCONT)."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     async def bury(self) -> None:
         """Leave no process behind, whatever went wrong."""

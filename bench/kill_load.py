@@ -34,8 +34,10 @@ class AlertPlan:
     body: dict[str, Any]
 
 
-def plan_alerts(count: int, groups: int, chance: random.Random) -> list[AlertPlan]:
+def plan_alerts(count: int, groups: int, chance: random.Random, prefix: str = "") -> list[AlertPlan]:
     """The alerts, in an order in which every group begins at its time and goes on until the end.
+
+    ``prefix`` keeps the names of one series apart from another's.
 
     Every third group is critical; two critical groups of Cloud Monitoring share each service, so that
     joining an incident is a part of the run.
@@ -46,13 +48,13 @@ def plan_alerts(count: int, groups: int, chance: random.Random) -> list[AlertPla
         begun = min(groups, int(number / step) + 1)
         first = number == 0 or begun != min(groups, int((number - 1) / step) + 1)
         group = begun - 1 if first else chance.randrange(begun)
-        name, critical = f"kill-{number:05d}", group % 3 == 0
+        name, critical = f"{prefix}kill-{number:05d}", group % 3 == 0
         severity = "critical" if critical else "warning"
         if group % 2:
-            body = alertmanager(name, severity=severity, group=f"Trouble{group:03d}")
+            body = alertmanager(name, severity=severity, group=f"{prefix}Trouble{group:03d}")
             plans.append(AlertPlan(name, group, "alertmanager", critical, body))
         else:
-            title, service = f"Trouble {group:03d}", f"service-{group // 12:03d}"
+            title, service = f"{prefix}Trouble {group:03d}", f"{prefix}service-{group // 12:03d}"
             body = monitoring(name, severity=severity, policy=title, service=service)
             plans.append(AlertPlan(name, group, "cloud-monitoring", critical, body))
     return plans

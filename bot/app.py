@@ -2,9 +2,10 @@
 
 import errno
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,12 +18,13 @@ from slack_bolt.authorization import AuthorizeResult
 
 from bot import doors
 from bot import web as http
-from bot.clock import Machine, SteadyClock, SystemClock
+from bot.clock import Machine, SharedClock, SteadyClock, SystemClock
 from bot.credentials import Keys, Viewers
 from bot.ending import Ending
 from bot.greeting import Greeting
 from bot.health import Health, watch
 from bot.painting import Pictures
+from bot.pulse import Pulse
 from bot.readiness import Readiness
 from bot.settings import Settings
 from bot.vaults import make_vaults
@@ -91,10 +93,12 @@ async def build(
     loops: bool = True,
     traces: Sequence[aiohttp.TraceConfig] = (),
     socket_times: Times = TIMES,
+    shared_time: Callable[[], datetime] | None = None,
 ) -> AsyncIterator[Bot]:
     """The whole bot, running. One straight line, because each step needs what the one before made.
 
-    ``machine`` has the clocks to run on, the real ones by default. ``loops=False`` leaves the turns of
+    ``machine`` has the clocks to run on, the real ones by default; in a world with a time of its own
+    ``shared_time`` is what PostgreSQL's clock would show. ``loops=False`` leaves the turns of
     ``Bot.jobs`` to the caller; ``traces`` watch calls to Slack;
     ``socket_times`` are the waits of Socket Mode.
     Raises ``Outage`` where the database cannot be used.
@@ -113,7 +117,7 @@ async def build(
         before = await migrate(database)
         log.info("storage.ready", database=settings.database_shown, revision_before=before)
         store = Store(database)
-        clock = SteadyClock(machine or SystemClock())
+        clock = await _clock(settings, store, machine, shared_time)
         if settings.is_sqlite:
             async with store() as tx:
                 await tx.release_leases()
@@ -130,7 +134,7 @@ async def build(
         directory = Directory(api, policy, settings.locale)
         ending.add("directory", directory.stop)
         parts = urlsplit(settings.slack_api_url)
-        chat = SlackChat(api, directory, f"{parts.scheme}://{parts.netloc}", ahead=clock.ahead)
+        chat = SlackChat(api, directory, f"{parts.scheme}://{parts.netloc}", ahead=clock.ahead_of_wall)
         clients = GcpClients(settings.gcp_endpoint)
         ending.add("clients", clients.close)
         metrics = CloudMonitoring(clients, clock)
@@ -194,9 +198,12 @@ async def build(
         keys = Keys(settings)
         readiness = Readiness(store.prove, has_secret=keys.any)
         health = Health(world, readiness, lambda: _told_by(api, socket), running.problems)
-        routes = http.make(world, settings, app, keys)
+        pulse = Pulse(clock.now, SystemClock().uptime)
+        routes = http.make(world, settings, app, keys, pulse.arrived)
         watch(routes, Viewers(settings), readiness, health, lambda: {"loops": running.turns()})
         if loops:
+            pulse.start()
+            ending.add("pulse", pulse.stop)
             readiness.start()
             ending.add("readiness", readiness.stop)
             health.start()
@@ -233,6 +240,24 @@ async def build(
             ending=ending,
         )
         log.info("bot.stopping")
+
+
+async def _clock(
+    settings: Settings, store: Store, machine: Machine | None, shared_time: Callable[[], datetime] | None
+) -> SteadyClock:
+    """Time goes by the database's clock where replicas may share it. Raises ``Outage``."""
+
+    async def ask() -> datetime:
+        if shared_time is not None:
+            return shared_time()
+        async with store.read() as tx:
+            return await tx.database_time()
+
+    if settings.is_sqlite or (machine is not None and shared_time is None):
+        return SteadyClock(machine or SystemClock())
+    shared = SharedClock(machine or SystemClock(), ask)
+    await shared.learn()
+    return SteadyClock(machine or SystemClock(), shared)
 
 
 def _not_listening(settings: Settings, error: OSError) -> str:

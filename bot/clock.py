@@ -1,6 +1,7 @@
 """The one place that reads the clock of the machine, and the time that Toban counts with."""
 
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -17,6 +18,12 @@ WORKED_OFF = 0.0005
 
 LEAP = timedelta(seconds=10)
 """A clock that is ahead of the machine's uptime by so much at once was set forward."""
+
+
+SHARED_LEAP = timedelta(seconds=30)
+"""The same for a clock that replicas share. Longer than twice the time between two marks of how far others
+have counted: a leap that only one replica believes in has been counted through by the others.
+"""
 
 
 class Machine(Protocol):
@@ -53,17 +60,49 @@ class SystemClock:
         return time.monotonic()
 
 
+class SharedClock:
+    """The clock that all replicas share, the database's: asked now and then, counted on with the uptime.
+
+    What is done to the own machine's wall clock does not change it. An answer says only that the shared
+    clock showed it at some moment between the question and the answer: what fits is kept, so that slow
+    answers move nothing.
+    """
+
+    def __init__(self, machine: Machine, ask: Callable[[], Awaitable[datetime]]) -> None:
+        self._machine = machine
+        self._ask = ask
+        self._begin: datetime | None = None
+
+    async def learn(self) -> None:
+        """Ask once more. Raises ``Outage``; the uptime goes on meanwhile."""
+        asked = timedelta(seconds=self._machine.uptime())
+        shown = await self._ask()
+        heard = timedelta(seconds=self._machine.uptime())
+        earliest, latest = shown - heard, shown - asked
+        middle = earliest + (latest - earliest) / 2
+        self._begin = middle if self._begin is None else min(max(self._begin, earliest), latest)
+
+    def now(self) -> datetime:
+        """What it shows, as far as is known; learned at least once before."""
+        assert self._begin is not None
+        return self._begin + timedelta(seconds=self._machine.uptime())
+
+
 class SteadyClock:
     """The port ``domain.ports.Clock``: a time that never goes back, whatever happens to the wall clock.
+
+    With replicas the clock that they share takes the place of the machine's wall clock in all that follows.
 
     It follows the wall clock forward at once. Where the wall clock is set back it goes on with the
     uptime, ahead of it, until the wall clock has caught up: what was due in five minutes is due in five
     minutes, and what has expired stays expired. See docs/decisions/clock.md.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, shared: SharedClock | None = None) -> None:
         self._machine = machine
-        wall, up = machine.now(), machine.uptime()
+        self._shared = shared
+        self._judge = shared or machine
+        wall, up = self._judge.now(), machine.uptime()
         self._begin = wall - timedelta(seconds=up)
         self._up = up
         self._high = wall
@@ -71,7 +110,7 @@ class SteadyClock:
 
     def now(self) -> datetime:
         """The time, aware, in UTC; never earlier than any that was returned before."""
-        wall, up = self._machine.now(), self._machine.uptime()
+        wall, up = self._judge.now(), self._machine.uptime()
         passed = timedelta(seconds=up)
         ahead = self._begin + passed - wall
         if ahead > SETTLED:
@@ -80,7 +119,7 @@ class SteadyClock:
             at = self._begin + passed
         else:
             at = wall
-            if -ahead > LEAP:
+            if -ahead > (SHARED_LEAP if self._shared is not None else LEAP):
                 self._leap += -ahead
             self._begin = wall - passed
         self._up = up
@@ -95,9 +134,26 @@ class SteadyClock:
         """What the machine's clock shows, right or wrong: for what others compare with their own clocks."""
         return self._machine.now()
 
+    def judge(self) -> datetime:
+        """What the clock shows that has the last word: the one that replicas share, else the machine's."""
+        return self._judge.now()
+
     def ahead(self) -> timedelta:
-        """By how much ``now`` is ahead of the wall clock; nothing where they agree."""
+        """By how much ``now`` is ahead of that clock; nothing where they agree."""
+        return max(timedelta(), self.now() - self._judge.now())
+
+    def ahead_of_wall(self) -> timedelta:
+        """By how much ``now`` is ahead of the machine's own clock; nothing where they agree."""
         return max(timedelta(), self.now() - self._machine.now())
+
+    def is_shared(self) -> bool:
+        """Whether other replicas go by the same clock."""
+        return self._shared is not None
+
+    async def learn(self) -> None:
+        """Ask the clock that replicas share, where there is one. Raises ``Outage``."""
+        if self._shared is not None:
+            await self._shared.learn()
 
     def follow(self, mark: datetime) -> None:
         """Be no earlier than ``mark``: what another process, or this one before its restart, has counted."""

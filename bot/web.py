@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,16 +31,17 @@ SLACK_BODY = 1024 * 1024
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def webhook(world: World, keys: Keys, sender: Sender, limit: int) -> Handler:
+def webhook(world: World, keys: Keys, sender: Sender, limit: int, arrived: Callable[[], datetime]) -> Handler:
     """The door of one kind of sender: authenticate, bound, understand enough, keep, answer.
 
-    What may not be kept is no silence: the refusal itself is a delivery, and pages.
+    What may not be kept is no silence: the refusal itself is a delivery, and pages. ``arrived`` says when
+    a request that is read now had come at the earliest.
     """
     accepted, unreadable = sender.accepted, sender.unreadable
     refused = counters.refused
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        began = world.clock.now()  # Deliveries are ordered by this, however long the body takes.
+        began = arrived()  # Deliveries are ordered by this, however long the body takes.
         if not keys.any:
             refused.labels(kind=sender.name, code="503").inc()
             text = "no webhook secret is set: TOBAN_WEBHOOK_USER and _PASSWORD, or TOBAN_WEBHOOK_TOKENS\n"
@@ -130,13 +132,19 @@ def slack_events(world: World, app: "AsyncApp", seal: Seal) -> Handler:
     return handle
 
 
-def make(world: World, settings: Settings, app: "AsyncApp | None", keys: Keys) -> web.Application:
+def make(
+    world: World,
+    settings: Settings,
+    app: "AsyncApp | None",
+    keys: Keys,
+    arrived: Callable[[], datetime],
+) -> web.Application:
     """Where machines come in: webhooks and Slack."""
     logging.getLogger("aiohttp.access").disabled = True
     made = web.Application(client_max_size=bodies.WHOLE, middlewares=[patient])
     limit = settings.webhook_limit_mib * 1024 * 1024
     for sender in SENDERS.values():
-        made.router.add_post(sender.route, webhook(world, keys, sender, limit))
+        made.router.add_post(sender.route, webhook(world, keys, sender, limit, arrived))
     if app is not None and settings.slack_signing_secret is not None:
         seal = Seal(settings.slack_signing_secret.get_secret_value())
         made.router.add_post("/slack/events", slack_events(world, app, seal))

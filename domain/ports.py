@@ -57,8 +57,20 @@ class SteadyClock(Clock, Protocol):
         """What the machine's clock shows, right or wrong."""
         ...
 
+    def judge(self) -> datetime:
+        """What the clock shows that has the last word: the one that replicas share, else the machine's."""
+        ...
+
     def ahead(self) -> timedelta:
-        """By how much ``now`` is ahead of the wall clock."""
+        """By how much ``now`` is ahead of that clock."""
+        ...
+
+    def is_shared(self) -> bool:
+        """Whether other replicas go by the same clock."""
+        ...
+
+    async def learn(self) -> None:
+        """Ask the clock that replicas share, where there is one. Raises ``Outage``."""
         ...
 
     def follow(self, mark: datetime) -> None:

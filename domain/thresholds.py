@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.alerts import Signal
-from domain.clock import BELIEVED
+from domain.clock import BELIEVED, Absence
 from domain.effects import Text
 from domain.indicators import HOUR, SPOKEN, WEEK, Indicator, Means, Measured, indicator, shown, to_week_ago
 from domain.policy import Policy, Service
@@ -89,14 +89,21 @@ def week_before(between: tuple[int, int]) -> tuple[int, int]:
 
 
 def judge(
-    threshold: Threshold, service: Service, standing: Standing | None, window: Measured, at: datetime
+    threshold: Threshold,
+    service: Service,
+    standing: Standing | None,
+    window: Measured,
+    at: datetime,
+    absence: Absence | None = None,
 ) -> Judged:
     """Take in every complete step since the last look.
 
     A second look at the same data changes nothing; a look that was missed is made up for; one that
     comes with older data is ignored. Where the answer has a problem nothing is judged: that we cannot
-    see is not the service's trouble. Steps without data at the end wait until they are complete.
+    see is not the service's trouble. Steps without data at the end wait until they are complete, and
+    ``absence`` says how far they are known to be empty: a clock that was set is no absence of data.
     """
+    absence = absence or Absence(shown=window.complete_until)
     before = standing or Standing(
         rule=threshold.name, service=service.name, watched_since=window.complete_until
     )
@@ -106,14 +113,14 @@ def judge(
         before, int(threshold.lasting.total_seconds()), int(threshold.recover_for.total_seconds())
     )
     means = Means(window)
-    for end in _steps(threshold, before, window):
+    for end in _steps(threshold, before, window, absence):
         verdict, value = _verdict(threshold, window, means, end)
         if math.isfinite(value) and verdict is not Verdict.QUIET:
             course.note(value, verdict)
         course.take(end, window.step, verdict, has_data=window.has_data(end))
     if threshold.no_data is Silence.ALERT and threshold.silent_for is not None:
         since = course.seen_until or before.watched_since
-        if window.complete_until - since >= threshold.silent_for.total_seconds():
+        if absence.lasted(since, window.complete_until) >= threshold.silent_for.total_seconds():
             course.silent(since, window.complete_until)
 
     def say(after: Standing, started: int, ended: int | None) -> Signal:
@@ -122,7 +129,7 @@ def judge(
     return told(before, course, at, say)
 
 
-def _steps(threshold: Threshold, standing: Standing, window: Measured) -> Iterator[int]:
+def _steps(threshold: Threshold, standing: Standing, window: Measured, absence: Absence) -> Iterator[int]:
     """The ends of the steps to take in, in order.
 
     Up to the newest complete one with data; where no data means that nothing happened, up to the
@@ -133,7 +140,8 @@ def _steps(threshold: Threshold, standing: Standing, window: Measured) -> Iterat
     while last >= window.start and not window.has_data(last):
         last -= window.step
     if threshold.no_data is Silence.OK:
-        last = max(last, window.complete_until - LATE)
+        empty_until = absence.known_until(window.complete_until) - LATE
+        last = max(last, empty_until) if window.has_data(last) else empty_until
     first = window.start if len(window.values) else standing.watched_since + 1
     judged = standing.judged_until
     # What lies beyond that was judged by a clock far ahead, which has been set right since.

@@ -21,6 +21,8 @@ class WatchKind(StrEnum):
     """Which Slack account was verified last as a person's."""
     DRILL = "drill"
     """Since when the drills of a plan are known."""
+    CLOCK = "clock"
+    """A leap of the clock that nothing has confirmed yet."""
     WORKSPACE = "workspace"
     """Which Slack workspace is ours, for the time in which Slack does not say."""
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from domain import page_lists as rules
-from domain.effects import Effect, Refresh, Subject, SubjectKind
+from domain.effects import Effect
 from domain.escalation import Page
 from domain.levels import Level
 from domain.page_lists import PageList
@@ -30,7 +30,9 @@ class Placing:
             others += await self._tx.pages_lately(page.person, level, self._at)
         if newest is not None and rules.joins(newest, level, others, self._at):
             stored = await self._tx.add_page(page.model_copy(update={"listed_in": newest.page_id}))
-            return stored, Refresh(subject=Subject(kind=SubjectKind.PAGE, id=newest.page_id))
+            # Not a refresh: somebody may withdraw that message just now, and then it is said all the same.
+            top = page.model_copy(update={"id": newest.page_id})
+            return stored, page_card(top, newest.level)
         stored = await self._tx.add_page(page)
         if newest is not None and rules.follows(newest, level, self._at):
             await self._tx.renew_list(newest.page_id, stored.subject.id)

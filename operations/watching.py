@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from domain import objectives, probes, thresholds
 from domain.alerts import Signal
+from domain.clock import Absence, absence
 from domain.effects import Note, Text
 from domain.errors import Outage
 from domain.objectives import Promised
@@ -19,11 +20,12 @@ from domain.policy import Policy, Service
 from domain.ports import Metrics
 from domain.probes import ProbeStanding, Seen
 from domain.rules import Probe
-from domain.series import Query, Reading, epoch
+from domain.series import Query, Reading, epoch, moment
 from domain.standing import Judged, Standing, retire
 from domain.thresholds import Watched
 from domain.watches import WatchKind
 from operations import counters, signals
+from operations.clock import doubt, end_doubt, heed_leap
 from operations.standings import Shelf
 from operations.world import World
 
@@ -57,18 +59,22 @@ async def watch(world: World, due: datetime) -> int:
     States and signals are one commit; a look that was cut off is repeated without a trace. Raises
     ``Outage`` after that commit where monitoring could not be read for some of them.
     """
-    at = world.clock.now()
+    await heed_leap(world)
+    at, shown = world.clock.now(), world.clock.judge()
     async with world.store.read() as tx:
         shelf = await Shelf.load(tx, WatchKind.RULE, Standing)
+        doubted = await doubt(tx)
+    missing = absence(shown, doubted)
     rules = rules_of(world.policy)
     readings = _Readings()
     await readings.read(world, rules, shelf, at)
     heard: list[Signal] = []
     problems: Counter[str] = Counter()
     unwritten: list[Rule] = []
+    newest = 0
     for rule in rules:
         before = shelf[rule.key]
-        judged = readings.judge(world.policy, rule, before, at)
+        judged = readings.judge(world.policy, rule, before, at, missing)
         if judged.problem is not None:
             if judged.problem.startswith(UNWRITTEN):
                 unwritten.append(rule)
@@ -76,11 +82,15 @@ async def watch(world: World, due: datetime) -> int:
                 problems[judged.problem] += 1
             continue
         heard += judged.signals
+        newest = max(newest, judged.standing.seen_until or 0)
         if _is_worth_a_write(before, judged.standing):
             shelf.put(rule.key, judged.standing)
     gone = sorted(set(shelf.keys()) - {rule.key for rule in rules})
     heard += _retired(world.policy, shelf, gone, at)
     await _keep(world, shelf, heard, gone, at, [_unwritten(rule) for rule in unwritten])
+    if doubted is not None and doubted.is_over(shown, moment(newest)):
+        async with world.store() as tx:
+            await end_doubt(tx, doubted)
     judged_well = len(rules) - problems.total() - len(unwritten)
     counters.judged.labels(kind="rule", outcome="judged").inc(judged_well)
     counters.judged.labels(kind="rule", outcome="blind").inc(problems.total() + len(unwritten))
@@ -153,7 +163,9 @@ class _Readings:
         self.near, self.week_ago, *rest = found
         self.long = dict(zip(long, rest, strict=True))
 
-    def judge(self, policy: Policy, rule: Rule, before: Standing | None, at: datetime) -> Judged:
+    def judge(
+        self, policy: Policy, rule: Rule, before: Standing | None, at: datetime, missing: Absence
+    ) -> Judged:
         """One rule on what was read."""
         if isinstance(rule, Promised):
             limits = policy.rules.limits_of(rule.service.name)
@@ -161,7 +173,7 @@ class _Readings:
             return objectives.judge(rule.objective, rule.burn, rule.service, before, window, at)
         week_ago = self.week_ago if rule.threshold.week_ago else None
         window = rule.measure(self.near, policy.rules, week_ago)
-        return thresholds.judge(rule.threshold, rule.service, before, window, at)
+        return thresholds.judge(rule.threshold, rule.service, before, window, at, missing)
 
 
 class _Wanted:

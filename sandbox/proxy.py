@@ -11,19 +11,21 @@ PIECE = 64 * 1024
 
 
 class Proxy:
-    """Listens on a TCP port of this machine and carries bytes to a Unix socket and back.
+    """Listens on a TCP port of this machine and carries bytes to a server and back: the path of its Unix
+    socket, or its own TCP port on this machine.
 
     ``silence`` swallows every byte and lets connections stand, as dropped packets look; ``reset`` ends
     them. Both leave the server's side as it is, until ``restore`` or the end.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path | int) -> None:
         self._target = target
         self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._far: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     @classmethod
@@ -31,6 +33,10 @@ class Proxy:
         """A cable to the server behind this address, which names the folder of its socket."""
         folder = parse_qs(urlsplit(url).query)["host"][0]
         return cls(next(Path(folder).glob(".s.PGSQL.*[0-9]")))
+
+    def carries(self, port: int) -> bool:
+        """Whether the server sees a connection of ours as coming from this port."""
+        return any(writer.get_extra_info("sockname")[1:] == (port,) for writer in self._far)
 
     def url(self, url: str) -> str:
         """The same database's address at this end of the cable."""
@@ -78,8 +84,9 @@ class Proxy:
         far: asyncio.StreamWriter | None = None
         try:
             await self._open.wait()
-            back, far = await asyncio.open_unix_connection(str(self._target))
+            back, far = await self._reach()
             self._writers.add(far)
+            self._far.add(far)
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._carry(reader, far))
                 both.create_task(self._carry(back, writer))
@@ -90,7 +97,13 @@ class Proxy:
             for end in (writer, far):
                 if end is not None:
                     self._writers.discard(end)
+                    self._far.discard(end)
                     end.transport.abort()
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, Path):
+            return await asyncio.open_unix_connection(str(self._target))
+        return await asyncio.open_connection("127.0.0.1", self._target)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(PIECE):

@@ -44,7 +44,8 @@ TURNS = 10_000
 class Stage:
     """One workspace, one bot, one clock. Made by ``Stage.open``.
 
-    ``clock`` is the time of the whole world, ``machine`` what the bot's machine makes of it.
+    ``clock`` is the time of the whole world, ``machine`` what the bot's machine makes of it, and
+    ``shared_time``, where it is given before the start, what PostgreSQL's clock would show.
     """
 
     def __init__(self, settings: Settings, policy: Policy, slack: Workspace, clock: StandingClock) -> None:
@@ -57,6 +58,7 @@ class Stage:
         self.socket_times = TIMES
         self.pretended: Cloud | None = None
         self.prepare: Callable[[Bot], None] | None = None
+        self.shared_time: Callable[[], datetime] | None = None
         self._life: AsyncExitStack | None = None
         self._bot: Bot | None = None
         self._http: aiohttp.ClientSession | None = None
@@ -131,6 +133,7 @@ class Stage:
             loops=False,
             traces=self.traces,
             socket_times=self.socket_times,
+            shared_time=self.shared_time,
         )
         self._bot = await self._life.enter_async_context(built)
         self.slack.events_url = f"http://127.0.0.1:{self._bot.port}/slack/events"

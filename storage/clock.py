@@ -1,6 +1,6 @@
 """The time up to which Toban has counted, kept for restarts and replicas, and what a set clock moves."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,9 +54,21 @@ HAPPENED: dict[type[Any], tuple[str, ...]] = {
 class ClockQueries(Rows):
     """What the guard of the clock needs."""
 
+    async def database_time(self) -> datetime:
+        """What PostgreSQL's clock shows: the one clock that all replicas share."""
+        found = (await self.connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+        assert isinstance(found, datetime)
+        return found.astimezone(UTC)
+
     async def clock_mark(self) -> datetime | None:
-        """The latest time that any process has counted; ``None`` before the first."""
-        found = (await self.connection.execute(sa.select(CLOCK.c.at))).scalar_one_or_none()
+        """The latest time that any process has counted; ``None`` before the first.
+
+        A writing transaction has it to itself until its end, so that only one process acts upon it.
+        """
+        query = sa.select(CLOCK.c.at)
+        if self.postgres and self.writing:
+            query = query.with_for_update()
+        found = (await self.connection.execute(query)).scalar_one_or_none()
         return found if isinstance(found, datetime) else None
 
     async def mark_clock(self, at: datetime) -> datetime:

@@ -156,7 +156,14 @@ class EscalationQueries(UnreadableQueries):
         return int((await self.connection.execute(query)).scalar_one())
 
     async def listed_waiting(self, page_id: int) -> int:
-        """How many pages in the list of this one nobody has answered."""
+        """How many pages in the list of this one nobody has answered.
+
+        A writing transaction has the message to itself until its end: whoever joins it is seen here, or
+        joins afterwards, and says it again.
+        """
+        if self.postgres and self.writing:
+            message = sa.select(OUTBOX.c.id).where(OUTBOX.c.key == f"page:{page_id}")
+            await self.connection.execute(message.with_for_update())
         query = (
             sa.select(sa.func.count())
             .select_from(PAGE.join(ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id))
@@ -214,14 +221,13 @@ class EscalationQueries(UnreadableQueries):
     async def stranded_lists(self, limit: int) -> list[int]:
         """Messages that will never be sent, although pages in their lists are still on their way.
 
-        Several transactions at once may bring that about; nobody would be paged on those ladders again.
+        Nobody would be paged on those ladders again. The page of such a message may be withdrawn while
+        others in its list are said.
         """
         top = PAGE.alias("top")
         message = OUTBOX.c.key == sa.literal("page:") + sa.cast(top.c.id, sa.String)
         never = OUTBOX.c.status.in_([Status.DEAD, Status.WITHDRAWN])
-        gone = sa.or_(
-            top.c.status.in_([PageStatus.FAILED, PageStatus.WITHDRAWN]), sa.exists().where(message, never)
-        )
+        gone = sa.exists().where(message, never) | ~sa.exists().where(message)
         joined = PAGE.join(top, top.c.id == PAGE.c.listed_in).join(
             ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id
         )

@@ -206,7 +206,8 @@ class OutboxQueries(LeaseQueries):
         posted = settled.posted
         due: sa.ColumnElement[Any] = _millis(settled.due_at)
         status: sa.ColumnElement[Any] = sa.literal(settled.status.value)
-        if settled.status is Status.SENT:
+        if settled.status in {Status.SENT, Status.WITHDRAWN}:
+            # Somebody wanted more meanwhile: to be shown, or, as with a page that joins a list, to be said.
             more = OUTBOX.c.wanted > settled.shown
             due = sa.case((more, _millis(at)), else_=due)
             status = sa.case((more, sa.literal(Status.PENDING.value)), else_=status)

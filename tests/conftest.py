@@ -120,8 +120,10 @@ async def stage(database_url: str, policy: Policy) -> AsyncIterator[Stage]:
         yield opened
 
 
-def open_stage(database_url: str, policy: Policy, **environ: str) -> AbstractAsyncContextManager[Stage]:
-    return Stage.open(database_url, policy, **environ)
+def open_stage(
+    database_url: str, policy: Policy, *, start: bool = True, **environ: str
+) -> AbstractAsyncContextManager[Stage]:
+    return Stage.open(database_url, policy, start=start, **environ)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
