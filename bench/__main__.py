@@ -11,25 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from bench import year
+from bench.bodies import hundred, single
 from bench.bot import Bot, running
+from bench.memory import memory
 from bench.storm import storm
-from sandbox.senders import alertmanager, monitoring
+from sandbox.senders import monitoring
 
 RESULTS = Path(__file__).parent / "results"
 SECONDS = 6.0
-
-
-def single() -> tuple[str, list[str]]:
-    """One alert in a request; 50 groups come from 50 policies."""
-    return json.dumps(monitoring("0.MARK", severity="Warning")), ["MARK"]
-
-
-def hundred() -> tuple[str, list[str]]:
-    """A hundred alerts in a request, all of one group, each request other ones."""
-    body = alertmanager(*[f"MARK-{number}" for number in range(100)], severity="info")
-    for number, alert in enumerate(body["alerts"]):
-        alert["fingerprint"] = f"MARK-{number:04d}"
-    return json.dumps(body), ["MARK"]
 
 
 async def accepts(bot: Bot, found: dict[str, Any]) -> None:
@@ -144,19 +133,30 @@ async def main(only: list[str]) -> None:
             say("start_to_readyz_seconds", bot.ready_after)
             found["rss_idle_mib"] = bot.process.memory_info().rss / 2**20
             parts = {"lone": lone_alert, "idle": idle, "accepts": accepts, "commands": commands}
-            parts |= {"storm": storm} if "storm" in only else {}
             for name, part in parts.items():
                 if not only or name in only:
                     await part(bot, found)
             found["rss_after_mib"] = bot.process.memory_info().rss / 2**20
             say("rss_idle_mib", found["rss_idle_mib"])
             say("rss_after_mib", found["rss_after_mib"])
+    keep(found, "latest.json")
+
+
+async def apart(part: str, words: list[str]) -> None:
+    """What has a bot and a database of its own for each measurement."""
+    tree = Path(words[words.index("--tree") + 1]) if "--tree" in words else None
+    keep(await {"storm": storm, "memory": memory}[part](words, tree), f"{part}.json")
+
+
+def keep(found: dict[str, Any], name: str) -> None:
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.json").write_text(json.dumps(found, indent=2) + "\n")
+    (RESULTS / name).write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["year"]:  # Minutes, and on files of its own.
         asyncio.run(year.main())
+    elif sys.argv[1:2] in (["storm"], ["memory"]):
+        asyncio.run(apart(sys.argv[1], sys.argv[2:]))
     else:
         asyncio.run(main(sys.argv[1:]))

@@ -17,6 +17,7 @@ from sandbox.clock import ShiftedClock
 from sandbox.demo import POLICY
 from sandbox.slack.workspace import Workspace
 
+ROOT = Path(__file__).parent.parent
 USER, PASSWORD = "bench", "only-for-the-measurement"
 AUTHORIZATION = aiohttp.encode_basic_auth(USER, PASSWORD)
 
@@ -63,9 +64,31 @@ class Bot:
         return found
 
 
+class Used:
+    """Processor seconds since this was made: the bot's, and the pretend world's, which shares the machine."""
+
+    def __init__(self, bot: Bot) -> None:
+        self._bot = bot
+        self._before = self._now()
+
+    def _now(self) -> tuple[float, float]:
+        bot, world = self._bot.process.cpu_times(), psutil.Process().cpu_times()
+        return bot.user + bot.system, world.user + world.system
+
+    def so_far(self) -> dict[str, float]:
+        """By whom."""
+        bot, world = (now - before for now, before in zip(self._now(), self._before, strict=True))
+        return {"bot_cpu_seconds": bot, "pretend_slack_cpu_seconds": world}
+
+
 @asynccontextmanager
-async def running(folder: Path, database_url: str | None = None) -> AsyncIterator[Bot]:
-    """Workspace and bot, up and ready; the bot is told to end afterwards."""
+async def running(
+    folder: Path, database_url: str | None = None, tree: Path | None = None
+) -> AsyncIterator[Bot]:
+    """Workspace and bot, up and ready; the bot is told to end afterwards.
+
+    ``tree``: the folder of another version of the bot, to compare the two in one run.
+    """
     import socket
 
     mine, others = cores()
@@ -82,6 +105,7 @@ async def running(folder: Path, database_url: str | None = None) -> AsyncIterato
     environ = kept | {
         "TOBAN_DATABASE_URL": database_url or f"sqlite:///{folder / 'bench.db'}",
         "TOBAN_POLICY": str(POLICY),
+        "PYTHONPATH": os.pathsep.join([str(tree or ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "TOBAN_PORT": str(port),
         "TOBAN_LOG_LEVEL": "ERROR",
         "TOBAN_SHUTDOWN_GRACE": "0",
@@ -93,7 +117,7 @@ async def running(folder: Path, database_url: str | None = None) -> AsyncIterato
         "SLACK_API_URL": slack.api_url,
     }
     began = time.perf_counter()
-    process = psutil.Popen([sys.executable, "-m", "bot", "run"], env=environ)
+    process = psutil.Popen([sys.executable, "-m", "bot", "run"], env=environ, cwd=tree)
     if mine is not None:
         process.cpu_affinity(sorted(mine))
     try:

@@ -181,12 +181,17 @@ def move(escalation: Escalation, to: Subject) -> Escalation:
     return escalation.model_copy(update={"subject": to.key})
 
 
+def is_due(escalation: Escalation, at: datetime) -> bool:
+    """Whether its moment has come."""
+    return escalation.due_at is not None and escalation.due_at <= at
+
+
 def advance(escalation: Escalation, ladder: Ladder, pending: frozenset[str], at: datetime) -> Turn:
     """What happens at a due moment. ``pending`` names people whose last page is still on its way.
 
     Nothing happens before the moment has come, so that a late or doubled tick does no harm.
     """
-    if escalation.due_at is None or at < escalation.due_at:
+    if not is_due(escalation, at):
         return Turn(escalation=escalation)
     match escalation.phase:
         case Phase.DUE:

@@ -40,6 +40,13 @@ GAP = timedelta(seconds=1)
 BURST = 6
 """So many messages may follow each other at once after a quiet time."""
 
+EDIT_GAP = timedelta(seconds=2)
+EDIT_BURST = 20
+"""All edits of the workspace share ``chat.update``, which Slack takes about 50 times a minute."""
+
+EDIT_BURST_OF_CARDS = 15
+"""So many of the burst are for every card; the rest is for lists of pages, which people wait for."""
+
 ATTEMPTS = 8
 """Failures of our own (not of Slack's reach) after which a message is given up, loudly."""
 
@@ -219,6 +226,7 @@ class Settled(Value):
     sent_at: datetime | None = None
     error: str | None = None
     lane_closed_until: datetime | None = None
+    edits_closed_until: datetime | None = None
     note: Note | None = None
     given_up: bool = False
     orphaned: bool = False
@@ -257,7 +265,11 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
             return same.model_copy(update=end)
         case Outcome.LATER if report.retry_after is not None:
             pause = _pause(report.retry_after)
-            kept = {"attempts": letter.attempts, "failing_since": letter.failing_since}
+            kept: dict[str, Any] = {"attempts": letter.attempts, "failing_since": letter.failing_since}
+            if letter.is_edit:  # That limit is the workspace's.
+                kept |= {"edits_closed_until": at + pause}
+            if letter.is_edit and letter.is_page:  # A new page to the same person need not wait for it.
+                return _still_in_doubt(letter, same).model_copy(update=kept | {"due_at": at + pause})
             return _still_in_doubt(letter, same).model_copy(update=kept | {"lane_closed_until": at + pause})
         case Outcome.UNSEEN:
             return _unseen(letter, report, _still_in_doubt(letter, same), at)
@@ -411,3 +423,16 @@ def slot(next_at: datetime | None, now: datetime, *, edit: bool) -> tuple[bool, 
     if opens > now:
         return False, opens
     return True, mark + (GAP / 2 if edit else GAP)
+
+
+def edit_slot(
+    next_at: datetime | None, closed_until: datetime | None, now: datetime, *, is_page: bool
+) -> tuple[bool, datetime]:
+    """Whether an edit may go now, and the workspace's new mark for edits, as ``slot`` says for a lane."""
+    mark = max(next_at or now, now)
+    if mark > now + EDIT_GAP * EDIT_BURST:  # Of a clock that was set back since.
+        mark = now
+    opens = mark - EDIT_GAP * ((EDIT_BURST if is_page else EDIT_BURST_OF_CARDS) - 1)
+    if closed_until is not None and closed_until <= now + LONGEST_RETRY_AFTER:
+        opens = max(opens, closed_until)
+    return (True, mark + EDIT_GAP) if opens <= now else (False, opens)

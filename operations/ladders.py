@@ -56,32 +56,37 @@ async def _advance_alone(world: World, escalation_id: int) -> None:
 async def _advance(tx: Tx, world: World, due: Sequence[int]) -> None:
     """One step of each ladder; nothing where it is not due any more."""
     at = world.clock.now()
-    turns = []
-    for escalation_id in due:
-        escalation = await tx.escalation(escalation_id)
-        if escalation is None or escalation.due_at is None or escalation.due_at > at:
-            continue
-        ladder = world.policy.ladder(escalation.level)
-        pending = await tx.people_waited_for(escalation_id)
-        turns.append((escalation, rules.advance(escalation, ladder, pending, at)))
+    found = await tx.escalations(due)
+    ready = [found[one] for one in due if one in found and rules.is_due(found[one], at)]
+    pending = await tx.people_waited_for([_id(escalation) for escalation in ready])
+    turns = [
+        (before, rules.advance(before, world.policy.ladder(before.level), pending[_id(before)], at))
+        for before in ready
+    ]
     queued = [page for _, turn in turns for page in turn.pages if page.status is PageStatus.QUEUED]
     placing = Placing(tx, Counter(page.person for page in queued), at)
     effects: list[Effect] = []
     events: list[Event] = []
+    others: list[Page] = []
     for before, turn in turns:
-        saved = await tx.save_escalation(turn.escalation)
-        effects += await _cards(tx, saved)
         for page in turn.pages:
             if page.status is PageStatus.QUEUED:
-                stored, effect = await placing.place(page, saved.level)
-                effects.append(effect)
+                effects.append(await placing.place(page, turn.escalation.level))
             else:
-                stored = await tx.add_page(page)
-            counters.pages.labels(means=stored.means.value, status=stored.status.value).inc()
-        effects += _notes(saved, turn.what, before, at)
-        events += _events(saved, turn.what, turn.pages, at)
+                others.append(page)
+            counters.pages.labels(means=page.means.value, status=page.status.value).inc()
+        effects += _notes(turn.escalation, turn.what, before, at)
+        events += _events(turn.escalation, turn.what, turn.pages, at)
+    await tx.save_escalations([turn.escalation for _, turn in turns])
+    await tx.add_pages(placing.joined + others)
+    effects += await _cards(tx, [turn.escalation for _, turn in turns])
     await tx.tell(events)
     await tx.say(effects, at)
+
+
+def _id(escalation: Escalation) -> int:
+    assert escalation.id is not None
+    return escalation.id
 
 
 async def stop_ladder(tx: Tx, escalation: Escalation, because: str, by: By | None, at: datetime) -> None:
@@ -109,23 +114,33 @@ async def stop_ladder(tx: Tx, escalation: Escalation, because: str, by: By | Non
     await tx.say(effects, at)
 
 
-async def page_sent(tx: Tx, page_id: int, at: datetime) -> None:
-    """The page is on the person's screen: the timers begin."""
-    page = await tx.page(page_id)
-    if page is None or page.status is not PageStatus.QUEUED:
+async def pages_sent(tx: Tx, ids: Sequence[int], at: datetime) -> None:
+    """These pages are on their people's screens: the timers begin.
+
+    The ladders are locked before the pages, as where a ladder stops, so that two transactions cannot wait
+    for each other.
+    """
+    asked = [page for page in (await tx.pages_by_id(ids)).values() if page.status is PageStatus.QUEUED]
+    if not asked:
         return
-    delivered = {"status": PageStatus.DELIVERED, "delivered_at": at, "error": None}
-    await tx.save_page(page.model_copy(update=delivered))
-    counters.pages.labels(means=page.means.value, status="delivered").inc()
-    escalation = await tx.escalation(page.escalation_id)
-    if escalation is None:
-        return
-    await tx.tell([_page_event(escalation, page, "page.delivered", at)])
-    if escalation.is_running:
-        changed = rules.delivered(escalation, at)
-        if changed != escalation:
-            await tx.save_escalation(changed)
-    await tx.say([Refresh(subject=page.subject), *await _cards(tx, escalation)], at)
+    found = await tx.escalations([page.escalation_id for page in asked])
+    now = await tx.pages_delivered([page.subject.id for page in asked], at)
+    effects: list[Effect] = []
+    events: list[Event] = []
+    concerned: dict[int, Escalation] = {}
+    for page in asked:
+        if page.id not in now:
+            continue
+        counters.pages.labels(means=page.means.value, status="delivered").inc()
+        escalation = found.get(page.escalation_id)
+        if escalation is not None:
+            events.append(_page_event(escalation, page, "page.delivered", at))
+            effects.append(Refresh(subject=page.subject))
+            concerned[page.escalation_id] = escalation
+    running = [(one, rules.delivered(one, at)) for one in concerned.values() if one.is_running]
+    await tx.save_escalations([changed for before, changed in running if changed != before])
+    await tx.tell(events)
+    await tx.say([*effects, *await _cards(tx, list(concerned.values()))], at)
 
 
 async def page_failed(tx: Tx, page_id: int, error: str, at: datetime) -> None:
@@ -140,7 +155,7 @@ async def page_failed(tx: Tx, page_id: int, error: str, at: datetime) -> None:
         return
     await tx.tell([_page_event(escalation, page, "page.failed", at, error=error)])
     if escalation.is_running:
-        left = len(await tx.people_waited_for(escalation.id))
+        left = len((await tx.people_waited_for([escalation.id]))[escalation.id])
         changed = rules.failed(escalation, page, left, at)
         if changed != escalation:
             await tx.save_escalation(changed)
@@ -149,7 +164,7 @@ async def page_failed(tx: Tx, page_id: int, error: str, at: datetime) -> None:
     note = thread_note(f"page_failed:{escalation.id}:{page.person}", escalation.of, place, text)
     ops = Text(key="ops.unreachable", params={"person": page.person, "error": error})
     aloud = Note(key=f"ops:unreachable:{page.person}:{at:%Y-%m-%d}", place=OPS, text=ops)
-    await tx.say([note, aloud, *await _cards(tx, escalation)], at)
+    await tx.say([note, aloud, *await _cards(tx, [escalation])], at)
 
 
 async def page_refused(tx: Tx, page_id: int, error: str, at: datetime) -> None:
@@ -174,7 +189,7 @@ async def page_refused(tx: Tx, page_id: int, error: str, at: datetime) -> None:
     text = Text(key="note.page_refused", params={"person": page.person, "error": error})
     place = INCIDENTS if escalation.of.kind is SubjectKind.INCIDENT else ALERTS
     note = thread_note(f"page_refused:{escalation.id}:{page.person}", escalation.of, place, text)
-    await tx.say([note, *await _cards(tx, escalation)], at)
+    await tx.say([note, *await _cards(tx, [escalation])], at)
 
 
 async def page_withdrawn(tx: Tx, page_id: int) -> None:
@@ -184,14 +199,11 @@ async def page_withdrawn(tx: Tx, page_id: int) -> None:
         await tx.save_page(page.model_copy(update={"status": PageStatus.WITHDRAWN}))
 
 
-async def _cards(tx: Tx, escalation: Escalation) -> list[Refresh]:
-    """The cards that show this ladder: its subject's, and those of an incident's alerts."""
-    subjects: list[Subject] = [escalation.of]
-    if escalation.of.kind is SubjectKind.INCIDENT:
-        subjects += [
-            group.subject for group in await tx.groups_of_incident(escalation.of.id) if group.is_open
-        ]
-    return [Refresh(subject=subject) for subject in subjects]
+async def _cards(tx: Tx, escalations: Sequence[Escalation]) -> list[Refresh]:
+    """The cards that show these ladders: their subjects', and those of an incident's open alerts."""
+    subjects = [escalation.of for escalation in escalations]
+    incidents = [subject.id for subject in subjects if subject.kind is SubjectKind.INCIDENT]
+    return [Refresh(subject=subject) for subject in (*subjects, *await tx.open_groups_of(incidents))]
 
 
 def _notes(escalation: Escalation, what: str | None, before: Escalation, at: datetime) -> list[Effect]:

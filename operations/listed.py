@@ -1,6 +1,7 @@
 """Follows the messages that list many pages: records what they have shown, and rings the bell again."""
 
 from datetime import datetime
+from itertools import groupby
 
 from domain.effects import Refresh
 from domain.escalation import Page
@@ -28,8 +29,8 @@ async def tick(world: World) -> int:
         stranded = await tx.stranded_lists(STRANDED)
     if shown:
         async with world.recording, world.store() as tx:
-            for page_id, at in shown:
-                await ladders.page_sent(tx, page_id, at)
+            for at, pages in groupby(shown, key=lambda one: one[1]):
+                await ladders.pages_sent(tx, [page_id for page_id, _ in pages], at)
     if due:
         async with world.recording, world.store() as tx:
             at = world.clock.now()

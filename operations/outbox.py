@@ -376,7 +376,7 @@ async def _consequences(
         if report.newest is not None:
             await tx.list_shown(subject.id, report.newest, at, first=first)
         if first:
-            await ladders.page_sent(tx, subject.id, at)
+            await ladders.pages_sent(tx, [subject.id], at)
         elif given_up:
             await ladders.page_failed(tx, subject.id, report.error or "?", at)
             await listed.failed(tx, subject.id, report.error or "?", at)

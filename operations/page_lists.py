@@ -19,9 +19,11 @@ class Placing:
         self._expected = expected
         self._at = at
         self._newest: dict[str, PageList | None] = {}
+        self.joined: list[Page] = []
+        """Pages for the lists of others, which the caller stores."""
 
-    async def place(self, page: Page, level: Level) -> tuple[Page, Effect]:
-        """Store a new page. Returns it, and the card that shows it."""
+    async def place(self, page: Page, level: Level) -> Effect:
+        """Store a new page that gets its own message. Returns the card that shows it."""
         if page.person not in self._newest:
             self._newest[page.person] = await self._tx.page_list(page.person)
         newest = self._newest[page.person]
@@ -29,12 +31,12 @@ class Placing:
         if others < rules.FEW:
             others += await self._tx.pages_lately(page.person, level, self._at)
         if newest is not None and rules.joins(newest, level, others, self._at):
-            stored = await self._tx.add_page(page.model_copy(update={"listed_in": newest.page_id}))
+            self.joined.append(page.model_copy(update={"listed_in": newest.page_id}))
             # Not a refresh: somebody may withdraw that message just now, and then it is said all the same.
             top = page.model_copy(update={"id": newest.page_id})
-            return stored, page_card(top, newest.level)
+            return page_card(top, newest.level)
         stored = await self._tx.add_page(page)
         if newest is not None and rules.follows(newest, level, self._at):
             await self._tx.renew_list(newest.page_id, stored.subject.id)
         self._newest[page.person] = PageList(page_id=stored.subject.id, level=level)
-        return stored, page_card(stored, level)
+        return page_card(stored, level)

@@ -1,27 +1,22 @@
 """The one shared step: signals open alert groups, incidents and ladders, whoever saw them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from domain import alerts as rules
-from domain import escalation as ladders
 from domain.alerts import Alert, AlertGroup, AlertStatus, Reason, Signal
-from domain.effects import Effect, Event, Refresh, Subject, SubjectKind, Text
-from domain.escalation import Escalation
-from domain.holding import hold_on
-from domain.incidents import Incident
-from domain.policy import Level, Policy
+from domain.policy import Policy
 from domain.ports import Tx
-from domain.response import NOTES_OF_FLAPPING, Response, respond
-from domain.rollouts import Rollout
 from operations import counters
-from operations.ladders import stop_ladder
-from operations.places import alert_card, home, incident_card, thread_note
+from operations.consequences import Change, follow
 
 
 class _Batch:
-    """Groups and alerts as they stand while a batch of signals is absorbed in memory."""
+    """Groups and alerts as they stand while a batch of signals is absorbed in memory.
+
+    A group that the batch opens has a negative number of its own until all of them are written at once.
+    """
 
     def __init__(self, alerts: dict[str, Alert], groups: dict[str, AlertGroup]) -> None:
         self.alerts = alerts
@@ -30,7 +25,7 @@ class _Batch:
         self.changed: dict[str, Alert] = {}
         self.reasons: dict[int, Counter[Reason]] = {}
         self.touched: set[int] = set()
-        self.opened: set[int] = set()
+        self.opened: list[int] = []
         self.ended: dict[int, tuple[Signal, datetime]] = {}
         self.heard: Counter[Reason] = Counter()
 
@@ -40,6 +35,40 @@ class _Batch:
             return self.by_id.get(alert.group_id)
         return self.newest.get(signal.group_key)
 
+    def changes(self) -> list[Change]:
+        """What became of each group that is new or changed, in the order of their numbers."""
+        return [
+            Change(self.by_id[number], self.reasons[number], is_changed=number in self.touched)
+            for number in sorted(self.touched | set(self.opened))
+        ]
+
+    def open(self, group: AlertGroup) -> AlertGroup:
+        """A group that is new."""
+        number = -1 - len(self.opened)
+        self.opened.append(number)
+        return group.model_copy(update={"id": number})
+
+    def number(self, stored: Sequence[AlertGroup]) -> None:
+        """The new groups, in the order in which they were opened, have their real numbers now."""
+        real = dict(zip(self.opened, stored, strict=True))
+        self.opened = [group.id for group in stored if group.id is not None]
+        self.newest = {key: real.get(group.id or 0, group) for key, group in self.newest.items()}
+        self.by_id = {
+            group.id: group for group in (real.get(one.id or 0, one) for one in self.by_id.values())
+        }
+        self.touched -= real.keys()
+        self.reasons = {_real(real, number): why for number, why in self.reasons.items()}
+        self.ended = {_real(real, number): end for number, end in self.ended.items()}
+        for identity, alert in self.changed.items():
+            if alert.group_id in real:
+                placed = alert.model_copy(update={"group_id": _real(real, alert.group_id)})
+                self.changed[identity] = self.alerts[identity] = placed
+
+
+def _real(real: Mapping[int, AlertGroup], number: int) -> int:
+    group = real.get(number)
+    return number if group is None or group.id is None else group.id
+
 
 async def receive(tx: Tx, policy: Policy, heard: Sequence[tuple[Signal, datetime]], at: datetime) -> None:
     """Take in signals with the moments at which they were heard, in order, inside the caller's transaction.
@@ -48,12 +77,13 @@ async def receive(tx: Tx, policy: Policy, heard: Sequence[tuple[Signal, datetime
     """
     batch = await _load(tx, [signal for signal, _ in heard])
     for signal, heard_at in heard:
-        await _absorb(tx, batch, signal, heard_at)
+        _absorb(batch, signal, heard_at)
+    batch.number(await tx.add_groups([batch.by_id[number] for number in batch.opened]))
     await tx.save_alerts(list(batch.changed.values()))
     for group_id, (signal, ended_at) in batch.ended.items():
         left = await tx.end_alerts(group_id, ended_at)
         _end_group(batch, group_id, left, signal, ended_at)
-    await _consequences(tx, policy, batch, at)
+    await follow(tx, policy, batch.changes(), batch.by_id, at)
     for reason, count in batch.heard.items():
         counters.signals.labels(reason=reason.value).inc(count)
 
@@ -65,10 +95,8 @@ async def let_go(tx: Tx, policy: Policy, group_id: int, at: datetime) -> None:
         return
     if group.held_until is None or group.held_until > at:
         return
-    batch = _Batch({}, {group.key: group})
-    batch.touched.add(group_id)
-    batch.reasons[group_id] = Counter({Reason.OUTLIVED: 1})
-    await _consequences(tx, policy, batch, at)
+    change = Change(group=group, reasons=Counter({Reason.OUTLIVED: 1}), is_changed=True)
+    await follow(tx, policy, [change], {group.id: group}, at)
 
 
 async def _load(tx: Tx, signals: Sequence[Signal]) -> _Batch:
@@ -87,7 +115,7 @@ async def _load(tx: Tx, signals: Sequence[Signal]) -> _Batch:
     return batch
 
 
-async def _absorb(tx: Tx, batch: _Batch, signal: Signal, heard_at: datetime) -> None:
+def _absorb(batch: _Batch, signal: Signal, heard_at: datetime) -> None:
     _note_end(batch, signal, heard_at)
     known = batch.alerts.get(signal.identity)
     before = batch.group_for(signal, known)
@@ -96,9 +124,7 @@ async def _absorb(tx: Tx, batch: _Batch, signal: Signal, heard_at: datetime) -> 
     group, alert = absorbed.group, absorbed.alert
     if group is not None and group is not before:
         if group.id is None:
-            group = await tx.add_group(group)
-            assert group.id is not None
-            batch.opened.add(group.id)
+            group = batch.open(group)
         else:
             batch.touched.add(group.id)
         batch.by_id[group.id] = group
@@ -131,154 +157,3 @@ def _end_group(batch: _Batch, group_id: int, left: int, signal: Signal, heard_at
     batch.newest[group.key] = batch.by_id[group_id] = ended
     batch.touched.add(group_id)
     batch.reasons.setdefault(group_id, Counter())
-
-
-async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> None:
-    """Decide for each group that changed, in the order of their ids, so that replicas cannot deadlock."""
-    concerned = sorted(batch.touched | batch.opened)
-    if not concerned:
-        return
-    open_incidents = {incident.id: incident for incident in await tx.open_incidents()}
-    subjects = [batch.by_id[group_id].subject.key for group_id in concerned]
-    subjects += [incident.subject.key for incident in open_incidents.values()]
-    running = await tx.running_escalations(subjects)
-    rollouts = await _rollouts(tx, policy, [batch.by_id[group_id] for group_id in concerned], at)
-    events: list[Event] = []
-    effects: list[Effect] = []
-    saved: list[AlertGroup] = []
-    for group_id in concerned:
-        group, reasons = batch.by_id[group_id], batch.reasons[group_id]
-        incident = _incident_of(group, open_incidents)
-        ladder = running.get(incident.subject.key) if incident else None
-        ladder = ladder or running.get(group.subject.key)
-        others = 0
-        if incident is not None and not group.is_open:
-            family = await tx.groups_of_incident(incident.subject.id)
-            others = sum(batch.by_id.get(one.id, one).is_open for one in family if one.id != group_id)
-        hold = None
-        if Reason.OUTLIVED not in reasons and group.service in rollouts:
-            rule = policy.deploys.rule(group.service)
-            hold = hold_on(group, rollouts[group.service], rule, at)
-        response = respond(group, reasons, incident, ladder, others, at, hold)
-        incident = await _carry_out(tx, policy, response, ladder, running, events, effects, at)
-        final = response.group
-        if incident is not None:
-            open_incidents[incident.id] = incident
-            final = final.model_copy(update={"incident_id": incident.id})
-        if final is not group or group_id in batch.touched:
-            saved.append(final)
-        events += _events(final, reasons, at)
-        effects += _effects(final, reasons)
-    await tx.save_groups(saved)
-    await tx.tell(events)
-    await tx.say(effects, at)
-
-
-async def _rollouts(
-    tx: Tx, policy: Policy, groups: Sequence[AlertGroup], at: datetime
-) -> dict[str, list[Rollout]]:
-    """The deploys that may explain what fires, by service."""
-    asked = {
-        group.service: policy.deploys.rule(group.service).hold
-        for group in groups
-        if group.service is not None and group.is_open and group.level is not Level.EMERGENCY
-    }
-    if not any(asked.values()):
-        return {}
-    found: dict[str, list[Rollout]] = {}
-    for rollout in await tx.rollouts_since(at - max(asked.values())):
-        if rollout.service in asked:
-            found.setdefault(rollout.service, []).append(rollout)
-    return found
-
-
-def _incident_of(group: AlertGroup, open_incidents: dict[int | None, Incident]) -> Incident | None:
-    """The open incident of the group, else one of the same service that was born of an alert."""
-    own = open_incidents.get(group.incident_id) if group.incident_id is not None else None
-    if own is not None:
-        return own
-    if group.service is None or not group.level.opens_incident or not group.is_open:
-        return None
-    same = (
-        one for one in open_incidents.values() if one.service == group.service and one.born_of is not None
-    )
-    return next(same, None)
-
-
-async def _carry_out(
-    tx: Tx,
-    policy: Policy,
-    response: Response,
-    ladder: Escalation | None,
-    running: dict[str, Escalation],
-    events: list[Event],
-    effects: list[Effect],
-    at: datetime,
-) -> Incident | None:
-    incident = response.incident
-    if incident is not None and incident.id is None:
-        incident = await tx.add_incident(incident)
-        counters.incidents.labels(severity=incident.severity.value, by="alert").inc()
-        data = {"alert": response.group.id, "severity": incident.severity.value}
-        events.append(Event(subject=incident.subject, what="incident.opened", at=at, data=data))
-        effects.append(incident_card(policy, incident, response.group))
-    elif incident is not None and response.incident is not None:
-        stored = await tx.incident(incident.subject.id)
-        if stored != incident:
-            incident = await tx.save_incident(incident)
-            what = {"severity": incident.severity.value, "alert": response.group.id}
-            events.append(Event(subject=incident.subject, what="incident.asked_again", at=at, data=what))
-        effects.append(Refresh(subject=incident.subject))
-    if ladder is not None and response.stop is not None:
-        await stop_ladder(tx, ladder, response.stop, None, at)
-        del running[ladder.subject]
-    if response.start is not None:
-        subject = incident.subject if incident is not None else response.group.subject
-        before = await tx.latest_escalation(subject)
-        if not ladders.has_nobody(before, response.start):
-            started = ladders.start(subject, response.start, at, before)
-            running[subject.key] = await tx.add_escalation(started)
-    return incident
-
-
-def _events(group: AlertGroup, reasons: Counter[Reason], at: datetime) -> list[Event]:
-    """One row for each kind of thing that happened in this batch."""
-    silent = {Reason.REMINDER, Reason.TOMBSTONE}
-    return [
-        Event(
-            subject=group.subject,
-            what=f"alert.{reason.name.lower()}",
-            at=at,
-            data={"count": count, "firing": group.firing, "level": group.level.value},
-        )
-        for reason, count in reasons.items()
-        if reason not in silent
-    ]
-
-
-def _effects(group: AlertGroup, reasons: Counter[Reason]) -> list[Effect]:
-    effects: list[Effect] = [alert_card(group)]
-    seconds = int(group.changed_at.timestamp())
-    if Reason.ALL_RESOLVED in reasons and not group.is_open and group.fires <= NOTES_OF_FLAPPING:
-        key = "note.recovered" if group.recovered else "note.closed_not_recovered"
-        text = Text(key=key, params={"at": seconds})
-        effects.append(thread_note(f"recovered:{group.id}:{group.fires}", group.subject, home(group), text))
-    if Reason.FIRED_AGAIN in reasons and group.is_open and group.fires <= NOTES_OF_FLAPPING:
-        text = Text(key="note.fired_again", params={"at": seconds, "times": group.fires})
-        effects.append(thread_note(f"again:{group.id}:{group.fires}", group.subject, home(group), text))
-    if Reason.REPEATED in reasons and group.held_until is not None and group.held_by is None:
-        text = Text(key="note.repeated", params={"until": int(group.held_until.timestamp())})
-        effects.append(thread_note(f"repeated:{group.id}:{group.fires}", group.subject, home(group), text))
-    if Reason.OUTLIVED in reasons and group.held_by is None:
-        text = Text(key="note.repeated_outlived", params={"at": seconds})
-        key = f"repeated_outlived:{group.id}:{group.fires}"
-        effects.append(thread_note(key, group.subject, home(group), text))
-    elif Reason.OUTLIVED in reasons:
-        text = Text(key="note.outlived", params={"number": f"D-{group.held_by}"})
-        effects.append(thread_note(f"outlived:{group.id}:{group.held_by}", group.subject, home(group), text))
-    if Reason.LEVEL_ROSE in reasons and group.is_open:
-        text = Text(key="note.level_rose", params={"level": group.level.value})
-        effects.append(thread_note(f"level:{group.id}:{group.level}", group.subject, home(group), text))
-    if group.incident_id is not None:  # Also one that is resolved: its card counts its open alerts.
-        effects.append(Refresh(subject=Subject(kind=SubjectKind.INCIDENT, id=group.incident_id)))
-    return effects

@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.alerts import Alert, AlertGroup, AlertStatus
+from domain.effects import Subject, SubjectKind
 from domain.policy import Level
-from storage.rows import Conflict, Rows, as_row, table
+from storage.rows import CHUNK, Conflict, Rows, as_row, table
 from storage.tables import AlertGroupRow, AlertRow
 from storage.types import EPOCH
 from storage.unreadable import not_aside
@@ -54,12 +55,26 @@ class AlertQueries(Rows):
         query = sa.select(GROUP).where(GROUP.c.incident_id == incident_id).order_by(GROUP.c.id)
         return await self.values(AlertGroup, query)
 
-    async def add_group(self, group: AlertGroup) -> AlertGroup:
-        """A new group, with its id. One whose older group cannot be read becomes the next generation."""
+    async def open_groups_of(self, incidents: Sequence[int]) -> list[Subject]:
+        """The groups of these incidents that are not resolved, as subjects."""
+        found: list[Subject] = []
+        mine = sa.select(GROUP.c.id).where(GROUP.c.status != AlertStatus.RESOLVED, not_aside(GROUP))
+        for start in range(0, len(incidents), CHUNK):
+            query = mine.where(GROUP.c.incident_id.in_(incidents[start : start + CHUNK]))
+            ids = (await self.connection.execute(query.order_by(GROUP.c.id))).scalars()
+            found += [Subject(kind=SubjectKind.ALERT, id=group_id) for group_id in ids]
+        return found
+
+    async def add_groups(self, groups: Sequence[AlertGroup]) -> list[AlertGroup]:
+        """New groups, with their ids. One whose older group cannot be read becomes the next generation."""
+        return await self.add_many(AlertGroupRow, [self._next_generation(group) for group in groups])
+
+    def _next_generation(self, group: AlertGroup) -> AlertGroup:
         skipped = self._generations.get(group.key, 0)
-        if skipped >= group.generation:
-            group = group.model_copy(update={"generation": skipped + 1})
-        return await self.add(AlertGroupRow, group)
+        if skipped < group.generation:
+            return group
+        self._generations[group.key] = skipped + 1  # The batch may open the one after it as well.
+        return group.model_copy(update={"generation": skipped + 1})
 
     async def save_groups(self, groups: Sequence[AlertGroup]) -> None:
         """Changed groups, in one statement. Raises ``Conflict`` where one was changed meanwhile."""

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from domain.inbox import LAST_TURN, PEOPLE, Delivery, DeliveryStatus, Quarantined, same_body
+from domain.inbox import FIRST_TURN, LAST_TURN, PEOPLE, Delivery, DeliveryStatus, Quarantined, same_body
 from storage.rows import Rows, table, why
 from storage.tables import InboxRow
 from storage.types import EPOCH, UnreadableValue
@@ -46,23 +46,24 @@ class InboxQueries(Rows):
         Among equals the oldest. What overtakes another is told apart by the moments of the requests
         (``domain/alerts.py``), so that the end is the same. Always one, if there is one. On PostgreSQL one
         replica drains at a time, so that the order is kept; another one gets none. One whose moment cannot
-        be read came in ``at``.
+        be read came in ``at``. People and emergencies do not wait for others in one transaction with them.
         """
         if self.postgres:
             lock = sa.select(sa.func.pg_try_advisory_xact_lock(DRAIN_LOCK))
             if not (await self.connection.execute(lock)).scalar_one():
                 return []
-        waiting = sa.select(*COLUMNS).where(INBOX.c.status == sa.literal_column("'pending'"))
+        waiting = sa.select(*COLUMNS, INBOX.c.turn).where(INBOX.c.status == sa.literal_column("'pending'"))
         waiting = waiting.where(not_aside(INBOX))
         taken: list[Delivery] = []
-        size = 0
+        size, urgent = 0, False
         for row in await self.rows(waiting.order_by(INBOX.c.turn, INBOX.c.id).limit(limit), INBOX):
             delivery = self._delivery(row, at)
             if delivery is None:
                 continue
             size += len(delivery.body)
-            if taken and size > budget:
+            if taken and (size > budget or (urgent and row["turn"] != FIRST_TURN)):
                 break
+            urgent = row["turn"] == FIRST_TURN
             taken.append(delivery)
         return taken
 

@@ -1,6 +1,6 @@
 """Ladders on their way, and every attempt to reach somebody."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from domain.levels import Level
 from domain.outbox import Status
 from domain.page_lists import EVERY, PageList, push_at
 from domain.policy import Means
-from storage.rows import table, why
+from storage.rows import CHUNK, table, why, without_id
 from storage.tables import EscalationRow, OutboxRow, PageRow
 from storage.unreadable import UnreadableQueries, not_aside
 
@@ -23,6 +23,9 @@ OUTBOX = table(OutboxRow)
 
 RUNNING = (ESCALATION.c.phase != Phase.STOPPED) & not_aside(ESCALATION)
 """A ladder that is stopped or cannot be read is due no more, whatever its row says."""
+
+TOP = PAGE.c.listed_in.is_(None) & (PAGE.c.means == sa.literal_column(f"'{Means.SLACK.value}'"))
+"""A page with a message of its own; written out, so that SQLite takes the index over these."""
 
 LATELY = 10
 """Pages of a person among which those of the last minute are counted: more are a storm in any case."""
@@ -40,6 +43,16 @@ class EscalationQueries(UnreadableQueries):
         """A new ladder. The database refuses a second running one for the same subject."""
         self.topics.add("escalations")
         return await self.add(EscalationRow, escalation)
+
+    async def add_escalations(self, escalations: Sequence[Escalation]) -> list[Escalation]:
+        """New ladders."""
+        self.topics.add("escalations")
+        return await self.add_many(EscalationRow, escalations)
+
+    async def escalations(self, ids: Sequence[int]) -> dict[int, Escalation]:
+        """Ladders by id."""
+        found = await self.values_in(Escalation, sa.select(ESCALATION), ESCALATION.c.id, ids)
+        return {escalation.id: escalation for escalation in found if escalation.id is not None}
 
     async def escalation(self, escalation_id: int) -> Escalation | None:
         """One ladder."""
@@ -67,6 +80,23 @@ class EscalationQueries(UnreadableQueries):
         query = query.order_by(ESCALATION.c.id.desc()).limit(1)
         return next(iter(await self.values(Escalation, query, lock=False)), None)
 
+    async def latest_escalations(self, subjects: Iterable[str]) -> dict[str, Escalation]:
+        """The newest ladder of each subject that ever had one, running or not."""
+        found: dict[str, Escalation] = {}
+        keys = sorted(set(subjects))
+        for start in range(0, len(keys), CHUNK):
+            mine = ESCALATION.c.subject.in_(keys[start : start + CHUNK])
+            newest = sa.select(sa.func.max(ESCALATION.c.id)).where(mine).group_by(ESCALATION.c.subject)
+            query = sa.select(ESCALATION).where(ESCALATION.c.id.in_(newest))
+            ladders = await self.values(Escalation, query, lock=False)
+            found |= {ladder.subject: ladder for ladder in ladders}
+        return found
+
+    async def save_escalations(self, escalations: Sequence[Escalation]) -> None:
+        """Changed ladders."""
+        self.topics.add("escalations")
+        await self.save_many(EscalationRow, escalations)
+
     async def save_escalation(self, escalation: Escalation) -> Escalation:
         """A changed ladder; the returned one can be saved again."""
         self.topics.add("escalations")
@@ -74,19 +104,45 @@ class EscalationQueries(UnreadableQueries):
         return escalation.model_copy(update={"version": escalation.version + 1})
 
     async def due_escalations(self, at: datetime, limit: int) -> list[int]:
-        """Ladders whose moment has come, the worst level first, then the longest waiting."""
-        query = sa.select(ESCALATION.c.id).where(ESCALATION.c.due_at <= at, RUNNING)
+        """Ladders whose moment has come, the worst level first, then the longest waiting.
+
+        Emergencies do not wait for others in one transaction with them.
+        """
+        query = sa.select(ESCALATION.c.id, ESCALATION.c.level).where(ESCALATION.c.due_at <= at, RUNNING)
         order = (worst_first(ESCALATION.c.level), ESCALATION.c.due_at, ESCALATION.c.id)
-        found = await self.connection.execute(query.order_by(*order).limit(limit))
-        return list(found.scalars())
+        found = await self.rows(query.order_by(*order).limit(limit), ESCALATION)
+        urgent = [row["id"] for row in found if row["level"] == Level.EMERGENCY]
+        return urgent or [row["id"] for row in found]
 
     async def add_page(self, page: Page) -> Page:
         """A new attempt. The database refuses the same one twice."""
         return await self.add(PageRow, page)
 
+    async def add_pages(self, pages: Sequence[Page]) -> None:
+        """New attempts that nothing refers to by their ids yet."""
+        if pages:
+            await self.connection.execute(sa.insert(PAGE), without_id(pages))
+
+    async def pages_by_id(self, ids: Sequence[int]) -> dict[int, Page]:
+        """Attempts by id, not locked."""
+        found = await self.values_in(Page, sa.select(PAGE), PAGE.c.id, ids, lock=False)
+        return {page.id: page for page in found if page.id is not None}
+
     async def page(self, page_id: int) -> Page | None:
         """One attempt."""
         return next(iter(await self.values(Page, sa.select(PAGE).where(PAGE.c.id == page_id))), None)
+
+    async def pages_delivered(self, ids: Sequence[int], at: datetime) -> set[int]:
+        """These attempts are on their people's screens. Returns those that were on their way until now."""
+        values = {"status": PageStatus.DELIVERED, "delivered_at": at, "error": None}
+        found: set[int] = set()
+        for start in range(0, len(ids), CHUNK):
+            mine = PAGE.c.id.in_(ids[start : start + CHUNK]) & (PAGE.c.status == PageStatus.QUEUED)
+            done = await self.connection.execute(
+                sa.update(PAGE).where(mine).values(values).returning(PAGE.c.id)
+            )
+            found.update(done.scalars())
+        return found
 
     async def save_page(self, page: Page) -> None:
         """A changed attempt."""
@@ -109,12 +165,18 @@ class EscalationQueries(UnreadableQueries):
         query = sa.select(PAGE).where(PAGE.c.id.in_(newest)).order_by(PAGE.c.id.desc()).limit(limit)
         return await self.values(Page, query, lock=False)
 
-    async def people_waited_for(self, escalation_id: int) -> frozenset[str]:
-        """People to whom a page of this ladder is still on its way."""
-        query = sa.select(PAGE.c.person).where(
-            PAGE.c.escalation_id == escalation_id, PAGE.c.status == PageStatus.QUEUED
-        )
-        return frozenset(row["person"] for row in await self.rows(query, PAGE) if type(row["person"]) is str)
+    async def people_waited_for(self, escalations: Sequence[int]) -> dict[int, frozenset[str]]:
+        """People to whom a page of each of these ladders is still on its way."""
+        found: dict[int, set[str]] = {escalation_id: set() for escalation_id in escalations}
+        for start in range(0, len(escalations), CHUNK):
+            query = sa.select(PAGE.c.id, PAGE.c.escalation_id, PAGE.c.person).where(
+                PAGE.c.escalation_id.in_(escalations[start : start + CHUNK]),
+                PAGE.c.status == PageStatus.QUEUED,
+            )
+            for row in await self.rows(query, PAGE):
+                if type(row["person"]) is str:
+                    found[row["escalation_id"]].add(row["person"])
+        return {escalation_id: frozenset(people) for escalation_id, people in found.items()}
 
     # Messages that list many pages.
 
@@ -123,7 +185,7 @@ class EscalationQueries(UnreadableQueries):
         query = (
             sa.select(PAGE.c.id, PAGE.c.posted_at, PAGE.c.push_at, ESCALATION.c.level)
             .join(ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id)
-            .where(PAGE.c.person == person, PAGE.c.means == Means.SLACK, PAGE.c.listed_in.is_(None))
+            .where(PAGE.c.person == person, TOP)
             .where(PAGE.c.status.in_([PageStatus.QUEUED, PageStatus.DELIVERED]))
             .where(PAGE.c.posted_at.is_not(None) | PAGE.c.delivered_at.is_(None) | (PAGE.c.shown_to == 0))
             .order_by(PAGE.c.posted_at.is_(None).desc(), PAGE.c.posted_at.desc(), PAGE.c.id.desc())
@@ -241,7 +303,9 @@ class EscalationQueries(UnreadableQueries):
 
     async def due_pushes(self, at: datetime) -> list[Page]:
         """Messages whose list has grown since they were posted a minute ago."""
-        return await self.values(Page, sa.select(PAGE).where(PAGE.c.push_at <= at).order_by(PAGE.c.id))
+        return await self.values(
+            Page, sa.select(PAGE).where(PAGE.c.push_at <= at).order_by(PAGE.c.push_at, PAGE.c.id)
+        )
 
     async def renew_list(self, old: int, new: int) -> None:
         """The message of ``new`` lists from now on whatever nobody has answered of the list of ``old``."""

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import structlog
 
 from domain.errors import Outage
-from domain.inbox import DeliveryStatus, NewDelivery
+from domain.inbox import FIRST_TURN, DeliveryStatus, NewDelivery
 from storage.bodies import LARGE, pack
 from storage.database import Database, Lost
 from storage.types import to_millis
@@ -121,6 +121,8 @@ class GroupCommit:
                 return
             await tx.connection.exec_driver_sql(INSERT[tx.connection.dialect.name], rows)
             tx.topics.add("inbox")
+            if any(delivery.turn == FIRST_TURN for delivery, _ in batch):
+                tx.topics.add("urgent")
 
 
 def _fail(batch: list[tuple[NewDelivery, asyncio.Future[None]]], outage: Outage) -> None:

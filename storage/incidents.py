@@ -1,7 +1,8 @@
 """Incidents and the timeline of everything that happened."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -14,6 +15,9 @@ from storage.tables import IncidentRow, TimelineRow
 INCIDENT = table(IncidentRow)
 TIMELINE = table(TimelineRow)
 
+RESOLVED: sa.ColumnElement[Any] = sa.literal_column(f"'{IncidentStatus.RESOLVED.value}'")
+"""Written out, so that SQLite takes the index over what is open."""
+
 
 class IncidentQueries(Rows):
     """What the rules of incidents need."""
@@ -22,10 +26,19 @@ class IncidentQueries(Rows):
         """A new incident, with its number."""
         return await self.add(IncidentRow, incident)
 
+    async def add_incidents(self, incidents: Sequence[Incident]) -> list[Incident]:
+        """New incidents, numbered in this order."""
+        return await self.add_many(IncidentRow, incidents)
+
     async def incident(self, incident_id: int) -> Incident | None:
         """One incident."""
         query = sa.select(INCIDENT).where(INCIDENT.c.id == incident_id)
         return next(iter(await self.values(Incident, query)), None)
+
+    async def incidents(self, ids: Iterable[int]) -> dict[int, Incident]:
+        """Incidents by number."""
+        found = await self.values_in(Incident, sa.select(INCIDENT), INCIDENT.c.id, ids)
+        return {incident.id: incident for incident in found if incident.id is not None}
 
     async def save_incident(self, incident: Incident) -> Incident:
         """A changed incident; the returned one can be saved again."""
@@ -40,6 +53,14 @@ class IncidentQueries(Rows):
             .order_by(INCIDENT.c.severity, INCIDENT.c.id)
         )
         return await self.values(Incident, query)
+
+    async def incidents_around(self, ids: Iterable[int], services: Iterable[str]) -> list[Incident]:
+        """Of these numbers and services what is open now, worst and oldest first."""
+        query = sa.select(INCIDENT).where(INCIDENT.c.status != RESOLVED)
+        found = await self.values_in(Incident, query, INCIDENT.c.id, ids)
+        found += await self.values_in(Incident, query, INCIDENT.c.service, services)
+        once = {incident.id: incident for incident in found}
+        return sorted(once.values(), key=lambda one: (one.severity, one.id))
 
     async def incidents_since(self, since: datetime) -> list[Incident]:
         """Those that began after a moment, oldest first."""

@@ -15,7 +15,7 @@ from domain.views import Posted
 from storage.leases import LeaseQueries
 from storage.rows import table, why
 from storage.tables import LaneRow, OutboxRow
-from storage.types import EPOCH, refuse_unreadable, to_millis
+from storage.types import EPOCH, EpochMillis, refuse_unreadable, to_millis
 from storage.unreadable import not_aside
 
 OUTBOX = table(OutboxRow)
@@ -26,9 +26,66 @@ OTHER = OUTBOX.alias("other")
 LONGEST_LEASE = 10 * LEASE
 """Nobody takes a longer one: what says so is damaged, and must not keep its conversation silent."""
 
+Moment = datetime | sa.ColumnElement[Any]
+
 _URGENCY = sa.case(
     (OUTBOX.c.ts.is_not(None) & (OUTBOX.c.priority < Priority.EDIT), Priority.EDIT), else_=OUTBOX.c.priority
 )
+
+
+EDITS = "chat.update"
+"""The lane that all edits of the workspace share, beside those of their conversations."""
+
+
+@cache
+def _next_of_each_lane() -> sa.Select[Any]:
+    """The most urgent message of each lane that is open, ``at`` a moment, but for ``busy`` ones.
+
+    One look at an index for each lane, however many thousand messages wait in it: the lanes one after
+    another, and in each first what is new, then edits, then the rest.
+    """
+    at, too_far, too_long = (
+        sa.bindparam(name, type_=EpochMillis()) for name in ("at", "too_far", "too_long")
+    )
+    waits = OUTBOX.c.due_at.is_not(None)
+    lanes = sa.select(sa.func.min(OUTBOX.c.place).label("place")).where(waits).cte("lanes", recursive=True)
+    following = sa.select(sa.func.min(OUTBOX.c.place)).where(waits, OUTBOX.c.place > lanes.c.place)
+    lanes = lanes.union_all(
+        sa.select(following.scalar_subquery()).select_from(lanes).where(lanes.c.place.is_not(None))
+    )
+    reachable = (
+        OUTBOX.c.thread_of.is_(None)
+        | PARENT.c.id.is_(None)
+        | PARENT.c.ts.is_not(None)
+        | PARENT.c.status.in_([Status.DEAD, Status.WITHDRAWN])
+    )
+
+    def first(*which: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
+        joined = OUTBOX.outerjoin(PARENT, PARENT.c.key == OUTBOX.c.thread_of)
+        found = sa.select(OUTBOX.c.id).select_from(joined).where(OUTBOX.c.place == lanes.c.place, waits)
+        found = found.where(
+            OUTBOX.c.due_at <= at, _unleased(at, too_far), reachable, not_aside(OUTBOX), *which
+        )
+        found = found.order_by(OUTBOX.c.priority, OUTBOX.c.id).limit(1)
+        return found.correlate(lanes).scalar_subquery()
+
+    is_new = OUTBOX.c.ts.is_(None)
+    open_lane = LANE.c.key.is_(None) | LANE.c.closed_until.is_(None) | (LANE.c.closed_until <= at)
+    open_lane |= LANE.c.closed_until > too_long
+    chosen = sa.func.coalesce(
+        first(is_new, OUTBOX.c.priority < Priority.EDIT), first(~is_new), first(is_new)
+    ).label("id")
+    query = sa.select(chosen).select_from(lanes.outerjoin(LANE, LANE.c.key == lanes.c.place))
+    query = query.where(lanes.c.place.is_not(None), open_lane, ~_spoken_in(lanes.c.place, at, too_far))
+    query = query.where(lanes.c.place.not_in(sa.bindparam("busy", expanding=True)))
+    found = query.subquery()
+    return sa.select(found.c.id).where(found.c.id.is_not(None))
+
+
+def _moments(at: datetime, busy: frozenset[str]) -> dict[str, Any]:
+    """What ``_next_of_each_lane`` is asked with."""
+    limits = {"too_far": at + LONGEST_LEASE, "too_long": at + rules.LONGEST_RETRY_AFTER}
+    return {"at": at, "busy": sorted(busy), **limits}
 
 
 @cache
@@ -125,13 +182,7 @@ class OutboxQueries(LeaseQueries):
         A lane in which any process is speaking already is left alone, so that its order is kept; ``busy``
         are those of this one.
         """
-        first = sa.func.row_number().over(partition_by=OUTBOX.c.place, order_by=(_URGENCY, OUTBOX.c.id))
-        ready = self._ready(sa.select(OUTBOX.c.id, first.label("turn"), _URGENCY.label("urgency")), at)
-        if busy:
-            ready = ready.where(OUTBOX.c.place.not_in(sorted(busy)))
-        turn = ready.subquery()
-        chosen = sa.select(turn.c.id).where(turn.c.turn == 1).order_by(turn.c.urgency, turn.c.id).limit(limit)
-        ids = list((await self.connection.execute(chosen)).scalars())
+        ids = list((await self.connection.execute(_next_of_each_lane(), _moments(at, busy))).scalars())
         if not ids:
             return []
         full = sa.select(
@@ -140,26 +191,12 @@ class OutboxQueries(LeaseQueries):
             PARENT.c.ts.label("parent_ts"),
             PARENT.c.thread_ts.label("parent_thread"),
         ).select_from(OUTBOX.outerjoin(PARENT, PARENT.c.key == OUTBOX.c.thread_of))
-        full = full.where(OUTBOX.c.id.in_(ids), OUTBOX.c.due_at <= at, _unleased(at)).order_by(_URGENCY)
+        full = full.where(OUTBOX.c.id.in_(ids), OUTBOX.c.due_at <= at, _unleased(at, at + LONGEST_LEASE))
+        full = full.order_by(_URGENCY, OUTBOX.c.id).limit(limit)
         if self.postgres:
             full = full.with_for_update(of=OUTBOX, skip_locked=True)
         found = await self.rows(full, OUTBOX)
         return [letter for row in found if (letter := await self._take(row, at)) is not None]
-
-    def _ready(self, query: sa.Select[Any], at: datetime) -> sa.Select[Any]:
-        reachable = (
-            OUTBOX.c.thread_of.is_(None)
-            | PARENT.c.id.is_(None)
-            | PARENT.c.ts.is_not(None)
-            | PARENT.c.status.in_([Status.DEAD, Status.WITHDRAWN])
-        )
-        joined = OUTBOX.outerjoin(PARENT, PARENT.c.key == OUTBOX.c.thread_of).outerjoin(
-            LANE, LANE.c.key == OUTBOX.c.place
-        )
-        open_lane = LANE.c.key.is_(None) | LANE.c.closed_until.is_(None) | (LANE.c.closed_until <= at)
-        open_lane |= LANE.c.closed_until > at + rules.LONGEST_RETRY_AFTER
-        query = query.select_from(joined).where(OUTBOX.c.due_at <= at, _unleased(at), reachable, open_lane)
-        return query.where(~_spoken_in(OUTBOX.c.place, at), not_aside(OUTBOX))
 
     async def _take(self, row: Mapping[str, Any], at: datetime) -> Letter | None:
         """Reserve the lane's next slot and lease the message, or close the lane until its slot comes.
@@ -179,9 +216,11 @@ class OutboxQueries(LeaseQueries):
             await self.connection.execute(new.on_conflict_do_nothing(index_elements=[LANE.c.key]))
         mark = next(iter(await self.rows(lane)), None)
         if self.postgres:
-            taken = sa.select(_spoken_in(sa.literal(row["place"]), at))
+            taken = sa.select(_spoken_in(sa.literal(row["place"]), at, at + LONGEST_LEASE))
             if (await self.connection.execute(taken)).scalar_one():
                 return None  # Another replica was quicker in this lane, with another message.
+        if row["ts"] is not None and row["kind"] == Kind.CARD and not await self._may_edit(row, at):
+            return None
         next_at = mark["next_at"] if mark and isinstance(mark["next_at"], datetime) else None
         goes, when = rules.slot(next_at, at, edit=row["ts"] is not None)
         values = {"next_at": when, "closed_until": None} if goes else {"closed_until": when}
@@ -200,6 +239,30 @@ class OutboxQueries(LeaseQueries):
             lease["doubt_until"] = at
         await self.connection.execute(sa.update(OUTBOX).where(OUTBOX.c.id == row["id"]).values(lease))
         return _letter(dict(row) | lease, at, taken_over=taken_over)
+
+    async def _may_edit(self, row: Mapping[str, Any], at: datetime) -> bool:
+        """Reserve one of the workspace's edits, or put this one off; its lane goes on without it."""
+        lane = sa.select(LANE).where(LANE.c.key == EDITS)
+        if self.postgres:
+            lane = lane.with_for_update()
+        mark = next(iter(await self.rows(lane)), None)
+        next_at, closed = (mark["next_at"], mark["closed_until"]) if mark else (None, None)
+        goes, when = rules.edit_slot(
+            next_at if isinstance(next_at, datetime) else None,
+            closed if isinstance(closed, datetime) else None,
+            at,
+            is_page=row["place"].startswith("@"),
+        )
+        if goes:
+            await self._mark_edits(at, next_at=when, closed_until=None)
+        else:
+            put_off = sa.update(OUTBOX).where(OUTBOX.c.id == row["id"]).values(due_at=when)
+            await self.connection.execute(put_off)
+        return goes
+
+    async def _mark_edits(self, at: datetime, **values: datetime | None) -> None:
+        new = self.insert(LaneRow).values(key=EDITS, **{"next_at": at, **values})
+        await self.connection.execute(new.on_conflict_do_update(index_elements=[LANE.c.key], set_=values))
 
     async def settle(self, letter: Letter, settled: Settled, at: datetime) -> bool:
         """Record an attempt. False where the message has a newer owner: then nothing is written."""
@@ -246,6 +309,8 @@ class OutboxQueries(LeaseQueries):
         if settled.lane_closed_until is not None:
             lane = sa.update(LANE).where(LANE.c.key == letter.place)
             await self.connection.execute(lane.values(closed_until=settled.lane_closed_until))
+        if settled.edits_closed_until is not None:
+            await self._mark_edits(at, closed_until=settled.edits_closed_until)
         if settled.orphaned and letter.thread_of is not None and letter.thread is not None:
             lost = (OUTBOX.c.key == letter.thread_of) & OUTBOX.c.lease_until.is_(None)
             lost &= OUTBOX.c.ts.in_([letter.thread.ts, letter.thread.thread_ts or letter.thread.ts])
@@ -286,13 +351,13 @@ class OutboxQueries(LeaseQueries):
         }
 
 
-def _spoken_in(place: sa.ColumnElement[Any], at: datetime) -> sa.ColumnElement[bool]:
-    held = (OTHER.c.lease_until > at) & (OTHER.c.lease_until <= at + LONGEST_LEASE)
+def _spoken_in(place: sa.ColumnElement[Any], at: Moment, too_far: Moment) -> sa.ColumnElement[bool]:
+    held = (OTHER.c.lease_until > at) & (OTHER.c.lease_until <= too_far)
     return sa.exists().where(OTHER.c.place == place, held)
 
 
-def _unleased(at: datetime) -> sa.ColumnElement[bool]:
-    over = (OUTBOX.c.lease_until <= at) | (OUTBOX.c.lease_until > at + LONGEST_LEASE)
+def _unleased(at: Moment, too_far: Moment) -> sa.ColumnElement[bool]:
+    over = (OUTBOX.c.lease_until <= at) | (OUTBOX.c.lease_until > too_far)
     return OUTBOX.c.lease_until.is_(None) | over
 
 

@@ -141,13 +141,15 @@ class Rows:
         column: sa.Column[Any],
         wanted: Iterable[Any],
         rescue: Rescue[V] | None = None,
+        *,
+        lock: bool = True,
     ) -> list[V]:
         """The same, for a list of keys of any length, locked in the order of the keys."""
         found: list[V] = []
         keys = sorted(set(wanted))
         for start in range(0, len(keys), CHUNK):
             part = query.where(column.in_(keys[start : start + CHUNK])).order_by(column)
-            found += await self.values(kind, part, rescue=rescue)
+            found += await self.values(kind, part, lock=lock, rescue=rescue)
         return found
 
     async def add(self, row: type[SQLModel], value: V) -> V:
@@ -157,6 +159,22 @@ class Rows:
         statement = sa.insert(table(row)).values(fields).returning(table(row).c.id)
         new_id = (await self.connection.execute(statement)).scalar_one()
         return value.model_copy(update={"id": new_id})
+
+    async def add_many(self, row: type[SQLModel], values: Sequence[V]) -> list[V]:
+        """Insert many new values in one statement and return them with their ids, in the same order."""
+        if not values:
+            return []
+        target = table(row)
+        rows = without_id(values)
+        if self.postgres:
+            statement = sa.insert(target).returning(target.c.id, sort_by_parameter_order=True)
+            ids: Sequence[int] = (await self.connection.execute(statement, rows)).scalars().all()
+        else:  # It answers many rows one by one; but its one writer knows what it would call them.
+            newest = (await self.connection.execute(sa.select(sa.func.max(target.c.id)))).scalar() or 0
+            ids = range(newest + 1, newest + 1 + len(rows))
+            named = [fields | {"id": new_id} for fields, new_id in zip(rows, ids, strict=True)]
+            await self.connection.execute(sa.insert(target), named)
+        return [value.model_copy(update={"id": new_id}) for value, new_id in zip(values, ids, strict=True)]
 
     async def save(self, row: type[SQLModel], value: BaseModel) -> None:
         """Write a changed value back. Raises ``Conflict`` where its version is not the stored one."""
@@ -194,6 +212,14 @@ class Rows:
 def as_row(value: BaseModel) -> dict[str, Any]:
     """A value's fields as they are, nested values undumped: the column types do that."""
     return {name: getattr(value, name) for name in _names(type(value))}
+
+
+def without_id(values: Sequence[BaseModel]) -> list[dict[str, Any]]:
+    """New values' fields, for a statement that inserts many."""
+    rows = [as_row(value) for value in values]
+    for row in rows:
+        del row["id"]
+    return rows
 
 
 def value_of(kind: type[V], row: Mapping[str, Any]) -> V:

@@ -154,7 +154,15 @@ class IncidentRow(Incident, SQLModel, table=True):
 
     model_config = STORED
     __tablename__ = "incident"
-    __table_args__ = (sa.Index("ix_incident_status", "status"),)
+    __table_args__ = (
+        sa.Index("ix_incident_status", "status"),
+        sa.Index(
+            "ix_incident_open",
+            "service",
+            sqlite_where=sa.text("status != 'resolved'"),
+            postgresql_where=sa.text("status <> 'resolved'"),
+        ),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     title: str = Field(sa_type=sa.Text)
@@ -221,6 +229,12 @@ class PageRow(Page, SQLModel, table=True):
             postgresql_where=sa.text("listed_in IS NOT NULL"),
         ),
         sa.Index(
+            "ix_page_top",
+            "person",
+            sqlite_where=sa.text("listed_in IS NULL AND means = 'slack'"),
+            postgresql_where=sa.text("listed_in IS NULL AND means = 'slack'"),
+        ),
+        sa.Index(
             "ix_page_push_at",
             "push_at",
             sqlite_where=sa.text("push_at IS NOT NULL"),
@@ -267,6 +281,14 @@ class OutboxRow(SQLModel, table=True):
         sa.Index(
             "ix_outbox_due",
             "due_at",
+            sqlite_where=sa.text("due_at IS NOT NULL"),
+            postgresql_where=sa.text("due_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_outbox_turn",
+            "place",
+            "priority",
+            "id",
             sqlite_where=sa.text("due_at IS NOT NULL"),
             postgresql_where=sa.text("due_at IS NOT NULL"),
         ),

@@ -1,5 +1,6 @@
 """What a card shows, gathered in one transaction."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -123,39 +124,45 @@ class ViewQueries(
 
     async def _page(self, page_id: int) -> PageView | None:
         page = await self.page(page_id)
-        escalation = await self.escalation(page.escalation_id) if page else None
-        if page is None or escalation is None:
+        if page is None:
             return None
-        alone = await self._page_alone(page, escalation)
         if page.listed_in is not None:
-            return alone
+            return next(iter(await self._pages_alone([page])), None)
         listed, waiting, newest = await self.listed(page_id, PAGES_LISTED)
-        others = []
-        for one in listed:
-            ladder = await self.escalation(one.escalation_id)
-            if ladder is not None:
-                others.append(await self._page_alone(one, ladder))
-        more = {"listed": tuple(others), "waiting": waiting, "newest": newest}
-        return alone.model_copy(update=more) if newest else alone
+        views = await self._pages_alone([page, *listed])
+        if not views or views[0].page != page:
+            return None
+        more = {"listed": tuple(views[1:]), "waiting": waiting, "newest": newest}
+        return views[0].model_copy(update=more) if newest else views[0]
 
-    async def _page_alone(self, page: Page, escalation: Escalation) -> PageView:
-        of = escalation.of
-        incident = group = None
-        if of.kind is SubjectKind.INCIDENT:
-            incident = await self.incident(of.id)
-            born_of = incident.born_of if incident else None
-            group = (await self.groups([born_of])).get(born_of) if born_of is not None else None
-        else:
-            group = (await self.groups([of.id])).get(of.id)
-        at = await self.posted([of.key])
-        return PageView(
-            page=page,
-            escalation=escalation,
-            group=group,
-            incident=incident,
-            subject_at=at.get(of.key),
-            paged_at=page.queued_at,
-        )
+    async def _pages_alone(self, pages: Sequence[Page]) -> list[PageView]:
+        """Pages as they are without their lists; those whose ladder cannot be read are left out."""
+        ladders = await self.escalations([page.escalation_id for page in pages])
+        subjects = {ladder.of for ladder in ladders.values()}
+        incidents = await self.incidents({one.id for one in subjects if one.kind is SubjectKind.INCIDENT})
+        ids = {one.id for one in subjects if one.kind is SubjectKind.ALERT}
+        ids |= {incident.born_of for incident in incidents.values() if incident.born_of is not None}
+        groups = await self.groups(sorted(ids))
+        at = await self.posted([subject.key for subject in subjects])
+        found = []
+        for page in pages:
+            ladder = ladders.get(page.escalation_id)
+            if ladder is None:
+                continue
+            incident = incidents.get(ladder.of.id) if ladder.of.kind is SubjectKind.INCIDENT else None
+            group_id = ladder.of.id if ladder.of.kind is SubjectKind.ALERT else None
+            if incident is not None:
+                group_id = incident.born_of
+            view = PageView(
+                page=page,
+                escalation=ladder,
+                group=groups.get(group_id) if group_id is not None else None,
+                incident=incident,
+                subject_at=at.get(ladder.of.key),
+                paged_at=page.queued_at,
+            )
+            found.append(view)
+        return found
 
     async def _rollout(self, rollout_id: int) -> RolloutView | None:
         rollout = await self.rollout(rollout_id)

@@ -5,7 +5,23 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.effects import Subject, SubjectKind
-from domain.outbox import BURST, GAP, LOOK_AGAIN, Kind, Letter, Outcome, Report, Status, backoff, settle, slot
+from domain.outbox import (
+    BURST,
+    EDIT_BURST,
+    EDIT_BURST_OF_CARDS,
+    EDIT_GAP,
+    GAP,
+    LOOK_AGAIN,
+    Kind,
+    Letter,
+    Outcome,
+    Report,
+    Status,
+    backoff,
+    edit_slot,
+    settle,
+    slot,
+)
 from domain.views import Posted
 
 AT = datetime(2026, 11, 22, 1, 0, tzinfo=UTC)
@@ -138,3 +154,40 @@ def test_13_13_a_refusal_that_people_can_mend_is_tried_for_a_day_from_its_first_
     assert tried.status is Status.PENDING
     late = AT + timedelta(hours=24, seconds=1)
     assert settle(letter(failing_since=AT), Report(outcome=Outcome.MENDABLE), late).given_up
+
+
+def test_13_12_a_limit_of_edits_closes_the_edits_and_not_the_conversation():
+    page = letter(posted=HERE, subject=Subject(kind=SubjectKind.PAGE, id=1), place="@kenji")
+    done = settle(page, Report(outcome=Outcome.LATER, retry_after=40), AT)
+    assert done.edits_closed_until == done.due_at == AT + timedelta(seconds=40)
+    assert done.lane_closed_until is None, "a new page in the same conversation goes at once"
+
+
+def edits(*, is_page: bool, mark: datetime | None = None) -> tuple[int, datetime | None]:
+    """How many edits go at one moment, and the mark after them."""
+    for count in range(100):
+        goes, at = edit_slot(mark, None, AT, is_page=is_page)
+        if not goes:
+            return count, mark
+        mark = at
+    raise AssertionError("it never ends")
+
+
+def test_13_12_edits_stay_within_what_slack_takes_in_a_minute():
+    burst, mark = edits(is_page=True)
+    assert burst == EDIT_BURST
+    assert edit_slot(mark, None, AT, is_page=True) == (False, AT + EDIT_GAP)
+    assert burst + timedelta(minutes=1) / EDIT_GAP <= 50
+
+
+def test_13_12_cards_leave_edits_for_the_lists_of_pages():
+    burst, mark = edits(is_page=False)
+    assert burst == EDIT_BURST_OF_CARDS
+    assert edits(is_page=True, mark=mark)[0] == EDIT_BURST - EDIT_BURST_OF_CARDS
+
+
+def test_13_12_edits_wait_as_long_as_slack_says_but_not_for_a_clock_that_was_set_back():
+    closed = AT + timedelta(seconds=30)
+    assert edit_slot(None, closed, AT, is_page=True) == (False, closed)
+    assert edit_slot(None, AT + timedelta(hours=1), AT, is_page=True)[0]
+    assert edit_slot(AT + timedelta(hours=1), None, AT, is_page=True) == (True, AT + EDIT_GAP)

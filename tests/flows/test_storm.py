@@ -1,5 +1,8 @@
 """13.12: pages go by level, then age, and a storm is one direct message a minute for each person."""
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -7,9 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from domain.escalation import PageStatus
-from sandbox.slack.faults import status
+from sandbox.slack.faults import rate_limit, status
 from sandbox.stage import Stage
-from tests.flows.looking import ESCALATION, OUTBOX, PAGE, rows, twice
+from storage.rows import table
+from storage.tables import AlertGroupRow, AlertRow, InboxRow
+from tests.flows.looking import ESCALATION, INCIDENT, OUTBOX, PAGE, rows, twice
 from tests.payloads import alertmanager, monitoring
 
 MANY = 24
@@ -138,10 +143,10 @@ async def test_13_12_an_emergency_and_a_click_overtake_a_backlog(stage: Stage) -
     await stage.slack.press("kenji", card.channel, card.ts, "Acknowledge")
     assert await stage.webhook("cloud-monitoring", emergency(), settle=False) == 200
     async with stage.bot.store.read() as tx:
-        first = await tx.pending(2, 10**6, stage.clock.now())
+        first = await tx.pending(300, 10**6, stage.clock.now())
         oldest = await tx.oldest_pending()
     assert [one.kind for one in first] == ["slack", "cloud-monitoring"]
-    assert b"payments are down" in first[1].body
+    assert b"payments are down" in first[1].body, "and nothing else is in their transaction"
     assert oldest is not None and oldest <= first[0].received_at
     await stage.settle()
     assert "payments are down" in stage.channel("incidents")[0].plain
@@ -184,3 +189,88 @@ async def test_13_12_pages_of_a_list_whose_message_is_never_sent_get_a_new_one(
     assert "errors 11" in told or "11 " in told
     queued = [one for one in await rows(stage, sa.select(PAGE)) if one["status"] == PageStatus.QUEUED]
     assert queued == []
+
+
+async def test_13_12_slacks_limit_of_edits_holds_up_no_new_page(stage: Stage) -> None:
+    """The list of a storm may not be edited for a minute; an emergency in the same conversation rings."""
+    await storm(stage, 12)
+    await stage.settle()
+    assert len(stage.dms("kenji")) == 1
+    stage.slack.faults.add("chat.update", rate_limit(50), count=10**6)
+    await storm(stage, 4, first=100)
+    await stage.advance(seconds=3)
+    await stage.webhook("cloud-monitoring", emergency())
+    assert "payments are down" in stage.dms("kenji")[-1].plain
+    stage.slack.faults.clear()
+    await stage.advance(minutes=2)
+    slack = [one for one in await rows(stage, sa.select(PAGE)) if one["means"] == "slack"]
+    assert {one["status"] for one in slack} == {PageStatus.DELIVERED}
+
+
+@contextmanager
+def counted(stage: Stage) -> Iterator[Counter[str]]:
+    """The statements that the database is asked, by their first two words."""
+    asked: Counter[str] = Counter()
+
+    def take(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked[" ".join(statement.split()[:2])] += 1
+
+    engines = {stage.bot.database.writer.sync_engine, stage.bot.database.reader.sync_engine}
+    for engine in engines:
+        sa.event.listen(engine, "before_cursor_execute", take)
+    try:
+        yield asked
+    finally:
+        for engine in engines:
+            sa.event.remove(engine, "before_cursor_execute", take)
+
+
+async def test_13_12_a_storm_costs_statements_by_the_batch_and_not_by_the_group(stage: Stage) -> None:
+    """Otherwise thousands of groups keep the door, the drain and the pages waiting for each other."""
+    jobs = {job.name: job for job in stage.bot.jobs}
+    await storm(stage, 5)
+    await stage.settle()
+    costs = []
+    for first, many in ((100, 6), (200, 36)):
+        await storm(stage, many, first)
+        with counted(stage) as asked:
+            await jobs["drain"].turn()
+            await jobs["escalations"].turn()
+        await stage.settle()
+        await stage.advance(seconds=30)
+        costs.append(asked.total())
+    assert costs[1] <= costs[0] + 4, costs
+
+
+async def test_13_12_what_one_batch_opens_belongs_together(stage: Stage) -> None:
+    """Groups of one service in one transaction: one incident, one ladder, of the worst level."""
+    for number, severity in enumerate(("critical", "critical", "emergency")):
+        sent = monitoring(f"0.b{number}", policy=f"errors {number}", service="shop", severity=severity)
+        assert await stage.webhook("cloud-monitoring", sent, settle=False) == 200
+    jobs = {job.name: job for job in stage.bot.jobs}
+    async with stage.bot.store() as tx:  # As if they had come in the same second, and all as one batch.
+        await tx.connection.execute(sa.update(table(InboxRow)).values(turn=1))
+    await jobs["drain"].turn()
+    (incident,) = await rows(stage, sa.select(INCIDENT))
+    assert incident["severity"] == "P0"
+    groups = await rows(stage, sa.select(table(AlertGroupRow)))
+    assert {one["incident_id"] for one in groups} == {incident["id"]}
+    ladders = [one for one in await rows(stage, sa.select(ESCALATION)) if one["phase"] != "stopped"]
+    assert [(one["level"], one["subject"]) for one in ladders] == [
+        ("emergency", f"incident:{incident['id']}")
+    ]
+    await stage.settle()
+    assert len(stage.channel("incidents")) == 1
+
+
+async def test_13_12_what_opens_and_ends_in_one_batch_leaves_an_ended_group(stage: Stage) -> None:
+    fired = monitoring("0.o", policy="errors", service="shop", severity="warning")
+    ended = monitoring("0.o", policy="errors", service="shop", severity="warning", state="closed")
+    other = monitoring("0.p", policy="errors", service="shop", severity="warning")
+    for sent in (fired, ended, other):
+        assert await stage.webhook("cloud-monitoring", sent, settle=False) == 200
+    await stage.settle()
+    (group,) = await rows(stage, sa.select(table(AlertGroupRow)))
+    alerts = await rows(stage, sa.select(table(AlertRow)).order_by(table(AlertRow).c.id))
+    assert [(one["firing"], one["group_id"]) for one in alerts] == [(False, group["id"]), (True, group["id"])]
+    assert group["firing"] == 1

@@ -112,7 +112,7 @@ def test_milliseconds_are_exact_far_from_now_and_before_1970() -> None:
 async def test_enums_are_stored_by_their_values_and_not_by_the_names_of_the_code(database: Database) -> None:
     async with database.writing() as tx:
         await tx.add_incident(incident(status=IncidentStatus.INVESTIGATING))
-        await tx.add_group(group(status=AlertStatus.ACKNOWLEDGED))
+        await tx.add_groups([group(status=AlertStatus.ACKNOWLEDGED)])
         climbing = await tx.add_escalation(ladder())
         await tx.add_page(
             Page(
@@ -176,7 +176,7 @@ async def test_of_two_who_read_the_same_only_the_first_may_write(database: Datab
 
 async def test_of_many_values_saved_at_once_one_old_version_refuses_them_all(database: Database) -> None:
     async with database.writing() as tx:
-        groups = [await tx.add_group(group(f"g{number}")) for number in range(5)]
+        groups = await tx.add_groups([group(f"g{number}") for number in range(5)])
     async with database.writing() as tx:
         await tx.save_groups([groups[3].model_copy(update={"title": "meanwhile"})])
     with pytest.raises(Conflict, match="alert_group"):
@@ -204,8 +204,7 @@ async def test_what_is_gone_cannot_be_saved(database: Database) -> None:
 
 async def test_a_thousand_keys_are_asked_for_at_once(database: Database) -> None:
     async with database.writing() as tx:
-        for number in range(0, 1000, 100):
-            await tx.add_group(group(f"g{number:04}"))
+        await tx.add_groups([group(f"g{number:04}") for number in range(0, 1000, 100)])
     async with database.reading() as tx:
         found = await tx.newest_groups([f"g{number:04}" for number in range(2000)])
     assert sorted(found) == [f"g{number:04}" for number in range(0, 1000, 100)]

@@ -1,0 +1,275 @@
+"""What changed groups mean for people: incidents, ladders, cards and lines, for many groups at once.
+
+The rules decide about one group after another. What they open is written together, in one statement for each
+kind of row: a storm costs a few statements for hundreds of groups.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from domain import escalation as ladders
+from domain.alerts import AlertGroup, Reason
+from domain.effects import TOBAN, Effect, Event, Refresh, Subject, SubjectKind, Text
+from domain.escalation import Escalation
+from domain.holding import hold_on
+from domain.incidents import Incident
+from domain.policy import Level, Policy
+from domain.ports import Tx
+from domain.response import NOTES_OF_FLAPPING, Response, respond
+from domain.rollouts import Rollout
+from operations import counters
+from operations.ladders import stop_ladder
+from operations.places import alert_card, home, incident_card, thread_note
+
+
+@dataclass(frozen=True)
+class Change:
+    """A group as it is now, and why. ``is_changed``: what is stored of it differs."""
+
+    group: AlertGroup
+    reasons: Counter[Reason]
+    is_changed: bool
+
+
+class _Known:
+    """Open incidents by number, and running and latest ladders by subject, as far as the groups need them."""
+
+    def __init__(
+        self,
+        incidents: Sequence[Incident],
+        running: dict[str, Escalation],
+        latest: dict[str, Escalation],
+    ) -> None:
+        self.incidents: dict[int | None, Incident] = {}
+        self.running = running
+        self.latest = latest
+        self._first: dict[str, int | None] = {}
+        for incident in incidents:
+            self.add(incident)
+
+    def add(self, incident: Incident) -> None:
+        """One more, or one that has changed."""
+        self.incidents[incident.id] = incident
+        if incident.service is not None and incident.born_of is not None:
+            self._first.setdefault(incident.service, incident.id)
+
+    def incident_of(self, group: AlertGroup) -> Incident | None:
+        """The open incident of the group, else one of the same service that was born of an alert."""
+        own = self.incidents.get(group.incident_id) if group.incident_id is not None else None
+        if own is not None:
+            return own
+        if group.service is None or not group.level.opens_incident or not group.is_open:
+            return None
+        return self.incidents.get(self._first.get(group.service, 0))
+
+    def ladder_of(self, group: AlertGroup, incident: Incident | None) -> Escalation | None:
+        """The running ladder of its incident, else its own."""
+        ladder = self.running.get(incident.subject.key) if incident else None
+        return ladder or self.running.get(group.subject.key)
+
+
+@dataclass
+class _Written:
+    """What the decisions come to, to be written at the end."""
+
+    opening: list[tuple[Change, Response]] = field(default_factory=list)
+    services: set[str | None] = field(default_factory=set)
+    starting: dict[str, Escalation] = field(default_factory=dict)
+    saved: list[AlertGroup] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+
+async def follow(
+    tx: Tx,
+    policy: Policy,
+    changes: Sequence[Change],
+    groups: Mapping[int | None, AlertGroup],
+    at: datetime,
+) -> None:
+    """Decide for each group that changed, in the order of their ids, so that replicas cannot deadlock.
+
+    ``groups`` has those of the caller's transaction as they are now.
+    """
+    if not changes:
+        return
+    known = await _load(tx, [change.group for change in changes])
+    rollouts = await _rollouts(tx, policy, [change.group for change in changes], at)
+    written = _Written()
+    for change in changes:
+        if _depends(written, known, change.group):
+            await _open(tx, policy, known, written, at)
+        await _decide(tx, policy, change, groups, known, rollouts, written, at)
+    await _open(tx, policy, known, written, at)
+    await tx.save_groups(written.saved)
+    await tx.tell(written.events)
+    await tx.say(written.effects, at)
+
+
+async def _load(tx: Tx, groups: Sequence[AlertGroup]) -> _Known:
+    ids = {group.incident_id for group in groups if group.incident_id is not None}
+    services = {group.service for group in groups if group.service is not None}
+    incidents = await tx.incidents_around(ids, services)
+    subjects = [group.subject.key for group in groups]
+    subjects += [incident.subject.key for incident in incidents]
+    return _Known(
+        incidents,
+        running=await tx.running_escalations(subjects),
+        latest=await tx.latest_escalations(subjects),
+    )
+
+
+def _depends(written: _Written, known: _Known, group: AlertGroup) -> bool:
+    """Whether this group may belong to an incident, or be paged on a ladder, that is not written yet."""
+    if group.service is not None and group.service in written.services:
+        return True
+    incident = known.incident_of(group)
+    return incident is not None and incident.subject.key in written.starting
+
+
+async def _decide(
+    tx: Tx,
+    policy: Policy,
+    change: Change,
+    groups: Mapping[int | None, AlertGroup],
+    known: _Known,
+    rollouts: Mapping[str, list[Rollout]],
+    written: _Written,
+    at: datetime,
+) -> None:
+    group = change.group
+    incident = known.incident_of(group)
+    ladder = known.ladder_of(group, incident)
+    others = 0
+    if incident is not None and not group.is_open:
+        family = await tx.groups_of_incident(incident.subject.id)
+        others = sum(groups.get(one.id, one).is_open for one in family if one.id != group.id)
+    hold = None
+    deploys = rollouts.get(group.service or "", [])
+    if deploys and group.service is not None and Reason.OUTLIVED not in change.reasons:
+        hold = hold_on(group, deploys, policy.deploys.rule(group.service), at)
+    response = respond(group, change.reasons, incident, ladder, others, at, hold)
+    if ladder is not None and response.stop is not None:
+        await stop_ladder(tx, ladder, response.stop, None, at)
+        del known.running[ladder.subject]
+        known.latest[ladder.subject] = ladders.stop(ladder, response.stop, TOBAN, at)
+    if response.opens:
+        written.opening.append((change, response))
+        written.services.add(group.service)
+        return
+    if response.incident is not None:
+        await _keep_incident(tx, response, known, written, at)
+    subject = response.incident.subject if response.incident is not None else response.group.subject
+    _start(response, subject, known, written, at)
+    _finish(change, response.group, response.incident, written, at)
+
+
+async def _keep_incident(tx: Tx, response: Response, known: _Known, written: _Written, at: datetime) -> None:
+    """An incident that was open already, and may have got worse."""
+    incident = response.incident
+    assert incident is not None
+    if known.incidents[incident.id] != incident:
+        what = {"severity": incident.severity.value, "alert": response.group.id}
+        written.events.append(Event(subject=incident.subject, what="incident.asked_again", at=at, data=what))
+        known.add(await tx.save_incident(incident))
+    written.effects.append(Refresh(subject=incident.subject))
+
+
+async def _open(tx: Tx, policy: Policy, known: _Known, written: _Written, at: datetime) -> None:
+    """Write the incidents and ladders that were decided on."""
+    new = [response.incident for _, response in written.opening if response.incident is not None]
+    for (change, response), incident in zip(written.opening, await tx.add_incidents(new), strict=True):
+        known.add(incident)
+        counters.incidents.labels(severity=incident.severity.value, by="alert").inc()
+        data = {"alert": response.group.id, "severity": incident.severity.value}
+        written.events.append(Event(subject=incident.subject, what="incident.opened", at=at, data=data))
+        written.effects.append(incident_card(policy, incident, response.group))
+        _start(response, incident.subject, known, written, at)
+        _finish(change, response.group, incident, written, at)
+    for ladder in await tx.add_escalations(list(written.starting.values())):
+        known.running[ladder.subject] = known.latest[ladder.subject] = ladder
+    written.opening.clear()
+    written.services.clear()
+    written.starting.clear()
+
+
+def _start(response: Response, subject: Subject, known: _Known, written: _Written, at: datetime) -> None:
+    """A ladder, unless the last one of this subject was found empty."""
+    before = known.latest.get(subject.key)
+    if response.start is not None and not ladders.has_nobody(before, response.start):
+        written.starting[subject.key] = ladders.start(subject, response.start, at, before)
+
+
+def _finish(
+    change: Change, group: AlertGroup, incident: Incident | None, written: _Written, at: datetime
+) -> None:
+    final = group
+    if incident is not None:
+        final = final.model_copy(update={"incident_id": incident.id})
+    if final is not change.group or change.is_changed:
+        written.saved.append(final)
+    written.events += _events(final, change.reasons, at)
+    written.effects += _effects(final, change.reasons)
+
+
+async def _rollouts(
+    tx: Tx, policy: Policy, groups: Sequence[AlertGroup], at: datetime
+) -> dict[str, list[Rollout]]:
+    """The deploys that may explain what fires, by service."""
+    asked = {
+        group.service: policy.deploys.rule(group.service).hold
+        for group in groups
+        if group.service is not None and group.is_open and group.level is not Level.EMERGENCY
+    }
+    if not any(asked.values()):
+        return {}
+    found: dict[str, list[Rollout]] = {}
+    for rollout in await tx.rollouts_since(at - max(asked.values())):
+        if rollout.service in asked:
+            found.setdefault(rollout.service, []).append(rollout)
+    return found
+
+
+def _events(group: AlertGroup, reasons: Counter[Reason], at: datetime) -> list[Event]:
+    """One row for each kind of thing that happened in this batch."""
+    silent = {Reason.REMINDER, Reason.TOMBSTONE}
+    return [
+        Event(
+            subject=group.subject,
+            what=f"alert.{reason.name.lower()}",
+            at=at,
+            data={"count": count, "firing": group.firing, "level": group.level.value},
+        )
+        for reason, count in reasons.items()
+        if reason not in silent
+    ]
+
+
+def _effects(group: AlertGroup, reasons: Counter[Reason]) -> list[Effect]:
+    effects: list[Effect] = [alert_card(group)]
+    seconds = int(group.changed_at.timestamp())
+    if Reason.ALL_RESOLVED in reasons and not group.is_open and group.fires <= NOTES_OF_FLAPPING:
+        key = "note.recovered" if group.recovered else "note.closed_not_recovered"
+        text = Text(key=key, params={"at": seconds})
+        effects.append(thread_note(f"recovered:{group.id}:{group.fires}", group.subject, home(group), text))
+    if Reason.FIRED_AGAIN in reasons and group.is_open and group.fires <= NOTES_OF_FLAPPING:
+        text = Text(key="note.fired_again", params={"at": seconds, "times": group.fires})
+        effects.append(thread_note(f"again:{group.id}:{group.fires}", group.subject, home(group), text))
+    if Reason.REPEATED in reasons and group.held_until is not None and group.held_by is None:
+        text = Text(key="note.repeated", params={"until": int(group.held_until.timestamp())})
+        effects.append(thread_note(f"repeated:{group.id}:{group.fires}", group.subject, home(group), text))
+    if Reason.OUTLIVED in reasons and group.held_by is None:
+        text = Text(key="note.repeated_outlived", params={"at": seconds})
+        key = f"repeated_outlived:{group.id}:{group.fires}"
+        effects.append(thread_note(key, group.subject, home(group), text))
+    elif Reason.OUTLIVED in reasons:
+        text = Text(key="note.outlived", params={"number": f"D-{group.held_by}"})
+        effects.append(thread_note(f"outlived:{group.id}:{group.held_by}", group.subject, home(group), text))
+    if Reason.LEVEL_ROSE in reasons and group.is_open:
+        text = Text(key="note.level_rose", params={"level": group.level.value})
+        effects.append(thread_note(f"level:{group.id}:{group.level}", group.subject, home(group), text))
+    if group.incident_id is not None:  # Also one that is resolved: its card counts its open alerts.
+        effects.append(Refresh(subject=Subject(kind=SubjectKind.INCIDENT, id=group.incident_id)))
+    return effects
