@@ -118,7 +118,7 @@ async def _plan(world: World, rollout: Rollout) -> None:
         asked = _waits(asked, at)
         approvers = _approvers(world, asked, rule)
         until = int((asked.expires_at or at).timestamp())
-        params = {"approvers": approvers, "who": rollout.requested_by.name, "until": until}
+        params = {"mentioned": approvers, "who": rollout.requested_by.name, "until": until}
         notes = (Text(key="rollout.note_asked" if approvers else "rollout.note_nobody_may", params=params),)
     await _save(world, rollout, Decision(rollout=asked, notes=notes))
 

@@ -59,7 +59,7 @@ NOT_READY_FOR = 1.5
 """Real seconds of refusals after which no more such try is begun."""
 
 
-MENTIONED = "approvers"
+MENTIONED = "mentioned"
 """The parameter of a text whose people are mentioned, so that their bells ring."""
 
 
