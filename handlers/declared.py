@@ -13,7 +13,7 @@ from domain.text import trimmed
 from handlers.typed import END, Folded, Line
 
 _STRONG = {
-    Severity.P0: ("emergency", "disaster", "fatal", "緊急", "致命的", "非常事態"),
+    Severity.P0: ("emergency", "緊急", "致命的", "非常事態"),
     Severity.P1: ("critical", "crit", "urgent", "重大", "至急", "クリティカル"),
 }
 """A severity wherever they stand first."""

@@ -93,6 +93,7 @@ MEANT: tuple[tuple[str, Severity | None, str], ...] = (
     ("low disk space", None, "low disk space"),
     ("P99 latency is 3 s", None, "P99 latency is 3 s"),
     ("P2P sync is down", None, "P2P sync is down"),
+    ("Fatal error: out of memory", None, "Fatal error: out of memory"),
     ("Error: connection refused", None, "Error: connection refused"),
     # Titles stay as they were typed.
     ("P1 users can't log in", P1, "users can't log in"),
