@@ -364,6 +364,7 @@ def decorated(draw: st.DrawFn, words: list[str], text: str = "") -> str:
         changed = reduce(lambda so_far, change: change(so_far), changes, word)
         behind = draw(st.sampled_from(BEHIND))
         blank = draw(blanks) if behind[-1:] not in _APART else " "  # Without one it belongs to the text.
+        blank = " " if "\u200b" in changed else blank  # What joins a word's letters cannot part words, too.
         parts.append(changed + behind + (blank if text or number < len(words) - 1 else ""))
     line = "".join(parts) + text
     if text and draw(st.booleans()):
