@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from domain.errors import Refused
 from domain.levels import Level, Value
 from domain.questions import Question
 from domain.retention import Retention
@@ -90,3 +91,13 @@ class Backups(Value):
     def plan(self, name: str) -> BackupPlan | None:
         """One by its name; ``None`` where the policy has none (any more)."""
         return next((plan for plan in self.plans if plan.name == name), None)
+
+    def named(self, name: str) -> BackupPlan:
+        """The one that somebody named, whatever its case. Refused with the names; who named none is asked."""
+        alike = [plan for plan in self.plans if plan.name.casefold() == name.casefold()]
+        if alike:
+            return self.plan(name) or alike[0]
+        names = [plan.name for plan in self.plans]
+        if not name:
+            raise Refused("refused.which_plan", names=names)
+        raise Refused("refused.unknown_plan", given=name[:60], names=names)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from domain.effects import By, Subject, SubjectKind
 from domain.errors import Refused
 from domain.policy import Severity, Value
+from domain.text import trimmed
 
 
 class IncidentStatus(StrEnum):
@@ -75,8 +76,11 @@ class Incident(Value):
 
 
 def declare(title: str, severity: Severity, service: str | None, by: By, at: datetime) -> Incident:
-    """An incident that a person opens. Refused without a title or with one over 200 characters."""
-    said = " ".join(title.split())
+    """An incident that a person opens. Refused without a title or with one over 200 characters.
+
+    The title stays as it was typed but for blanks at its ends.
+    """
+    said = trimmed(title)
     if not said:
         raise Refused("refused.no_title")
     if len(said) > TITLE_LIMIT:
@@ -124,7 +128,7 @@ def resolve(incident: Incident, summary: str, by: By, at: datetime) -> Incident:
             who=incident.resolved_by.name if incident.resolved_by else "?",
             at=_seconds(incident.resolved_at or at),
         )
-    said = summary.strip()
+    said = trimmed(summary)
     if len(said) > SUMMARY_LIMIT:
         raise Refused("refused.long_summary", limit=SUMMARY_LIMIT, length=len(said))
     over = move(incident, IncidentStatus.RESOLVED, at)

@@ -1,5 +1,6 @@
 """The types of the team's policy: people, levels, ladders, services, routes; frozen once read."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 
@@ -8,6 +9,7 @@ from pydantic import Field
 from domain.backup_plans import Backups
 from domain.data_retention import DataRetention
 from domain.deploys import Deploys
+from domain.errors import Refused
 from domain.levels import Level, Severity, Value
 from domain.roles import Roles
 from domain.rules import Kind, Rules
@@ -138,6 +140,11 @@ class Policy(Value):
         """The ladder of a level; an empty one where the policy has none."""
         return self.ladders.get(level, Ladder())
 
+    def paged_first(self, severity: Severity) -> tuple[str, ...]:
+        """Whom a declared incident of this severity pages at once; empty where it pages nobody."""
+        steps = self.ladder(severity.level).steps
+        return steps[0].tell if steps else ()
+
     def service(self, labels: dict[str, str]) -> str | None:
         """The first service whose ``match`` fits the labels, else the resource's own service name."""
         for service in self.services:
@@ -148,3 +155,14 @@ class Policy(Value):
     def person_of(self, slack_id: str) -> Person | None:
         """The person to whom a Slack account belongs, if the policy names the account."""
         return next((person for person in self.people.values() if slack_id in person.slack), None)
+
+
+def named_service(services: Sequence[Service], named: str) -> Service:
+    """The service that somebody named, whatever its case. Refused with the names; who named none is asked."""
+    alike = [service for service in services if service.name.casefold() == named.casefold()]
+    if alike:
+        return next((service for service in alike if service.name == named), alike[0])
+    names = [service.name for service in services]
+    if not named:
+        raise Refused("refused.which_service", names=names)
+    raise Refused("refused.unknown_service", given=named[:60], names=names)

@@ -1,4 +1,4 @@
-"""Which act of the rule each button, form, menu and command verb is: nothing is registered without one."""
+"""Which act of the rule each button, form and menu is: nothing is registered without one."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -58,79 +58,3 @@ ACTIONS: Mapping[str, Act] = MappingProxyType(
     }
 )
 """Every button, form and menu by its id. Those that only open a form need what the form needs."""
-
-INCIDENT: Mapping[str, Act] = MappingProxyType(
-    {
-        "": Act.READ_INCIDENTS,
-        "declare": Act.INCIDENT_DECLARE,
-        "list": Act.READ_INCIDENTS,
-        "show": Act.READ_INCIDENTS,
-        "ack": Act.ACKNOWLEDGE,
-        "resolve": Act.INCIDENT_RESOLVE,
-        "help": Act.READ_HELP,
-    }
-)
-DEPLOY: Mapping[str, Act] = MappingProxyType(
-    {
-        "": Act.DEPLOY_REQUEST,
-        "status": Act.READ_DEPLOYS,
-        "pause": Act.DEPLOY_PAUSE,
-        "resume": Act.DEPLOY_RESUME,
-        "promote": Act.DEPLOY_PROMOTE,
-        "abort": Act.DEPLOY_ABORT,
-        "rollback": Act.DEPLOY_REQUEST,
-        "lock": Act.SERVICE_LOCK,
-        "unlock": Act.SERVICE_UNLOCK,
-        "freeze": Act.READ_DEPLOYS,
-        "history": Act.READ_DEPLOYS,
-        "diff": Act.DEPLOY_PLAN,
-        "help": Act.READ_HELP,
-    }
-)
-TOBAN: Mapping[str, Act] = MappingProxyType(
-    {
-        "": Act.READ_HELP,
-        "health": Act.READ_HEALTH,
-        "anomalies": Act.READ_ANOMALIES,
-        "anomalies list": Act.READ_ANOMALIES,
-        "anomalies explain": Act.READ_ANOMALIES,
-        "anomalies mute": Act.SERVICE_MUTE,
-        "anomalies unmute": Act.SERVICE_UNMUTE,
-        "backup": Act.READ_BACKUPS,
-        "backup status": Act.READ_BACKUPS,
-        "backup list": Act.READ_BACKUPS,
-        "backup history": Act.READ_BACKUPS,
-        "backup run": Act.BACKUP_RUN,
-        "backup drill": Act.DRILL_REQUEST,
-        "backup accept": Act.BACKUP_ACCEPT,
-        "backups": Act.READ_BACKUPS,
-        "capacity": Act.READ_CAPACITY,
-        "jobs": Act.READ_JOBS,
-        "help": Act.READ_HELP,
-    }
-)
-
-
-def incident_act(text: str) -> Act:
-    """The act of ``/incident TEXT``. What is no verb is only answered with a hint."""
-    return INCIDENT.get(_words(text)[0], Act.READ_HELP)
-
-
-def deploy_act(text: str) -> Act:
-    """The act of ``/deploy TEXT``: what is no verb asks for a deploy, or for its plan alone."""
-    verb, more = _words(text)
-    if verb not in DEPLOY and "--dry-run" in text.split():
-        return Act.DEPLOY_PLAN
-    return DEPLOY.get(verb, Act.DEPLOY_REQUEST if more else Act.READ_HELP)
-
-
-def toban_act(text: str) -> Act:
-    """The act of ``/toban TEXT``, by its first two words where the first alone does not say."""
-    verb, second = _words(text)
-    verb = "backup" if verb == "backups" else verb
-    return TOBAN.get(f"{verb} {second}") or TOBAN.get(verb, Act.READ_HELP)
-
-
-def _words(text: str) -> tuple[str, str]:
-    first, second, *_ = [*text.casefold().split(), "", ""]
-    return first, second

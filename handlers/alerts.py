@@ -42,7 +42,8 @@ def _open_declare(desk: Desk) -> Any:
         if view.incident is not None and view.incident.is_open:
             raise Refused("refused.has_incident", number=view.incident.number)
         words = desk.voice(body)
-        form = declare_form(words, title_of(words, view.group), view.group.level.severity, subject.key)
+        title, severity = title_of(words, view.group), view.group.level.severity
+        form = declare_form(words, desk.world.policy, title, severity, subject.key)
         try:
             await desk.open_form(body, form)
         except (Outage, Undeliverable) as error:

@@ -1,12 +1,14 @@
 """``/toban backup`` and the buttons of its cards."""
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from domain.approvals import Account
 from domain.effects import Subject, SubjectKind
 from domain.errors import Refused
+from handlers.commands import Typed
+from handlers.numbers import take_number
 from handlers.slack import Body, Desk, subject_of
+from handlers.typed import Line
 from notify.slack import actions
 from notify.slack.cards.backups import history_card, plans_card
 from operations import backups, drills
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck, AsyncApp
 
 BUTTONS = (actions.BACKUP_ACCEPT, actions.BACKUP_RUN, actions.DRILL_APPROVE, actions.DRILL_DECLINE)
-
-_NUMBER = re.compile(r"(?:B-)?(\d{1,9})", re.IGNORECASE)
 
 
 def register(app: "AsyncApp", desk: Desk) -> None:
@@ -32,33 +32,31 @@ class Backups:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
 
-    async def command(self, ack: "AsyncAck", body: Body, account: Account, rest: str) -> None:
+    async def command(self, ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
         """``status``, ``history PLAN``, ``run PLAN``, ``drill PLAN``, ``accept B-12``."""
         if not self.desk.world.policy.backups.plans:
             raise Refused("refused.no_plans")
-        verb, _, words = rest.partition(" ")
-        words = words.strip()
-        match verb.casefold():
-            case "" | "status" | "list":
+        line = typed.line
+        match typed.verb:
+            case "backup history":
+                await self._history(ack, body, line.word())
+            case "backup run":
+                plan = self._plan(line.word())
+                typed.demand_end()
+                await self._keep(body, account, actions.BACKUP_RUN, text=plan)
+                await ack()
+            case "backup drill":
+                plan = self._plan(line.word())
+                typed.demand_end()
+                await self._keep(body, account, actions.DRILL_REQUEST, text=plan)
+                await ack()
+            case "backup accept":
+                await self._keep(body, account, actions.BACKUP_ACCEPT, value=_backup(line).key)
+                await ack()
+            case "backup" if not line.is_empty:
+                raise typed.unknown()
+            case _:
                 await self._status(ack, body)
-            case "history":
-                await self._history(ack, body, words)
-            case "run":
-                await self._keep(body, account, actions.BACKUP_RUN, text=self._plan(words))
-                await ack()
-            case "drill":
-                await self._keep(body, account, actions.DRILL_REQUEST, text=self._plan(words))
-                await ack()
-            case "accept":
-                found = _NUMBER.fullmatch(words)
-                if found is None:
-                    raise Refused("refused.no_backup_number", given=words[:40] or "—")
-                subject = Subject(kind=SubjectKind.BACKUP, id=int(found[1]))
-                await self._keep(body, account, actions.BACKUP_ACCEPT, value=subject.key)
-                await ack()
-            case other:
-                given = f"/toban backup {other}"
-                raise Refused("refused.unknown_command", given=given, meant="/toban backup status")
 
     async def _status(self, ack: "AsyncAck", body: Body) -> None:
         world = self.desk.world
@@ -82,13 +80,7 @@ class Backups:
     def _plan(self, named: str) -> str:
         """The plan that somebody typed; the only one where there is one. Refused with the names there are."""
         plans = self.desk.world.policy.backups.plans
-        if not named and len(plans) == 1:
-            return plans[0].name
-        for plan in plans:
-            if plan.name.casefold() == named.casefold():
-                return plan.name
-        names = ", ".join(plan.name for plan in plans)
-        raise Refused("refused.unknown_plan", given=named[:60] or "—", names=names)
+        return self.desk.world.policy.backups.named(named or (plans[0].name if len(plans) == 1 else "")).name
 
     async def _keep(self, body: Body, account: Account, act: str, *, value: str = "", text: str = "") -> None:
         await self.desk.keep(body, self.desk.request(body, act, account, value=value, text=text))
@@ -101,3 +93,14 @@ class Backups:
             await ack()
 
         return handle
+
+
+def _backup(line: Line) -> Subject:
+    """The one backup that is named. Refused where none is, or something else too."""
+    if line.is_empty:
+        raise Refused("refused.which_backup")
+    given = line.text[line.at :].strip()[:40]
+    subject = take_number(line, SubjectKind.BACKUP)
+    if subject is None or not line.is_over:
+        raise Refused("refused.no_backup_number", given=given)
+    return subject

@@ -2,20 +2,18 @@
 
 import itertools
 import re
-import shlex
 from dataclasses import dataclass
 from datetime import timedelta
 
 from domain.errors import Refused
 from domain.text import has_name
+from handlers.typed import Line, length
 
-_LENGTH = re.compile(r"(\d{1,4})\s*(s|m|h)?")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
-_STRAIGHT = {
-    **dict.fromkeys(map(ord, "“”„‟«»＂"), '"'),
-    **dict.fromkeys(map(ord, "‘’‚‛＇"), "'"),
-    ord("—"): "--",
-}
+_OPTION = re.compile(r"[-ー]+([a-z][a-z_-]*)", re.IGNORECASE)
+_STEPS = re.compile(r"\d+\s*%?(?:\s*(?:[,/→>~]|->)\s*\d+\s*%?)*(?=\W|$)")
+_BAKE = re.compile(r"\d+\s*[a-z分秒時間]*(?=\W|$)", re.IGNORECASE)
+_DRY_RUN = re.compile(r"(?:^|\s)[-ー]+dry[-_]?run(?=\s|$)", re.IGNORECASE)
+_EMERGENCY = re.compile(r"(?:^|\s)[-ー]+emergency(?!\w)", re.IGNORECASE)
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(hours=1)
 
 
@@ -31,64 +29,63 @@ class Asked:
     emergency: str | None = None
 
 
-def straight(text: str) -> str:
-    """A line as it was meant: any blank is a space, typographic quotes and dashes are the typed ones."""
-    return " ".join(text.translate(_STRAIGHT).split())
-
-
-def words(text: str) -> list[str]:
-    """The words of a line, quoted ones whole. Refused for a quote without its end."""
-    try:
-        return shlex.split(straight(text))
-    except ValueError:
-        raise Refused("refused.deploy_usage", given=text[:100]) from None
-
-
-def read(text: str) -> Asked:
-    """Read a request. ``--emergency`` takes the rest of the line. Refused with the right form."""
-    parts = words(text)
+def read(line: Line) -> Asked:
+    """Read a request. Refused with the right form."""
+    given = line.text[line.at :].strip()[:100]
     plain: list[str] = []
     found: dict[str, object] = {}
-    while parts:
-        word = parts.pop(0)
-        name, equals, value = word.partition("=")
-        match name:
-            case "--steps" | "--bake":
-                if not equals:
-                    value = parts.pop(0) if parts else ""
-                found[name[2:]] = steps_of(value) if name == "--steps" else bake_of(value)
-            case "--dry-run":
+    while not line.is_empty:
+        match take_option(line):
+            case "":
+                if word := line.word():
+                    plain.append(word)
+            case "steps":
+                typed = line.take(_STEPS)
+                found["steps"] = steps_of(typed[0] if typed else line.word())
+            case "bake":
+                typed = line.take(_BAKE)
+                found["bake"] = bake_of(typed[0] if typed else line.word())
+            case "dry-run" | "dryrun":
                 found["dry_run"] = True
-            case "--emergency":
-                found["emergency"] = " ".join([value, *parts] if equals else parts).strip()
-                parts = []
-            case _ if word.startswith("-"):
-                raise Refused("refused.unknown_option", given=word[:40])
-            case _:
-                plain.append(word)
+            case "emergency":
+                found["emergency"] = reason(line)
+            case other:
+                raise Refused("refused.unknown_option", given=f"--{other[:40]}")
     if len(plain) != 2 or not has_name(plain[1]):  # What holds no name is no image, and no rollback either.
-        raise Refused("refused.deploy_usage", given=text[:100])
+        raise Refused("refused.deploy_usage", given=given)
     return Asked(service=plain[0], image=plain[1], **found)  # type: ignore[arg-type]
+
+
+def take_option(line: Line) -> str:
+    """The option that comes next, which is taken, without its dashes; empty where none does."""
+    found = line.take(_OPTION)
+    return found[1].casefold().replace("_", "-") if found is not None else ""
+
+
+def reason(line: Line) -> str:
+    """The rest of the line, as it was typed; empty where there is no word in it."""
+    found = line.unquoted()
+    return found if any(map(str.isalnum, found)) else ""
+
+
+def is_dry_run(line: Line) -> bool:
+    """Whether only the plan is asked for; what stands behind ``--emergency`` is somebody's own words."""
+    return _DRY_RUN.search(_EMERGENCY.split(line.left, maxsplit=1)[0]) is not None
 
 
 def steps_of(text: str) -> tuple[int, ...]:
     """``10,50,100``: ascending percents of which the last is 100. Refused otherwise."""
-    try:
-        steps = tuple(int(part.strip().rstrip("%")) for part in text.split(","))
-    except ValueError:
-        raise Refused("refused.bad_steps", given=text[:40] or "—") from None
+    found = Line(text).take(_STEPS)
+    steps = tuple(int(one) for one in re.findall(r"\d{1,4}", found[0])) if found else ()
     rising = all(a < b for a, b in itertools.pairwise(steps))
-    if not rising or steps[0] < 1 or steps[-1] != 100:
-        raise Refused("refused.bad_steps", given=text[:40])
+    if not steps or not rising or steps[0] < 1 or steps[-1] != 100:
+        raise Refused("refused.bad_steps")
     return steps
 
 
 def bake_of(text: str) -> timedelta:
     """``5m``, ``90s``, ``1h``; a bare number is minutes. One minute to one hour. Refused otherwise."""
-    found = _LENGTH.fullmatch(text.strip().casefold())
-    if found is None:
-        raise Refused("refused.bad_bake", given=text[:40] or "—")
-    length = timedelta(seconds=int(found[1]) * _SECONDS[found[2] or "m"])
-    if not SHORTEST <= length <= LONGEST:
-        raise Refused("refused.bad_bake", given=text[:40])
-    return length
+    bake = length(text, bare=timedelta(minutes=1))
+    if bake is None or not SHORTEST <= bake <= LONGEST:
+        raise Refused("refused.bad_bake")
+    return bake

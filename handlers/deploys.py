@@ -1,8 +1,7 @@
 """``/deploy``, the buttons of a deploy's card, and the form."""
 
-import difflib
-import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -10,6 +9,7 @@ import structlog
 from domain import approvals, origins
 from domain import rollouts as rules
 from domain.approvals import Account
+from domain.authority import Act
 from domain.cloudrun import RunRefused
 from domain.effects import Subject, SubjectKind, Text
 from domain.errors import Outage, Refused
@@ -18,12 +18,14 @@ from domain.policy import Service
 from domain.rollouts import Kind, Rollout, Stage
 from domain.text import has_name
 from handlers import deploy_words
-from handlers.acts import deploy_act
+from handlers.commands import DEPLOY, Typed, nearest, read
 from handlers.deploy_words import Asked
+from handlers.numbers import named_in, take_number
 from handlers.requests import DeployRequest
-from handlers.slack import Body, Desk, subject_of, typed
+from handlers.slack import Body, Desk, subject_of
+from handlers.typed import Line
 from notify.slack import actions
-from notify.slack.cards.rollouts import history_card, plan_card, rollouts_card
+from notify.slack.cards.rollouts import frozen_card, history_card, plan_card, rollouts_card
 from notify.slack.views.deploy import DeployChoice, deploy_form, picked, reject_form, tag_menu
 from notify.texts import Voice
 from operations import deploys, planning
@@ -33,22 +35,6 @@ if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck, AsyncApp
 
 log = structlog.get_logger(__name__)
-
-VERBS = (
-    "status",
-    "pause",
-    "resume",
-    "promote",
-    "abort",
-    "rollback",
-    "lock",
-    "unlock",
-    "freeze",
-    "history",
-    "diff",
-    "help",
-)
-"""A service that bears one of these names is reached with ``/deploy SERVICE IMAGE`` all the same."""
 
 ACTS = {
     "pause": actions.ROLLOUT_PAUSE,
@@ -70,13 +56,11 @@ BUTTONS = (
 PAST = 10
 """Deploys in one history."""
 
-_NUMBER = re.compile(r"(?:D-)?(\d{1,9})", re.IGNORECASE)
-
 
 def register(app: "AsyncApp", desk: Desk) -> None:
     """Command, buttons and form of deploys."""
     taken = _Deploys(desk)
-    app.command("/deploy")(desk.command(deploy_act, taken.command))
+    app.command("/deploy")(desk.command(read_deploy, taken.command))
     for act in BUTTONS:
         app.action(act)(desk.button(act, taken.press(act)))
     app.action(actions.ROLLOUT_REJECT)(desk.button(actions.ROLLOUT_REJECT, taken.open_reject))
@@ -98,39 +82,42 @@ class _Deploys:
         self.desk = desk
         self.catalogue = Catalogue(desk.world, desk.later)
 
-    async def command(self, ack: "AsyncAck", body: Body, account: Account) -> None:
+    async def command(self, ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
         """``/deploy …``: what only reads is answered here, what changes anything is kept first."""
-        text = " ".join(typed(str(body.get("text") or "")).split())
-        verb, _, rest = text.partition(" ")
-        match verb.casefold():
+        line = typed.line
+        match typed.verb:
             case "":
                 await self._open_form(body)
                 await ack()
             case "help":
                 await ack(text=self.desk.voice(body)("help.deploy"))
-            case "status" | "freeze":
-                await self._status(ack, body, rest if verb.casefold() == "status" else "")
+            case "status":
+                await self._status(ack, body, line.word())
+            case "freeze":
+                await self._frozen(ack, body, line)
             case "history":
-                await self._history(ack, body, self._service(rest))
+                await self._history(ack, body, self._service(line.word()))
             case "diff":
-                self._dry_run(body, deploy_words.read(rest))
+                self._dry_run(body, self._in_order(deploy_words.read(line)))
                 await ack()
             case "pause" | "resume" | "promote" | "abort" as what:
-                await self._act(ack, body, account, ACTS[what], rest)
+                await self._act(ack, body, account, ACTS[what], typed)
             case "rollback":
-                await self._rollback(ack, body, account, rest)
-            case "lock" | "unlock" as what:
-                await self._lock(ack, body, account, what, rest)
-            case _ if " " in text:
-                await self._deploy(ack, body, account, deploy_words.read(text))
-            case other if self._is_service(other):
-                raise Refused("refused.deploy_usage", given=text[:100])
-            case other:
-                meant = next(iter(difflib.get_close_matches(other, VERBS, 1, 0.3)), "help")
-                raise Refused("refused.unknown_command", given=f"/deploy {other}", meant=f"/deploy {meant}")
+                await self._rollback(ack, body, account, line)
+            case "lock" | "unlock":
+                await self._lock(ack, body, account, typed)
+            case _:
+                await self._deploy(ack, body, account, typed)
 
-    async def _deploy(self, ack: "AsyncAck", body: Body, account: Account, asked: Asked) -> None:
+    async def _deploy(self, ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
+        """What begins with no verb: a service and an image, or a slip of the pen."""
+        first = typed.line.peek()
+        if not self._is_service(first) and (_is_slip(first) or len(typed.line.left.split()) < 2):
+            raise typed.unknown()
+        asked = self._in_order(deploy_words.read(typed.line))
         service = self._service(asked.service)
+        if asked.image.casefold() in DEPLOY.verbs:
+            raise Refused("refused.deploy_usage", given=f"{asked.service} {asked.image}"[:100])
         if asked.dry_run:
             await ack()
             self._dry_run(body, asked)
@@ -145,13 +132,25 @@ class _Deploys:
         await self._keep(body, account, actions.DEPLOY_REQUEST, deploy=deploy)
         await ack()
 
-    async def _rollback(self, ack: "AsyncAck", body: Body, account: Account, rest: str) -> None:
-        named, *more = deploy_words.words(rest) or [""]
+    def _in_order(self, asked: Asked) -> Asked:
+        """The service first, where somebody wrote the image before it."""
+        if self._is_service(asked.image) and not self._is_service(asked.service):
+            return replace(asked, service=asked.image, image=asked.service)
+        return asked
+
+    async def _rollback(self, ack: "AsyncAck", body: Body, account: Account, line: Line) -> None:
+        words: list[str] = []
         emergency = None
-        if "--emergency" in more:
-            place = more.index("--emergency")
-            emergency, more = " ".join(more[place + 1 :]), more[:place]
-        if not has_name(named) or len(more) > 1 or not all(has_name(one) for one in more):
+        while not line.is_done:  # What cannot be seen is no revision, and not none either.
+            match deploy_words.take_option(line):
+                case "":
+                    words.append(line.word())
+                case "emergency":
+                    emergency = deploy_words.reason(line)
+                case _:
+                    raise Refused("refused.rollback_usage")
+        named, *more = words or [""]
+        if len(more) > 1 or not all(has_name(one) for one in more) or (named and not has_name(named)):
             raise Refused("refused.rollback_usage")
         deploy = DeployRequest(
             service=self._service(named).name, revision=more[0] if more else None, emergency=emergency
@@ -159,24 +158,31 @@ class _Deploys:
         await self._keep(body, account, actions.DEPLOY_ROLLBACK, deploy=deploy)
         await ack()
 
-    async def _lock(self, ack: "AsyncAck", body: Body, account: Account, what: str, rest: str) -> None:
-        named, _, reason = rest.partition(" ")
-        deploy = DeployRequest(service=self._service(named).name)
-        act = actions.DEPLOY_LOCK if what == "lock" else actions.DEPLOY_UNLOCK
-        if what == "lock" and not reason.strip():
-            raise Refused("refused.no_reason")
-        await self._keep(body, account, act, deploy=deploy, text=reason.strip())
+    async def _lock(self, ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
+        deploy = DeployRequest(service=self._service(typed.line.word()).name)
+        if typed.verb == "unlock":
+            typed.demand_end()
+            await self._keep(body, account, actions.DEPLOY_UNLOCK, deploy=deploy)
+        else:
+            reason = deploy_words.reason(typed.line)
+            if not reason:
+                raise Refused("refused.no_reason")
+            await self._keep(body, account, actions.DEPLOY_LOCK, deploy=deploy, text=reason)
         await ack()
 
-    async def _act(self, ack: "AsyncAck", body: Body, account: Account, act: str, rest: str) -> None:
-        await self._keep(body, account, act, value=await self._meant(rest))
+    async def _act(self, ack: "AsyncAck", body: Body, account: Account, act: str, typed: Typed) -> None:
+        """Who aborts may say why; words behind another verb could ask for more than it does."""
+        line = typed.line
+        subject = take_number(line, SubjectKind.ROLLOUT)
+        named = "" if subject is not None else line.word()
+        if typed.verb != "abort" or named_in(line.left, SubjectKind.ROLLOUT) is not None:
+            typed.demand_end()
+        value = subject.key if subject is not None else await self._meant(named)
+        await self._keep(body, account, act, value=value)
         await ack()
 
     async def _meant(self, named: str) -> str:
-        """The deploy that is meant: by number, by service, or the only one that is on its way."""
-        found = _NUMBER.fullmatch(named)
-        if found is not None:
-            return Subject(kind=SubjectKind.ROLLOUT, id=int(found[1])).key
+        """The deploy that is meant: of the service, or the only one that is on its way."""
         async with self.desk.world.store.read() as tx:
             if named:
                 return (await deploys.live(tx, self._service(named))).subject.key
@@ -184,8 +190,20 @@ class _Deploys:
         if not running:
             raise Refused("refused.none_live")
         if len(running) > 1:
-            raise Refused("refused.which_deploy", numbers=", ".join(one.number for one in running[:10]))
+            raise Refused("refused.which_deploy", numbers=[one.number for one in running])
         return running[0].subject.key
+
+    async def _frozen(self, ack: "AsyncAck", body: Body, line: Line) -> None:
+        """``freeze`` only shows. Whoever asks for a freeze reads that nothing was frozen, and what would."""
+        if not line.is_empty:
+            first = line.peek()
+            service = first if self._is_service(first) else "SERVICE"
+            raise Refused("refused.freeze_only_shows", service=service)
+        frozen = deploys.frozen_now(self.desk.world.policy, self.desk.world.clock.now())
+        async with self.desk.world.store.read() as tx:
+            locks = await tx.locks()
+        shown = frozen_card(self.desk.voice(body), locks, frozen)
+        await ack(text=shown.text, blocks=shown.blocks)
 
     async def _status(self, ack: "AsyncAck", body: Body, named: str) -> None:
         service = self._service(named) if named else None
@@ -336,9 +354,25 @@ class _Deploys:
         await self.desk.keep(body, self.desk.request(body, act, account, **fields))
 
 
+def read_deploy(text: str) -> Typed:
+    """``/deploy TEXT``: what begins with no verb asks for a deploy, or for its plan alone."""
+    typed = read(DEPLOY, text)
+    if typed.verb is not None:
+        return typed
+    if deploy_words.is_dry_run(typed.line):
+        return replace(typed, act=Act.DEPLOY_PLAN)
+    return replace(typed, act=Act.DEPLOY_REQUEST if len(typed.line.left.split()) > 1 else Act.READ_HELP)
+
+
+def _is_slip(word: str) -> bool:
+    return nearest(word.casefold(), DEPLOY.among("")) is not None
+
+
 def _image(service: Service, values: dict[str, str]) -> str:
     """The image that was picked or written out. Refused for neither, both, and another service's."""
-    written = values.get("image", "").strip()
+    line = Line(values.get("image", ""))
+    word = line.word()
+    written = word if line.is_over else line.text.strip()
     of, image = picked(values.get("tag", ""))
     if not image and not has_name(written):
         raise Refused("refused.no_image")

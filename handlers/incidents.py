@@ -1,7 +1,5 @@
 """``/incident``, the incident card's buttons, and the forms."""
 
-import difflib
-import re
 from typing import TYPE_CHECKING, Any
 
 from domain import incidents as rules
@@ -10,26 +8,29 @@ from domain.effects import TOBAN, Subject, SubjectKind
 from domain.errors import Outage, Refused, Undeliverable
 from domain.policy import Severity
 from domain.views import IncidentView
-from handlers.acts import incident_act
-from handlers.slack import Body, Desk, subject_of, typed
+from handlers import declared
+from handlers.commands import INCIDENT, Typed, next_verb, read
+from handlers.declared import Declared
+from handlers.numbers import named_in, take_number
+from handlers.slack import Body, Desk, subject_of
+from handlers.typed import Line, said
 from notify.slack import actions
 from notify.slack.cards.incidents import incident_card, open_now
 from notify.slack.links import Links
 from notify.slack.views.incidents import declare_form, resolve_form
+from operations.incidents import the_only_open
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck, AsyncApp
 
-VERBS = ("declare", "list", "show", "ack", "resolve", "help")
-
-_ID = re.compile(r"(?:INC-)?(\d{1,9})", re.IGNORECASE)
-_SEVERITY = re.compile(r"P[0-3]", re.IGNORECASE)
+_OF_ONE = ("show", "ack", "resolve")
+"""Verbs about one incident, whose number people also write first."""
 
 
 def register(app: "AsyncApp", desk: Desk) -> None:
     """Commands, buttons and forms of incidents."""
     taken = _Incidents(desk)
-    app.command("/incident")(desk.command(incident_act, taken.command))
+    app.command("/incident")(desk.command(read_incident, taken.command))
     for act in (actions.INCIDENT_ACKNOWLEDGE, actions.PAGE_ACKNOWLEDGE):
         app.action(act)(desk.button(act, taken.press(act)))
     app.action(actions.INCIDENT_RESOLVE)(desk.button(actions.INCIDENT_RESOLVE, taken.open_resolve))
@@ -42,39 +43,32 @@ class _Incidents:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
 
-    async def command(self, ack: "AsyncAck", body: Body, account: Account) -> None:
+    async def command(self, ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
         """``/incident VERB …``: reading verbs are answered here, the others are kept first."""
-        verb, _, rest = typed(str(body.get("text") or "")).strip().partition(" ")
-        rest = rest.strip()
-        match verb.casefold():
+        line = typed.line
+        match typed.verb:
             case "" | "list":
                 await self._list(ack, body)
             case "help":
                 await ack(text=self.desk.voice(body)("help.incident"))
             case "show":
-                await self._show(ack, body, rest)
-            case "declare" if not rest or (_SEVERITY.fullmatch(rest) is not None):
-                severity = Severity(rest.upper()) if rest else Severity.P2
-                await self._form(body, declare_form(self.desk.voice(body), severity=severity))
-                await ack()
+                await self._show(ack, body, typed.subject or _number(line))
             case "declare":
-                await self._declare(body, account, rest)
+                await self._declare(body, account, declared.read(line))
                 await ack()
             case "ack":
-                await self._keep(body, account, actions.INCIDENT_ACKNOWLEDGE, _subject(rest))
+                subject = typed.subject or _number(line)
+                _demand_one(line, subject)
+                await self._keep(body, account, actions.INCIDENT_ACKNOWLEDGE, _key(subject))
                 await ack()
             case "resolve":
-                found = _ID.match(rest)
-                named, summary = rest.split(maxsplit=1) if " " in rest else (rest, "")
-                if found is None or not _ID.fullmatch(named):
-                    named, summary = "", rest
-                await self._keep(body, account, actions.RESOLVE_FORM, _subject(named), text=summary)
+                subject, named = typed.subject or take_number(line, SubjectKind.INCIDENT), line.left
+                if subject is None and (other := named_in(named, SubjectKind.INCIDENT)) is not None:
+                    raise Refused("refused.number_behind", given=other)
+                await self._keep(body, account, actions.RESOLVE_FORM, _key(subject), text=line.rest())
                 await ack()
-            case other:
-                meant = next(iter(difflib.get_close_matches(other, VERBS, 1, 0.3)), "help")
-                raise Refused(
-                    "refused.unknown_command", given=f"/incident {other}", meant=f"/incident {meant}"
-                )
+            case _:
+                raise _unknown(typed)
 
     async def _list(self, ack: "AsyncAck", body: Body) -> None:
         async with self.desk.world.store.read() as tx:
@@ -82,31 +76,24 @@ class _Incidents:
         shown = open_now(self.desk.voice(body), view)
         await ack(text=shown.text, blocks=shown.blocks)
 
-    async def _show(self, ack: "AsyncAck", body: Body, rest: str) -> None:
+    async def _show(self, ack: "AsyncAck", body: Body, named: Subject | None) -> None:
         async with self.desk.world.store.read() as tx:
-            named = _subject(rest)
-            if not named:
-                found = await tx.open_incidents()
-                if len(found) != 1:
-                    numbers = ", ".join(one.number for one in found[:10])
-                    raise (
-                        Refused("refused.which_one", numbers=numbers)
-                        if found
-                        else Refused("refused.none_open")
-                    )
-                named = found[0].subject.key
-            view = await tx.view(Subject.parse(named))
+            subject = named or (await the_only_open(tx, "show")).subject
+            view = await tx.view(subject)
         if not isinstance(view, IncidentView):
-            raise Refused("refused.unknown_incident", number=f"INC-{Subject.parse(named).id}")
+            raise Refused("refused.unknown_incident", number=f"INC-{subject.id}")
         shown = incident_card(self.desk.voice(body), view, Links(self.desk.chat.directory.team_url))
         await ack(text=shown.text, blocks=shown.blocks)
 
-    async def _declare(self, body: Body, account: Account, rest: str) -> None:
-        first, _, title = rest.partition(" ")
-        severity = first.upper() if _SEVERITY.fullmatch(first) else Severity.P2.value
-        said = title.strip() if _SEVERITY.fullmatch(first) else rest
-        rules.declare(said, Severity(severity), None, TOBAN, self.desk.world.clock.now())
-        await self._keep(body, account, actions.DECLARE_FORM, "", text=said, severity=severity)
+    async def _declare(self, body: Body, account: Account, asked: Declared) -> None:
+        severity = asked.severity or Severity.P2
+        if not asked.title:
+            await self._form(
+                body, declare_form(self.desk.voice(body), self.desk.world.policy, severity=severity)
+            )
+            return
+        rules.declare(asked.title, severity, None, TOBAN, self.desk.world.clock.now())
+        await self._keep(body, account, actions.DECLARE_FORM, "", text=asked.title, severity=severity.value)
 
     async def _keep(self, body: Body, account: Account, act: str, value: str, **fields: Any) -> None:
         await self.desk.keep(body, self.desk.request(body, act, account, value=value, **fields))
@@ -134,7 +121,7 @@ class _Incidents:
 
     async def open_declare(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """The Declare button below a list."""
-        await self._form(body, declare_form(self.desk.voice(body)))
+        await self._form(body, declare_form(self.desk.voice(body), self.desk.world.policy))
         await ack()
 
     async def _form(self, body: Body, view: dict[str, Any]) -> None:
@@ -150,24 +137,62 @@ class _Incidents:
         severity = str((values["severity"]["value"].get("selected_option") or {}).get("value") or "P2")
         rules.declare(title, Severity(severity), None, TOBAN, self.desk.world.clock.now())
         metadata = str(body["view"].get("private_metadata") or "")
-        await self._keep(
-            body, account, actions.DECLARE_FORM, metadata, text=title, severity=severity, silent=True
-        )
+        await self._keep(body, account, actions.DECLARE_FORM, metadata, text=title, severity=severity)
         await ack()
 
     async def resolved(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """The resolve form was submitted."""
         summary = str(body["view"]["state"]["values"]["summary"]["value"].get("value") or "")
         subject = str(body["view"].get("private_metadata") or "")
+        if not subject:
+            raise Refused("refused.unknown_action")
         await self._keep(body, account, actions.RESOLVE_FORM, subject, text=summary, silent=True)
         await ack()
 
 
-def _subject(given: str) -> str:
-    """``incident:12`` for ``INC-12`` or ``12``; empty where none was named. Refused for anything else."""
-    if not given:
-        return ""
-    found = _ID.fullmatch(given.strip())
-    if found is None:
-        raise Refused("refused.not_a_number", given=given[:50])
-    return Subject(kind=SubjectKind.INCIDENT, id=int(found[1])).key
+def read_incident(text: str) -> Typed:
+    """``/incident TEXT``. A number may stand in front of its verb, and alone it is shown."""
+    typed = read(INCIDENT, text)
+    if typed.verb is not None:
+        return typed
+    line = Line(said(text))
+    subject = take_number(line, SubjectKind.INCIDENT)
+    verb = "show" if line.is_over else next_verb(line, INCIDENT)
+    if subject is None or verb not in _OF_ONE:
+        return typed
+    return Typed(INCIDENT, verb, INCIDENT.verbs[verb].act, line, subject)
+
+
+def _number(line: Line) -> Subject | None:
+    """The incident that is named; ``None`` where nothing was typed. Refused for anything else."""
+    subject = take_number(line, SubjectKind.INCIDENT)
+    if subject is None and not line.is_empty:
+        raise Refused("refused.not_a_number", given=line.rest()[:50])
+    return subject
+
+
+def _demand_one(line: Line, subject: Subject | None) -> None:
+    """Words behind a number are a person's own; a second number is asked back."""
+    second = named_in(line.left, SubjectKind.INCIDENT) or take_number(line, SubjectKind.INCIDENT)
+    if subject is not None and second is not None:
+        raise Refused("refused.one_at_a_time", number=f"INC-{subject.id}")
+
+
+def _key(subject: Subject | None) -> str:
+    return subject.key if subject is not None else ""
+
+
+def _unknown(typed: Typed) -> Refused:
+    """Who typed a severity and a title may have left out a word."""
+    line = Line(typed.line.text)
+    word = line.peek()
+    try:
+        severity = declared.read(line).severity
+    except Refused as unclear:
+        return unclear
+    if severity is None:
+        return typed.unknown()
+    meant = f"/incident declare {severity.value} …"
+    return Refused(
+        "refused.unknown_command_near", given=f"/incident {word}"[:60], meant=meant, command="/incident"
+    )

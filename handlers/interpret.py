@@ -26,6 +26,9 @@ from operations.world import World
 
 Act = Callable[[Tx, World, Request, datetime], Awaitable[Text]]
 
+_TYPED = {actions.INCIDENT_ACKNOWLEDGE: "ack", actions.RESOLVE_FORM: "resolve"}
+"""The verbs of ``/incident`` that may be typed without a number."""
+
 
 def interpreters() -> Interpreters:
     """Every kind that may stand in the inbox."""
@@ -105,9 +108,9 @@ async def _carried_out(tx: Tx, world: World, request: Request, at: datetime) -> 
 
 
 async def _subject(tx: Tx, request: Request) -> Subject:
-    """What is meant: what the button or the command named, else the only open incident."""
-    if not request.value:
-        return (await incidents.the_only_open(tx)).subject
+    """What the button or the command named; of a command without a number, the only open incident."""
+    if not request.value and request.act in _TYPED:
+        return (await incidents.the_only_open(tx, _TYPED[request.act])).subject
     try:
         return Subject.parse(request.value)
     except ValueError:

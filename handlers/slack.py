@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,6 +20,7 @@ from domain.inbox import FIRST_TURN, NewDelivery
 from domain.outbox import Rendered
 from domain.text import folded
 from handlers.acts import ACTIONS, KEPT, UNKNOWN
+from handlers.commands import ANOTHER, Typed, read
 from handlers.requests import KIND, Request, key_of
 from notify.slack.blocks import section
 from notify.slack.chat import SlackChat
@@ -51,6 +53,7 @@ _ARRIVED: ContextVar[float] = ContextVar("arrived")
 
 Body = dict[str, Any]
 Handle = Callable[["AsyncAck", Body, Account], Awaitable[None]]
+HandleTyped = Callable[["AsyncAck", Body, Account, Typed], Awaitable[None]]
 
 
 class NotKept(Exception):
@@ -212,17 +215,18 @@ class Desk:
 
         return listener
 
-    def command(self, act_of: Callable[[str], Act], handle: Handle) -> Callable[..., Awaitable[None]]:
+    def command(self, read: Callable[[str], Typed], handle: HandleTyped) -> Callable[..., Awaitable[None]]:
         """Wrap a command's listener: whatever goes wrong is the command's answer.
 
-        ``act_of`` says which act a typed text means. It is judged before anything is read or kept.
+        ``read`` says which act a typed text means. It is judged before anything is looked up or kept.
         """
 
         async def listener(ack: "AsyncAck", body: Body) -> None:
             try:
                 account = await self.asker(body)
-                self.demand(act_of(typed(str(body.get("text") or "")).strip()), account)
-                await handle(ack, body, account)
+                typed = read(str(body.get("text") or ""))
+                self.demand(typed.act, account)
+                await handle(ack, body, account, typed)
             except Refused as refusal:
                 await ack(text=self.voice(body)(refusal.key, **refusal.params))
             except NotKept:
@@ -287,7 +291,7 @@ def register(app: "AsyncApp", desk: Desk) -> None:
         log.warning("slack.unknown_action", action=(body.get("actions") or [{}])[0].get("action_id"))
         raise Refused("refused.unknown_action")
 
-    async def unknown_command(ack: "AsyncAck", body: Body, account: Account) -> None:
+    async def unknown_command(ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
         await ack(text=desk.voice(body)("help.toban"))
 
     async def unknown_form(ack: "AsyncAck", body: Body) -> None:
@@ -298,22 +302,10 @@ def register(app: "AsyncApp", desk: Desk) -> None:
         log.debug("slack.event", type=(body.get("event") or {}).get("type"))
 
     anything = re.compile(".*")
-    app.command(anything)(desk.command(lambda _text: Act.READ_HELP, unknown_command))
+    app.command(anything)(desk.command(partial(read, ANOTHER), unknown_command))
     app.action(anything)(desk.button(UNKNOWN, unknown_action))
     app.view(anything)(unknown_form)
     app.event(anything)(events)
-
-
-_NAMED = re.compile(r"<[@#!][^|>]*\|([^>]*)>")
-_BARE = re.compile(r"<([@#!][^>]*)>")
-_LINK = re.compile(r"<(https?://[^|>]*)(?:\|[^>]*)?>")
-
-
-def typed(text: str) -> str:
-    """What a person typed, as they typed it: Slack escapes a command's text and names the mentioned."""
-    named = _NAMED.sub(lambda found: f"@{found[1]}", text)
-    linked = _LINK.sub(lambda found: found[1], _BARE.sub(lambda found: found[1], named))
-    return linked.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 def subject_of(body: Body) -> Subject:

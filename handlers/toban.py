@@ -1,21 +1,18 @@
 """``/toban``: what Toban sees and keeps by itself, and the answers of people below an anomaly."""
 
-import difflib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from domain.approvals import Account
-from domain.errors import Refused
-from handlers.acts import toban_act
 from handlers.backups import Backups
-from handlers.slack import Body, Desk, subject_of, typed
+from handlers.commands import TOBAN, Typed, read
+from handlers.slack import Body, Desk, subject_of
 from handlers.watching import Watching
 from notify.slack import actions
 from notify.slack.cards.jobs import jobs_card
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck, AsyncApp
-
-VERBS = ("health", "anomalies", "backup", "capacity", "jobs", "help")
 
 FEEDBACK = (
     actions.FINDING_USEFUL,
@@ -28,7 +25,7 @@ FEEDBACK = (
 def register(app: "AsyncApp", desk: Desk) -> None:
     """The command, and the buttons below an anomaly."""
     taken = _Toban(desk)
-    app.command("/toban")(desk.command(toban_act, taken.command))
+    app.command("/toban")(desk.command(partial(read, TOBAN), taken.command))
     for act in FEEDBACK:
         app.action(act)(desk.button(act, taken.press(act)))
 
@@ -39,26 +36,23 @@ class _Toban:
         self.watching = Watching(desk)
         self.backups = Backups(desk)
 
-    async def command(self, ack: "AsyncAck", body: Body, account: Account) -> None:
+    async def command(self, ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
         """``/toban VERB …``."""
-        verb, _, rest = typed(str(body.get("text") or "")).strip().partition(" ")
-        rest = rest.strip()
-        match verb.casefold():
-            case "" | "help":
+        match (typed.verb or "?").split():
+            case [] | ["help"]:
                 await ack(text=self.desk.voice(body)("help.toban"))
-            case "jobs":
+            case ["jobs"]:
                 await self._jobs(ack, body)
-            case "health":
+            case ["health"]:
                 await self.watching.health(ack, body)
-            case "anomalies":
-                await self.watching.anomalies(ack, body, account, rest)
-            case "backup" | "backups":
-                await self.backups.command(ack, body, account, rest)
-            case "capacity":
-                await self.watching.capacity(ack, body, rest)
-            case other:
-                meant = next(iter(difflib.get_close_matches(other, VERBS, 1, 0.3)), "help")
-                raise Refused("refused.unknown_command", given=f"/toban {other}", meant=f"/toban {meant}")
+            case ["anomalies", *_]:
+                await self.watching.anomalies(ack, body, account, typed)
+            case ["backup", *_]:
+                await self.backups.command(ack, body, account, typed)
+            case ["capacity"]:
+                await self.watching.capacity(ack, body, typed.line.word())
+            case _:
+                raise typed.unknown()
 
     async def _jobs(self, ack: "AsyncAck", body: Body) -> None:
         now = self.desk.world.clock.now()

@@ -12,8 +12,10 @@ from domain.approvals import Account
 from domain.effects import Text
 from domain.errors import Outage, Refused
 from domain.outbox import Rendered
-from domain.policy import Service
+from domain.policy import Service, named_service
+from handlers.commands import Typed
 from handlers.slack import Body, Desk
+from handlers.typed import Line, length
 from notify.slack import actions
 from notify.slack.cards.anomalies import anomalies_card, explained_card
 from notify.slack.cards.capacity import capacity_card
@@ -29,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 WEEK = timedelta(days=7)
 
-_LENGTH = re.compile(r"(\d{1,3})([hd])")
+_FOR = re.compile(r"for(?=\s)", re.IGNORECASE)
 
 
 class Watching:
@@ -50,24 +52,26 @@ class Watching:
 
         self.desk.later(self._told(body, look))
 
-    async def anomalies(self, ack: "AsyncAck", body: Body, account: Account, rest: str) -> None:
+    async def anomalies(self, ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
         """``list``, ``explain SERVICE``, ``mute SERVICE [24h]``, ``unmute SERVICE``."""
-        verb, _, words = rest.partition(" ")
-        match verb.casefold():
-            case "" | "list":
-                await self._list(ack, body)
-            case "explain":
-                service = self._service(words)
+        line = typed.line
+        match typed.verb:
+            case "anomalies explain":
+                service = self._service(line.word())
                 await ack()
                 self.desk.later(self._told(body, lambda voice: self._explain(voice, service)))
-            case "mute" | "unmute":
-                await self._mute(ack, body, account, verb.casefold(), words)
-            case other:
-                raise Refused(
-                    "refused.unknown_command",
-                    given=f"/toban anomalies {other}",
-                    meant="/toban anomalies list",
-                )
+            case "anomalies mute":
+                await self._mute(ack, body, account, line)
+            case "anomalies unmute":
+                service = self._service(line.word())
+                typed.demand_end()
+                request = self.desk.request(body, actions.DETECTOR_UNMUTE, account, text=service.name)
+                await self.desk.keep(body, request)
+                await ack()
+            case "anomalies" if not line.is_empty:
+                raise typed.unknown()
+            case _:
+                await self._list(ack, body)
 
     async def _list(self, ack: "AsyncAck", body: Body) -> None:
         now = self.desk.world.clock.now()
@@ -79,25 +83,22 @@ class Watching:
     async def _explain(self, voice: Voice, service: Service) -> Rendered:
         return explained_card(voice, await anomalies.explain(self.desk.world, service))
 
-    async def _mute(self, ack: "AsyncAck", body: Body, account: Account, verb: str, words: str) -> None:
-        name, _, length = words.partition(" ")
-        service = self._service(name)
-        found = _LENGTH.fullmatch(length.strip() or "24h")
-        if found is None or not int(found[1]):
-            raise Refused("refused.not_a_length", given=length[:40])
-        if verb == "unmute":
-            request = self.desk.request(body, actions.DETECTOR_UNMUTE, account, text=service.name)
-        else:
-            hours = int(found[1]) * (24 if found[2] == "d" else 1)
-            findings.allow_length(hours)
-            text = f"{service.name} {hours}"
-            request = self.desk.request(body, actions.DETECTOR_MUTE, account, text=text)
-        await self.desk.keep(body, request)
+    async def _mute(self, ack: "AsyncAck", body: Body, account: Account, line: Line) -> None:
+        service = self._service(line.word())
+        line.take(_FOR)
+        given = line.rest()
+        wanted = length(given) if given else timedelta(hours=24)
+        if not wanted or wanted % timedelta(hours=1):
+            raise Refused("refused.not_a_length", given=given[:40])
+        hours = wanted // timedelta(hours=1)
+        findings.allow_length(hours)
+        text = f"{service.name} {hours}"
+        await self.desk.keep(body, self.desk.request(body, actions.DETECTOR_MUTE, account, text=text))
         await ack()
 
-    async def capacity(self, ack: "AsyncAck", body: Body, rest: str) -> None:
+    async def capacity(self, ack: "AsyncAck", body: Body, named: str) -> None:
         """``/toban capacity SERVICE``."""
-        service = self._service(rest)
+        service = self._service(named)
         await ack()
 
         async def look(voice: Voice) -> Rendered:
@@ -108,12 +109,10 @@ class Watching:
 
     def _service(self, named: str) -> Service:
         """The service that somebody typed. Refused with the names that there are."""
-        services = {service.name.casefold(): service for service in self.desk.world.policy.services}
-        found = services.get(named.strip().casefold())
-        if found is None:
-            names = ", ".join(service.name for service in services.values())
-            raise Refused("refused.unknown_service", given=named[:60] or "—", names=names or "—")
-        return found
+        services = self.desk.world.policy.services
+        if not services:
+            raise Refused("refused.nothing_watched")
+        return named_service(services, named)
 
     async def _told(self, body: Body, look: Callable[[Voice], Awaitable[Rendered]]) -> None:
         """Answer after the acknowledgement, whatever comes of it."""

@@ -118,9 +118,7 @@ async def _begin(tx: Tx, plan: BackupPlan, due_at: datetime, at: datetime, by: B
 async def run_now(tx: Tx, world: World, name: str, account: Account, by: By, at: datetime) -> Text:
     """A backup that somebody asked for. Refused while one of the same plan runs."""
     approvals.person_behind(world.policy.people, account)
-    plan = world.policy.backups.plan(name)
-    if plan is None:
-        raise Refused("refused.unknown_plan", given=name[:60], names=_names(world))
+    plan = world.policy.backups.named(name)
     # Moments that a clock ahead has used are no reason to wait for them.
     used = [one.due_at for one in await tx.backups_of(plan.name, PAST) if one.due_at <= at]
     due_at = rules.free_moment(max(used, default=None), at)
@@ -134,8 +132,10 @@ async def accept(tx: Tx, world: World, backup_id: int, account: Account, by: By,
     """A person looked at a suspicious backup and says that it is right: not the one who asked for it."""
     person = approvals.person_behind(world.policy.people, account)
     backup = await tx.backup(backup_id)
-    if backup is None or backup.standing is not Standing.SUSPICIOUS:
-        raise Refused("refused.not_suspicious", number=f"B-{backup_id}")
+    if backup is None:
+        raise Refused("refused.unknown_backup", number=f"B-{backup_id}")
+    if backup.standing is not Standing.SUSPICIOUS:
+        raise Refused("refused.not_suspicious", number=backup.number)
     accepted = await _keep(tx, world, backup, rules.accept(backup, person, by, at), at)
     return Text(key="answer.backup_accepted", params={"number": accepted.number})
 
@@ -154,10 +154,6 @@ async def history(tx: Tx, plan: BackupPlan, at: datetime) -> list[tuple[Backup, 
     """The newest backups of a plan, and what becomes of each that is still there."""
     decided = await fates(tx, plan, at)
     return [(one, decided.get(one.id or 0)) for one in await tx.backups_of(plan.name, PAST)]
-
-
-def _names(world: World) -> str:
-    return ", ".join(plan.name for plan in world.policy.backups.plans) or "—"
 
 
 async def tick(world: World) -> int:

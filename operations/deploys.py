@@ -10,7 +10,7 @@ from domain.cloudrun import REVISION_LIMIT, Target, is_revision
 from domain.deploys import DeployRule
 from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Text
 from domain.errors import Refused
-from domain.policy import Person, Policy, Service
+from domain.policy import Person, Policy, Service, named_service
 from domain.ports import Tx
 from domain.rolling import Decision
 from domain.rollouts import Course, Kind, Lock, Rollout, Stage
@@ -39,12 +39,7 @@ def deployable(policy: Policy) -> list[Service]:
 
 def service_named(policy: Policy, named: str) -> Service:
     """The service that somebody typed. Refused with the names that there are."""
-    services = {service.name.casefold(): service for service in deployable(policy)}
-    found = services.get(named.strip().casefold())
-    if found is None:
-        names = ", ".join(service.name for service in services.values())
-        raise Refused("refused.unknown_service", given=named[:60] or "—", names=names or "—")
-    return found
+    return named_service(deployable(policy), named)
 
 
 def target_of(service: Service) -> Target:

@@ -91,7 +91,7 @@ async def _begin_due(world: World, plan: BackupPlan, cron: Cron, at: datetime) -
 async def request(tx: Tx, world: World, name: str, account: Account, by: By, at: datetime) -> Text:
     """A drill that somebody asks for. Refused where it could not be carried out."""
     person = approvals.person_behind(world.policy.people, account)
-    plan = _plan(world, name)
+    plan = world.policy.backups.named(name)
     missing = rules.unprepared(plan, ready(world))
     if missing:
         raise Refused("refused.drill_unprepared", plan=plan.name, parts=", ".join(missing))
@@ -146,19 +146,11 @@ def ready(world: World) -> frozenset[str]:
     return frozenset(source.value for source in world.drill_places)
 
 
-def _plan(world: World, name: str) -> BackupPlan:
-    plan = world.policy.backups.plan(name)
-    if plan is None:
-        names = ", ".join(one.name for one in world.policy.backups.plans) or "—"
-        raise Refused("refused.unknown_plan", given=name[:60], names=names)
-    return plan
-
-
 async def _asked(tx: Tx, world: World, drill_id: int) -> tuple[Drill, BackupPlan]:
     drill = await tx.drill(drill_id)
     if drill is None:
         raise Refused("refused.drill_not_asked", number=f"RD-{drill_id}")
-    return drill, _plan(world, drill.plan)
+    return drill, world.policy.backups.named(drill.plan)
 
 
 async def tick(world: World) -> int:

@@ -15,6 +15,9 @@ from operations import counters
 from operations.ladders import stop_ladder
 from operations.places import INCIDENTS, home, incident_card, thread_note
 
+NAMED = 20
+"""Open incidents that an answer names; of more it says how many there are."""
+
 
 async def acknowledge(tx: Tx, subject: Subject, by: By, at: datetime) -> Text:
     """Take it: on the alert, the incident or the page it is one and the same act.
@@ -106,7 +109,28 @@ async def declare(
     data = {"severity": severity.value, "alert": group.id if group else None}
     await tx.tell([Event(subject=incident.subject, what="incident.declared", at=at, by=by, data=data)])
     await tx.say(effects, at)
-    return Text(key="answer.declared", params={"number": incident.number, "title": incident.title})
+    return await _declared(tx, policy, incident)
+
+
+async def _declared(tx: Tx, policy: Policy, incident: Incident) -> Text:
+    """What was declared as how bad, and who is paged by it and when."""
+    said = {"number": incident.number, "severity": incident.severity.value, "title": incident.title}
+    if incident.acknowledged_by is not None:
+        return Text(key="answer.declared_taken", params=said | {"who": incident.acknowledged_by.name})
+    running = (await tx.running_escalations([incident.subject.key])).get(incident.subject.key)
+    if running is None:
+        return Text(key="answer.declared_over", params=said)
+    rungs = running.steps or policy.ladder(running.level).steps
+    if not rungs:
+        return Text(key="answer.declared_nobody", params=said)
+    people = list(rungs[min(running.step, len(rungs) - 1)].tell)
+    if running.round:
+        return Text(key="answer.declared_paging", params=said | {"people": people})
+    if running.due_at is not None and running.due_at > incident.opened_at:
+        return Text(
+            key="answer.declared_later", params=said | {"people": people, "at": _seconds(running.due_at)}
+        )
+    return Text(key="answer.declared", params=said | {"people": people})
 
 
 async def resolve_incident(tx: Tx, incident_id: int, summary: str, by: By, at: datetime) -> Text:
@@ -148,14 +172,21 @@ async def resolve_alert(tx: Tx, group_id: int, by: By, at: datetime) -> Text:
     return Text(key="answer.alert_resolved", params={"what": group.title})
 
 
-async def the_only_open(tx: Tx) -> Incident:
-    """The incident that is meant where no id was given. Refused where there is none or more than one."""
+async def the_only_open(tx: Tx, verb: str) -> Incident:
+    """The incident that is meant where none was named. Refused where there is none or more than one.
+
+    ``verb`` is what was typed, for an example that can be typed next.
+    """
     found = await tx.open_incidents()
     if not found:
         raise Refused("refused.none_open")
-    if len(found) > 1:
-        raise Refused("refused.which_one", numbers=", ".join(one.number for one in found[:10]))
-    return found[0]
+    if len(found) == 1:
+        return found[0]
+    numbers = [one.number for one in found[:NAMED]]
+    params = {"numbers": numbers, "example": f"/incident {verb} {numbers[0]}"}
+    if len(found) > NAMED:
+        raise Refused("refused.which_of_many", **params, more=len(found) - NAMED)
+    raise Refused("refused.which_one", **params)
 
 
 async def _stop(tx: Tx, subject: Subject, because: str, by: By, at: datetime) -> None:

@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from bot.__main__ import app
 from bot.manifest import COMMANDS, SCOPES, manifest
 from bot.settings import Settings
-from handlers.deploys import VERBS as DEPLOY_VERBS
-from handlers.incidents import VERBS
-from handlers.toban import VERBS as TOBAN_VERBS
+from handlers.commands import DEPLOY, INCIDENT, TOBAN, Command
 from handlers.webhooks import SENDERS
 
 ROOT = Path(__file__).parents[1]
@@ -59,31 +59,14 @@ def test_metric_labels_are_of_closed_sets():
             assert set(names) <= allowed
 
 
-def test_every_verb_of_incident_is_documented_in_the_readme_and_in_the_help():
+@pytest.mark.parametrize("command", [INCIDENT, DEPLOY, TOBAN], ids=lambda command: command.name)
+def test_every_verb_is_documented_in_the_readme_and_in_the_help(command: Command):
     from notify.texts import LOCALES, catalogue
 
-    for verb in VERBS:
+    for verb in filter(None, (verb.partition(" ")[0] for verb in command.verbs)):
         assert f"`{verb}" in README
         for locale in LOCALES:
-            assert f"/incident {verb}" in catalogue(locale)["help.incident"]
-
-
-def test_every_verb_of_toban_is_documented_in_the_readme_and_in_the_help():
-    from notify.texts import LOCALES, catalogue
-
-    for verb in TOBAN_VERBS:
-        assert f"`{verb}" in README
-        for locale in LOCALES:
-            assert f"/toban {verb}" in catalogue(locale)["help.toban"]
-
-
-def test_every_verb_of_deploy_is_documented_in_the_readme_and_in_the_help():
-    from notify.texts import LOCALES, catalogue
-
-    for verb in DEPLOY_VERBS:
-        assert f"`{verb}" in README
-        for locale in LOCALES:
-            assert f"/deploy {verb}" in catalogue(locale)["help.deploy"]
+            assert f"{command.name} {verb}" in catalogue(locale)[f"help.{command.name[1:]}"]
 
 
 def test_every_recurring_job_is_documented():

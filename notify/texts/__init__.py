@@ -79,7 +79,7 @@ class _Formatter(string.Formatter):
                 return moment(int(value), "{date_num}")
             case "metrics":
                 return self._voice.people([self._voice.plain_word("metric", str(key)) for key in value])
-            case "people":
+            case "people" | "names":
                 return self._voice.people(value)
             case "person":
                 return line(str(value), 80)
@@ -103,7 +103,7 @@ class _Formatter(string.Formatter):
             return self._voice.quantity(format_spec, value)
         if format_spec in WORDS:
             return self._voice.plain_word(format_spec, str(value))
-        if format_spec in {"people", "metrics", "mention"}:
+        if format_spec in {"people", "names", "metrics", "mention"}:
             return ", ".join(str(name) for name in value)
         return plain(str(value), 200)
 

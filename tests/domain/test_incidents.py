@@ -68,9 +68,9 @@ def test_an_incident_is_open_until_it_is_resolved(status):
 
 
 def test_a_declared_incident_is_open_and_names_who_declared_it():
-    made = rules.declare("  Orders\n fail\t now ", Severity.P0, "orders", KENJI, T0)
+    made = rules.declare("\u3000 Orders\n fail\t “now”\u200b\u00a0", Severity.P0, "orders", KENJI, T0)
     assert made == Incident(
-        title="Orders fail now", severity=Severity.P0, service="orders", opened_at=T0, opened_by=KENJI
+        title="Orders\n fail\t “now”", severity=Severity.P0, service="orders", opened_at=T0, opened_by=KENJI
     )
     assert made.status is OPEN
     assert made.acknowledged_at is None

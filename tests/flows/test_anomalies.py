@@ -86,7 +86,7 @@ async def test_the_reading_verbs_answer_with_what_is_there(town: tuple[Stage, Bo
         "capacity bondpoint-api": "requests",
         "jobs": "Recurring jobs: all 6 well",
         "anomalies explain nonsense": "There is no service `nonsense`",
-        "anomalies mute bondpoint-api later": "is no length of time",
+        "anomalies mute bondpoint-api later": "is not a length of time",
         "helth": "Did you mean `/toban health`",
         "": "/toban health",
     }.items():

@@ -116,7 +116,7 @@ async def test_an_unknown_button_form_and_command_get_a_friendly_answer(world: S
     assert "another version" in world.told("mika")[-1]
 
     assert "docs/deploys.md" in await say(world, "/deploy api now")
-    assert "/incident help" in await say(world, "/toban oncall")
+    assert "/toban help" in await say(world, "/toban oncall")
 
 
 async def test_a_page_acknowledged_by_a_stranger_from_nowhere_is_refused_without_a_fault(
@@ -167,16 +167,18 @@ async def test_incident_show_shows_one_by_number_or_the_only_one(world: Stage) -
     assert "The API is down" in await say(world, "/incident show inc-1")
     assert "The API is down" in await say(world, "/incident show")
     assert "There is no INC-99" in await say(world, "/incident show 99")
-    assert "is no incident" in await say(world, "/incident show banana")
+    assert "is not an incident number" in await say(world, "/incident show banana")
 
 
 async def test_incident_declare_opens_pages_and_refuses_a_title_that_is_too_long(stage: Stage) -> None:
-    assert "INC-1 is declared: The API is down" in await say(stage, "/incident declare p1 The API is down")
+    assert "INC-1 declared as P1, paging kenji now: The API is down" in await say(
+        stage, "/incident declare p1 The API is down"
+    )
     assert "P1 INC-1 · The API is down" in stage.card("incidents").plain
     assert len(stage.dms("kenji")) == 1
     assert "201 characters" in await say(stage, f"/incident declare {'x' * 201}")
     assert "201 characters" in await say(stage, f"/incident declare P0 {'x' * 201}")
-    assert "INC-2 is declared" in await say(stage, f"/incident declare {'x' * 200}")
+    assert "INC-2 declared as P2, paging mika now" in await say(stage, f"/incident declare {'x' * 200}")
     assert "P2 INC-2" in stage.card("incidents").plain
     assert len(stage.channel("incidents")) == 2
 
@@ -191,8 +193,8 @@ async def test_incident_ack_needs_the_id_only_where_several_are_open(world: Stag
     assert "INC-1, INC-2" in answer
     assert "You have it: INC-2 Second" in await say(world, "/incident ack 2")
     assert "There is no INC-77" in await say(world, "/incident ack INC-77")
-    assert "is no incident" in await say(world, "/incident ack seven")
-    assert "is no incident" in await say(world, f"/incident ack {'9' * 5000}")
+    assert "is not an incident number" in await say(world, "/incident ack seven")
+    assert "There is no INC-9" in await say(world, f"/incident ack {'9' * 5000}")
 
 
 async def test_incident_resolve_needs_the_id_only_where_several_are_open(world: Stage) -> None:
@@ -210,14 +212,16 @@ async def test_incident_resolve_needs_the_id_only_where_several_are_open(world: 
 
 
 async def test_an_unknown_verb_is_answered_with_the_likely_one(world: Stage) -> None:
-    assert "/incident resolve" in await say(world, "/incident resolv INC-1")
+    assert "/incident show" in await say(world, "/incident shwo INC-1")
     assert "/incident help" in await say(world, "/incident 日本語")
     assert await say(world, f"/incident {'x' * 3000}")
 
 
 @pytest.mark.parametrize("title", ["CPU > 80 % & rising", "a<b", "50% & more", "Tom & Jerry's <API>"])
 async def test_what_a_person_typed_is_shown_as_it_was_typed(world: Stage, title: str) -> None:
-    assert f"INC-1 is declared: {title}" in await say(world, f"/incident declare P1 {title}")
+    assert f"INC-1 declared as P1, paging kenji now: {title}" in await say(
+        world, f"/incident declare P1 {title}"
+    )
     card = world.card("incidents")
     assert title in card.plain
     assert title in card.text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

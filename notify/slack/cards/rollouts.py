@@ -282,14 +282,25 @@ def rollouts_card(
     voice: Voice, running: Sequence[Rollout], locks: Sequence[Lock], frozen: Mapping[str, str]
 ) -> Rendered:
     """The answer to ``/deploy status``: what is on its way, what is locked, what is frozen."""
-    lines = [_line(voice, one) for one in running]
-    lines += [f":lock: {_locked(voice, lock)} {voice.say(lock.reason)}" for lock in locks]
-    lines += [
+    lines = [*(_line(voice, one) for one in running), *_standing(voice, locks, frozen)]
+    head = voice("rollout.running", count=len(running)) if running else voice("rollout.none_running")
+    return Rendered(text=head, blocks=listed(voice, lines, head=f"*{head}*"))
+
+
+def frozen_card(voice: Voice, locks: Sequence[Lock], frozen: Mapping[str, str]) -> Rendered:
+    """The answer to ``/deploy freeze``: what is frozen and locked, and how somebody freezes or locks."""
+    head = voice("rollout.frozen_now", count=len(frozen)) if frozen else voice("rollout.none_frozen")
+    lines = [*_standing(voice, locks, frozen), voice("rollout.how_to_freeze", service="SERVICE")]
+    return Rendered(text=head, blocks=listed(voice, lines, head=f"*{head}*"))
+
+
+def _standing(voice: Voice, locks: Sequence[Lock], frozen: Mapping[str, str]) -> list[str]:
+    """What stands in the way of deploys."""
+    locked = [f":lock: {_locked(voice, lock)} {voice.say(lock.reason)}" for lock in locks]
+    return locked + [
         f":snowflake: {voice('rollout.freeze_line', service=service, name=name)}"
         for service, name in frozen.items()
     ]
-    head = voice("rollout.running", count=len(running)) if running else voice("rollout.none_running")
-    return Rendered(text=head, blocks=listed(voice, lines, head=f"*{head}*"))
 
 
 def _locked(voice: Voice, lock: Lock) -> str:

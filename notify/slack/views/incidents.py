@@ -1,9 +1,10 @@
 """The forms that declare and resolve an incident."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from domain.incidents import SUMMARY_LIMIT, TITLE_LIMIT, Incident
-from domain.policy import Severity
+from domain.policy import Policy, Severity
 from notify.slack import actions
 from notify.slack.blocks import context, section, select, text_input
 from notify.slack.escape import line, plain
@@ -11,9 +12,13 @@ from notify.texts import Voice
 
 
 def declare_form(
-    voice: Voice, title: str = "", severity: Severity = Severity.P2, metadata: str = ""
+    voice: Voice,
+    policy: Policy,
+    title: str = "",
+    severity: Severity = Severity.P2,
+    metadata: str = "",
 ) -> dict[str, Any]:
-    """Title and severity; says before the submission whom it pages."""
+    """Title and severity; says before the submission whom each severity pages."""
     choices = [(one.value, voice.plain_word("severity", one.value)) for one in Severity]
     return {
         "type": "modal",
@@ -31,9 +36,16 @@ def declare_form(
                 max_length=TITLE_LIMIT,
             ),
             select("severity", voice.plain("form.severity"), choices, severity.value),
-            context(voice("form.declare_notice")),
+            context(voice("form.declare_notice", paged=" · ".join(_paged(voice, policy)))),
         ],
     }
+
+
+def _paged(voice: Voice, policy: Policy) -> Iterator[str]:
+    for severity in Severity:
+        people = policy.paged_first(severity)
+        key = "form.declare_pages" if people else "form.declare_pages_nobody"
+        yield voice(key, severity=severity.value, people=people)
 
 
 def resolve_form(voice: Voice, incident: Incident) -> dict[str, Any]:
