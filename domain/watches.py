@@ -23,6 +23,8 @@ class WatchKind(StrEnum):
     """Since when the drills of a plan are known."""
     WORKSPACE = "workspace"
     """Which Slack workspace is ours, for the time in which Slack does not say."""
+    TEST = "test"
+    """When a sender's test button was pressed last."""
 
 
 class Watch(Value):

@@ -6,14 +6,14 @@ from datetime import datetime
 
 from domain import alerts as rules
 from domain import escalation as ladders
-from domain.alerts import Alert, AlertGroup, AlertStatus, Reason, Signal
-from domain.effects import Effect, Event, Refresh, Subject, SubjectKind, Text
+from domain.alerts import Alert, AlertGroup, AlertStatus, Ending, Reason, Signal, is_apart
+from domain.effects import Effect, Event, Note, Refresh, Subject, SubjectKind, Text
 from domain.escalation import Escalation
 from domain.holding import hold_on
 from domain.incidents import Incident
 from domain.policy import Level, Policy
 from domain.ports import Tx
-from domain.response import NOTES_OF_FLAPPING, Response, respond
+from domain.response import NOTES_OF_FLAPPING, Response, is_only_again, respond
 from domain.rollouts import Rollout
 from operations import counters
 from operations.ladders import stop_ladder
@@ -34,9 +34,16 @@ class _Batch:
         self.ended: dict[int, tuple[Signal, datetime]] = {}
         self.heard: Counter[Reason] = Counter()
 
+    def placed(self, signal: Signal) -> Signal:
+        """The signal with the key of the group that it belongs to, which may be one of its own place."""
+        group = self.newest.get(signal.group_key)
+        if signal.apart_key is None or group is None or not is_apart(group, signal):
+            return signal
+        return signal.model_copy(update={"group_key": signal.apart_key, "apart_key": None})
+
     def group_for(self, signal: Signal, alert: Alert | None) -> AlertGroup | None:
-        """An alert that fires belongs where it is; any other to the newest group of its key."""
-        if alert is not None and alert.firing:
+        """An alert that is not over belongs where it is; any other to the newest group of its key."""
+        if alert is not None and (alert.firing or alert.silent):
             return self.by_id.get(alert.group_id)
         return self.newest.get(signal.group_key)
 
@@ -73,21 +80,24 @@ async def let_go(tx: Tx, policy: Policy, group_id: int, at: datetime) -> None:
 
 async def _load(tx: Tx, signals: Sequence[Signal]) -> _Batch:
     alerts = await tx.alerts([signal.identity for signal in signals])
-    batch = _Batch(alerts, await tx.newest_groups([signal.group_key for signal in signals]))
+    keys = [signal.group_key for signal in signals]
+    keys += {signal.apart_key for signal in signals if signal.apart_key is not None}
+    batch = _Batch(alerts, await tx.newest_groups(keys))
     elsewhere = {
         alert.group_id
         for alert in alerts.values()
-        if alert.firing and alert.group_id is not None and alert.group_id not in batch.by_id
+        if (alert.firing or alert.silent) and alert.group_id is not None and alert.group_id not in batch.by_id
     }
     for group in (await tx.groups(sorted(elsewhere))).values():
         batch.by_id[group.id] = group
     for identity, alert in alerts.items():
-        if alert.firing and alert.group_id not in batch.by_id:  # Its group cannot be read.
+        if (alert.firing or alert.silent) and alert.group_id not in batch.by_id:  # Its group cannot be read.
             alerts[identity] = rules.without_group(alert)
     return batch
 
 
 async def _absorb(tx: Tx, batch: _Batch, signal: Signal, heard_at: datetime) -> None:
+    signal = batch.placed(signal)
     _note_end(batch, signal, heard_at)
     known = batch.alerts.get(signal.identity)
     before = batch.group_for(signal, known)
@@ -160,7 +170,8 @@ async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> 
             rule = policy.deploys.rule(group.service)
             hold = hold_on(group, rollouts[group.service], rule, at)
         response = respond(group, reasons, incident, ladder, others, at, hold)
-        incident = await _carry_out(tx, policy, response, ladder, running, events, effects, at)
+        again = is_only_again(reasons)
+        incident = await _carry_out(tx, policy, response, ladder, running, events, effects, at, again=again)
         final = response.group
         if incident is not None:
             open_incidents[incident.id] = incident
@@ -214,6 +225,8 @@ async def _carry_out(
     events: list[Event],
     effects: list[Effect],
     at: datetime,
+    *,
+    again: bool,
 ) -> Incident | None:
     incident = response.incident
     if incident is not None and incident.id is None:
@@ -236,8 +249,13 @@ async def _carry_out(
         subject = incident.subject if incident is not None else response.group.subject
         before = await tx.latest_escalation(subject)
         if not ladders.has_nobody(before, response.start):
-            started = ladders.start(subject, response.start, at, before)
-            running[subject.key] = await tx.add_escalation(started)
+            started = ladders.start(subject, response.start, at, before, again=again)
+            if started.id is None:
+                running[subject.key] = await tx.add_escalation(started)
+            else:
+                running[subject.key] = await tx.save_escalation(started)
+                pages = await tx.pages(started.id)
+                effects += [Refresh(subject=page.subject) for page in pages if page.listed_in is None]
     return incident
 
 
@@ -256,23 +274,53 @@ def _events(group: AlertGroup, reasons: Counter[Reason], at: datetime) -> list[E
     ]
 
 
+_OVER = {
+    Ending.PAUSED: "note.closed_paused",
+    Ending.UPDATED: "note.closed_updated",
+    Ending.DELETED: "note.closed_deleted",
+    Ending.SILENT: "note.closed_not_recovered",
+}
+
+
+def _over(group: AlertGroup) -> str:
+    """How the thread is told that a group is over."""
+    if group.recovered:
+        return "note.recovered"
+    return _OVER[group.ending] if group.ending is not None else "note.closed_not_recovered"
+
+
+def _fired_again(group: AlertGroup, at: int) -> Note:
+    """The card may stand far above by now, so that this line is shown in the channel as well."""
+    title = Text(key="alert.said", params={"text": group.title})
+    if group.wording is not None:
+        title = group.wording.title
+    key = "note.flapping" if group.fires == NOTES_OF_FLAPPING else "note.fired_again"
+    text = Text(key=key, params={"at": at, "times": group.fires}, lines=(title,))
+    note = thread_note(f"again:{group.id}:{group.fires}", group.subject, home(group), text)
+    return note.model_copy(update={"broadcast": True})
+
+
 def _effects(group: AlertGroup, reasons: Counter[Reason]) -> list[Effect]:
     effects: list[Effect] = [alert_card(group)]
     seconds = int(group.changed_at.timestamp())
     if Reason.ALL_RESOLVED in reasons and not group.is_open and group.fires <= NOTES_OF_FLAPPING:
-        key = "note.recovered" if group.recovered else "note.closed_not_recovered"
-        text = Text(key=key, params={"at": seconds})
+        text = Text(key=_over(group), params={"at": seconds})
         effects.append(thread_note(f"recovered:{group.id}:{group.fires}", group.subject, home(group), text))
+    if Reason.WENT_SILENT in reasons and group.silent and group.fires <= NOTES_OF_FLAPPING:
+        key = "note.went_silent" if group.is_silent else "note.some_went_silent"
+        text = Text(key=key, params={"at": seconds, "count": group.silent})
+        effects.append(
+            thread_note(f"silent:{group.id}:{group.fires}:{key}", group.subject, home(group), text)
+        )
     if Reason.FIRED_AGAIN in reasons and group.is_open and group.fires <= NOTES_OF_FLAPPING:
-        text = Text(key="note.fired_again", params={"at": seconds, "times": group.fires})
-        effects.append(thread_note(f"again:{group.id}:{group.fires}", group.subject, home(group), text))
+        effects.append(_fired_again(group, seconds))
     if Reason.REPEATED in reasons and group.held_until is not None and group.held_by is None:
         text = Text(key="note.repeated", params={"until": int(group.held_until.timestamp())})
         effects.append(thread_note(f"repeated:{group.id}:{group.fires}", group.subject, home(group), text))
     if Reason.OUTLIVED in reasons and group.held_by is None:
         text = Text(key="note.repeated_outlived", params={"at": seconds})
-        key = f"repeated_outlived:{group.id}:{group.fires}"
-        effects.append(thread_note(key, group.subject, home(group), text))
+        note = thread_note(f"repeated_outlived:{group.id}:{group.fires}", group.subject, home(group), text)
+        effects.append(note.model_copy(update={"broadcast": True}))
     elif Reason.OUTLIVED in reasons:
         text = Text(key="note.outlived", params={"number": f"D-{group.held_by}"})
         effects.append(thread_note(f"outlived:{group.id}:{group.held_by}", group.subject, home(group), text))

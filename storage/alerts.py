@@ -124,8 +124,15 @@ class AlertQueries(Rows):
 
     async def close_alerts(self, group_id: int, at: datetime) -> None:
         """A person says that the group is over: none of its alerts fires any more."""
-        values = {"firing": False, "ended_at": at, "changed_at": at, "closed_by_person": True}
-        statement = sa.update(ALERT).where(ALERT.c.group_id == group_id, ALERT.c.firing).values(values)
+        values = {
+            "firing": False,
+            "silent": False,
+            "ended_at": at,
+            "changed_at": at,
+            "closed_by_person": True,
+        }
+        open_ones = (ALERT.c.group_id == group_id) & (ALERT.c.firing | ALERT.c.silent)
+        statement = sa.update(ALERT).where(open_ones).values(values)
         await self.connection.execute(statement)
 
 
@@ -141,5 +148,11 @@ def _rescued(row: Mapping[str, Any], lost: frozenset[str]) -> Alert | None:
     if lost & {"id", "identity"}:
         return None
     if lost & {"firing", "group_id"}:
-        values |= {"firing": False, "ended_at": None, "changed_at": EPOCH, "closed_by_person": True}
+        values |= {
+            "firing": False,
+            "silent": False,
+            "ended_at": None,
+            "changed_at": EPOCH,
+            "closed_by_person": True,
+        }
     return Alert(**values)

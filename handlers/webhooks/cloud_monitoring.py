@@ -28,6 +28,7 @@ from handlers.webhooks.reading import (
     moment,
     name,
     read,
+    rounded,
     runbook,
     table,
 )
@@ -96,7 +97,7 @@ def _incident(incident: dict[str, Any], policy: Policy) -> Signal:
     service = policy.service(labels)
     level, raw = loudness(policy, *_loudness_words(incident, wishes))
     firing = _state(incident) == "open"
-    value = line(incident.get("observed_value"), VALUE_LIMIT)
+    value = line(incident.get("observed_value"), VALUE_LIMIT) or _value_in_labels(incident)
     text, links = _documentation(incident.get("documentation"))
     summary = clean(incident.get("summary"), TEXT_LIMIT).strip()
     return Signal(
@@ -107,7 +108,8 @@ def _incident(incident: dict[str, Any], policy: Policy) -> Signal:
         level=level,
         raw_level=raw,
         title=_title(named, line(incident.get("condition_name")), summary),
-        summary=summary or text,
+        name=named or None,
+        summary=_said(summary, text),
         service=service,
         labels=labels,
         url=https_link(incident.get("url")),
@@ -119,6 +121,15 @@ def _incident(incident: dict[str, Any], policy: Policy) -> Signal:
         reusable=False,
         recovered=firing or not _is_cancellation(value, summary),
     )
+
+
+def _value_in_labels(incident: dict[str, Any]) -> str:
+    """What PromQL conditions say: their metric is called ``__missing__``, and a label may hold the value."""
+    places = (
+        table(table(incident.get(part)).get(inner))
+        for part, inner in (("metric", "labels"), ("metadata", "user_labels"), ("resource", "labels"))
+    )
+    return next((found for place in places if (found := rounded(place.get("value")))), "")
 
 
 def _labels(incident: dict[str, Any], wishes: dict[str, str]) -> dict[str, str]:
@@ -140,6 +151,11 @@ def _title(named: str, condition: str, summary: str) -> str:
     if named.casefold() in condition.casefold():
         return condition
     return line(f"{named}: {condition}", NAME_LIMIT)
+
+
+def _said(summary: str, text: str) -> str:
+    """What happened, and what the policy's author wrote about it."""
+    return summary if text in summary else clean("\n\n".join(filter(None, (summary, text))), TEXT_LIMIT)
 
 
 def _documentation(said: object) -> tuple[str, list[object]]:

@@ -7,6 +7,7 @@ import orjson
 
 from domain.errors import Unreadable
 from domain.policy import Level, Policy
+from handlers.webhooks.grafana import data_alert
 from handlers.webhooks.reading import (
     DEPTH_LIMIT,
     PARTS_LIMIT,
@@ -50,6 +51,9 @@ NOTE = "toban"
 def loudness_words(alert: dict[str, Any], common: object = None) -> tuple[str, str]:
     """What an alert says of its level, as ``loudness`` takes it; without labels, what is common to all."""
     labels = table(alert.get("labels")) or table(common)
+    missing = data_alert(labels)
+    if missing:  # What the rule would be if it could be judged does not count.
+        return missing, ""
     level, severity = labels.get("level"), labels.get("severity")
     return (
         level if type(level) is str else line(level),
