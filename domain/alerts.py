@@ -264,13 +264,15 @@ def absorb(group: AlertGroup | None, alert: Alert | None, signal: Signal, at: da
     return _firing_after_end(group, alert, signal, at)
 
 
-def is_apart(group: AlertGroup, signal: Signal) -> bool:
+def is_apart(group: AlertGroup, signal: Signal, at: datetime) -> bool:
     """Whether a signal of the group's key is about something else after all.
 
     Equal keys come from the members of a pair, and from the same rules in two clusters. What one machine
     puts into one group stays together. Of another machine, what comes from another place does not.
     """
-    return signal.sender != group.sender and is_elsewhere(group.labels, signal.labels)
+    if signal.sender == group.sender or _is_over_for_good(group, at):
+        return False
+    return is_elsewhere(group.labels, signal.labels)
 
 
 def without_group(alert: Alert) -> Alert:
@@ -341,7 +343,8 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
         earlier |= signal.ended_at < alert.started_at
     if earlier:  # The end of an earlier firing.
         return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
-    silent = signal.ending is Ending.SILENT and group is not None and group.is_open
+    # What never fires again under its name would stay silent for ever.
+    silent = signal.ending is Ending.SILENT and signal.reusable and group is not None and group.is_open
     closed = alert.model_copy(
         update={
             "firing": False,

@@ -24,6 +24,12 @@ FLAPPING = timedelta(minutes=5)
 FLAPPING_WARNING = timedelta(minutes=10)
 """The same for what can wait."""
 
+FLAPPING_WITHIN = timedelta(minutes=10)
+"""Trouble that comes back after a longer quiet is no flap, unless it does so again and again."""
+
+FLAPPING_RETURNS = 3
+"""So many returns in one thread are a flap in any case."""
+
 ALL_FAILED_AFTER = timedelta(minutes=1)
 """A ladder none of whose rungs could be reached begins again after this."""
 
@@ -153,18 +159,18 @@ class Turn(Value):
 
 
 def start(
-    subject: Subject, level: Level, at: datetime, before: Escalation | None = None, *, again: bool = False
+    subject: Subject, level: Level, at: datetime, before: Escalation | None = None, *, returns: int = 0
 ) -> Escalation:
     """A ladder that is due at once, unless the trouble is the same as just before.
 
     ``before`` is the subject's last one: where it ended because the trouble went by itself, and began
-    only minutes ago, the new one waits a little. ``again``: the trouble comes back in its own thread, so that
-    whoever was paged for it knows. What flaps pages once, what stays pages again.
+    only minutes ago, the new one waits a little. ``returns``: how often it has come back in its own
+    thread, if that is all the news; whoever was paged knows. What flaps pages once, what stays pages again.
     """
     went = before is not None and before.stopped_because in _WENT
     if before is None or before.delivered_at is None or level.rank > before.level.rank:
         return Escalation(subject=subject.key, level=level, due_at=at, started_at=at)
-    if not again:
+    if not returns or (went and not _flaps(before, returns, at)):
         due = max(at, before.delivered_at + FLAPPING) if went else at
         return Escalation(subject=subject.key, level=level, due_at=due, started_at=at)
     patience = FLAPPING if level.rank >= Level.CRITICAL.rank else FLAPPING_WARNING
@@ -178,6 +184,12 @@ def start(
         started_at=at,
         delivered_at=before.delivered_at,
     )
+
+
+def _flaps(before: Escalation, returns: int, at: datetime) -> bool:
+    """Whether trouble that had gone by itself comes and goes, and does not simply come once more."""
+    quiet = at - before.stopped_at if before.stopped_at is not None else timedelta()
+    return quiet <= FLAPPING_WITHIN or returns >= FLAPPING_RETURNS
 
 
 _WENT = frozenset({"recovered", "closed"})

@@ -34,17 +34,21 @@ class _Batch:
         self.ended: dict[int, tuple[Signal, datetime]] = {}
         self.heard: Counter[Reason] = Counter()
 
-    def placed(self, signal: Signal) -> Signal:
+    def placed(self, signal: Signal, at: datetime) -> Signal:
         """The signal with the key of the group that it belongs to, which may be one of its own place."""
         group = self.newest.get(signal.group_key)
-        if signal.apart_key is None or group is None or not is_apart(group, signal):
+        if signal.apart_key is None or group is None or not is_apart(group, signal, at):
             return signal
         return signal.model_copy(update={"group_key": signal.apart_key, "apart_key": None})
 
     def group_for(self, signal: Signal, alert: Alert | None) -> AlertGroup | None:
         """An alert that is not over belongs where it is; any other to the newest group of its key."""
-        if alert is not None and (alert.firing or alert.silent):
+        if alert is not None and alert.firing:
             return self.by_id.get(alert.group_id)
+        if alert is not None and alert.silent:
+            silent_in = self.by_id.get(alert.group_id)
+            if silent_in is not None and silent_in.is_open:
+                return silent_in
         return self.newest.get(signal.group_key)
 
 
@@ -97,7 +101,7 @@ async def _load(tx: Tx, signals: Sequence[Signal]) -> _Batch:
 
 
 async def _absorb(tx: Tx, batch: _Batch, signal: Signal, heard_at: datetime) -> None:
-    signal = batch.placed(signal)
+    signal = batch.placed(signal, heard_at)
     _note_end(batch, signal, heard_at)
     known = batch.alerts.get(signal.identity)
     before = batch.group_for(signal, known)
@@ -170,8 +174,10 @@ async def _consequences(tx: Tx, policy: Policy, batch: _Batch, at: datetime) -> 
             rule = policy.deploys.rule(group.service)
             hold = hold_on(group, rollouts[group.service], rule, at)
         response = respond(group, reasons, incident, ladder, others, at, hold)
-        again = is_only_again(reasons)
-        incident = await _carry_out(tx, policy, response, ladder, running, events, effects, at, again=again)
+        returns = group.fires - 1 if is_only_again(reasons) else 0
+        incident = await _carry_out(
+            tx, policy, response, ladder, running, events, effects, at, returns=returns
+        )
         final = response.group
         if incident is not None:
             open_incidents[incident.id] = incident
@@ -226,7 +232,7 @@ async def _carry_out(
     effects: list[Effect],
     at: datetime,
     *,
-    again: bool,
+    returns: int,
 ) -> Incident | None:
     incident = response.incident
     if incident is not None and incident.id is None:
@@ -249,7 +255,7 @@ async def _carry_out(
         subject = incident.subject if incident is not None else response.group.subject
         before = await tx.latest_escalation(subject)
         if not ladders.has_nobody(before, response.start):
-            started = ladders.start(subject, response.start, at, before, again=again)
+            started = ladders.start(subject, response.start, at, before, returns=returns)
             if started.id is None:
                 running[subject.key] = await tx.add_escalation(started)
             else:
@@ -278,7 +284,7 @@ _OVER = {
     Ending.PAUSED: "note.closed_paused",
     Ending.UPDATED: "note.closed_updated",
     Ending.DELETED: "note.closed_deleted",
-    Ending.SILENT: "note.closed_not_recovered",
+    Ending.SILENT: "note.closed_silent",
 }
 
 

@@ -115,9 +115,11 @@ class AlertQueries(Rows):
 
     async def end_alerts(self, group_id: int, at: datetime) -> int:
         """The sender says that nothing of the group fires any more. Returns how many began later and do."""
-        values = {"firing": False, "ended_at": at, "changed_at": at}
-        fires = (ALERT.c.group_id == group_id) & ALERT.c.firing
-        ended = sa.update(ALERT).where(fires, ALERT.c.changed_at <= at).values(values)
+        values = {"firing": False, "silent": False, "ended_at": at, "changed_at": at}
+        of_it = ALERT.c.group_id == group_id
+        fires = of_it & ALERT.c.firing
+        not_over = of_it & (ALERT.c.firing | ALERT.c.silent)
+        ended = sa.update(ALERT).where(not_over, ALERT.c.changed_at <= at).values(values)
         await self.connection.execute(ended)
         left = sa.select(sa.func.count()).select_from(ALERT).where(fires)
         return int((await self.connection.execute(left)).scalar_one())

@@ -246,6 +246,30 @@ async def test_06_what_went_silent_ends_with_a_real_end_or_by_a_person(stage: St
     assert [row["silent"] for row in await rows(stage, sa.select(ALERT.c.silent))] == [False, False]
 
 
+async def test_06_what_went_silent_and_was_resolved_may_fire_for_weeks(stage: Stage) -> None:
+    """Each trouble has a thread of its own, whatever an older one left behind."""
+    await stage.webhook("alertmanager", grafana(severity="warning"))
+    await stage.webhook("alertmanager", grafana(severity="warning", reason="MissingSeries"))
+    await stage.press("mika", stage.card("#alerts"), "Resolve")
+    for hour in (2, 4):
+        started = f"2026-11-22T{hour + 9:02}:00:00+09:00"
+        await stage.advance(hours=2)
+        await stage.webhook("alertmanager", grafana(severity="warning", started=started))
+        await stage.webhook("alertmanager", grafana(severity="warning", started=started, reason="NoData"))
+        await stage.press("mika", stage.card("#alerts"), "Resolve")
+    assert [group.generation for group in await groups(stage)] == [1, 2, 3]
+
+
+async def test_06_cloud_monitoring_closes_what_has_no_data(stage: Stage) -> None:
+    await stage.webhook("cloud-monitoring", monitoring())
+    closed = monitoring(state="closed", summary="Auto-closed: no data for 30 minutes.", observed_value="")
+    await stage.webhook("cloud-monitoring", closed)
+    card = stage.card("#alerts").plain
+    assert "has no data for it any more" in card
+    assert "Closed" in card.splitlines()[0]
+    assert "Recovered" not in card
+
+
 @pytest.mark.parametrize(
     ("reason", "said"), [("Paused", "was paused"), ("Updated", "was changed"), ("RuleDeleted", "was deleted")]
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.alerts import Signal
+from domain.alerts import Ending, Signal
 from domain.policy import Level, Policy, Service
 from handlers.webhooks import SENDERS, alertmanager, cloud_monitoring
 from handlers.webhooks.reading import (
@@ -160,6 +160,23 @@ def test_a_cancelled_incident_is_closed_but_not_recovered():
 def test_a_closing_means_recovery_unless_google_says_otherwise(value, summary, recovered):
     body = sent("cloud_monitoring_closed", observed_value=value, summary=summary)
     assert one(body).recovered is recovered
+
+
+@pytest.mark.parametrize(
+    ("value", "summary", "ending"),
+    [
+        ("", "The incident was auto-closed after 7 days.", Ending.SILENT),
+        ("", "Closed: no data has been received for 30 minutes.", Ending.SILENT),
+        ("Incident closed due to lack of data", "", Ending.SILENT),
+        ("3", "Rows without data returned to normal with a value of 3.", None),
+        ("", 'Condition "No data of backups" is no longer true.', None),
+        ("12", "Incident closed: the alerting policy was deleted", None),
+    ],
+)
+def test_06_an_incident_that_google_closes_without_data_has_not_recovered(value, summary, ending):
+    signal = one(sent("cloud_monitoring_closed", observed_value=value, summary=summary))
+    assert signal.ending is ending
+    assert ending is None or not signal.recovered
 
 
 def test_the_smallest_incident_is_understood():

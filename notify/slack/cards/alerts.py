@@ -193,7 +193,7 @@ _CLOSED = {
     Ending.PAUSED: "outcome.closed_paused",
     Ending.UPDATED: "outcome.closed_updated",
     Ending.DELETED: "outcome.closed_deleted",
-    Ending.SILENT: "outcome.closed_not_recovered",
+    Ending.SILENT: "outcome.closed_silent",
 }
 
 
