@@ -7,7 +7,7 @@ import orjson
 
 from domain.errors import Unreadable
 from domain.policy import Level, Policy
-from handlers.webhooks.grafana import data_alert
+from handlers.webhooks.grafana import STATE_REASON, data_alert
 from handlers.webhooks.reading import (
     DEPTH_LIMIT,
     PARTS_LIMIT,
@@ -229,6 +229,9 @@ def _trimmed(alert: dict[str, Any], *, short: bool) -> tuple[dict[str, Any], byt
         labels = alert.get("labels")
         fits = not short and len(orjson.dumps(labels)) <= ALERT_BYTES
         kept["labels"] = labels if fits else clean_labels(labels)
+        reason = table(alert.get("annotations")).get(STATE_REASON)
+        if reason is not None:  # Without it an end would count as a recovery.
+            kept["annotations"] = {STATE_REASON: clean(reason, 200)}
         return kept, orjson.dumps(kept)
     except TypeError as error:
         raise Unreadable(f"not JSON ({clean(str(error), 100)})") from None

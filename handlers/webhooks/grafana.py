@@ -26,6 +26,9 @@ _ENDINGS = {
     "ruledeleted": Ending.DELETED,
 }
 
+STATE_REASON = "grafana_state_reason"
+"""The annotation that says why an alert of Grafana ended."""
+
 DATA_ALERTS = {"DatasourceNoData": "no data", "DatasourceError": "query error"}
 """The names under which Grafana reports that a rule could not be judged, and what we call that."""
 
@@ -55,7 +58,7 @@ def ending(notes: dict[str, Any]) -> Ending | None:
 
     A reason that we do not know is no recovery either, so that nothing is believed to be well.
     """
-    said = line(notes.get("grafana_state_reason")).casefold()
+    said = line(notes.get(STATE_REASON)).casefold()
     if not said:
         return None
     reasons = [_ENDINGS.get(part.strip().replace(" ", ""), Ending.SILENT) for part in said.split(",")]

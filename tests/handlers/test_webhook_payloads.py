@@ -803,6 +803,7 @@ def test_markup_stays_as_it_is_and_what_acts_is_dropped(module):
             policy_name=NASTY,
             summary=NASTY,
             condition_name=...,
+            documentation=...,
             resource={"labels": {"a": NASTY}},
         )
     else:
