@@ -59,6 +59,11 @@ def common(view: AlertView) -> dict[str, str]:
         return view.group.labels
     if view.group.firing > len(view.firing) or view.group.omitted:
         return {}
+    return _same(view)
+
+
+def _same(view: AlertView) -> dict[str, str]:
+    """The labels that the alerts which are named share."""
     first, *others = view.firing
     return {
         key: text for key, text in first.labels.items() if all(one.labels.get(key) == text for one in others)
@@ -67,7 +72,9 @@ def common(view: AlertView) -> dict[str, str]:
 
 def names(view: AlertView) -> list[str]:
     """For each alert that is listed its title, and what tells it from the others."""
-    shared = common(view)
+    shared = _same(view)
+    if len(view.firing) == 1:
+        shared = {key: text for key, text in shared.items() if key not in FIRST[:5]}
     return [_named(alert, view.group, shared) for alert in view.firing]
 
 
