@@ -25,6 +25,7 @@ from domain.policy import (
     Service,
     Step,
 )
+from domain.senders import Cluster
 
 SECTIONS = (
     "people",
@@ -37,6 +38,7 @@ SECTIONS = (
     "backups",
     "retention",
     "roles",
+    "senders",
 )
 LATER = ("rotations", "routes")
 """Sections whose names are fixed already, but which this version does not read."""
@@ -55,6 +57,7 @@ NEEDS = {
 
 SLACK_ID = re.compile(r"[UW][A-Z0-9]{2,20}")
 EMAIL = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;]+")
+ADDRESS = re.compile(r"https?://[^\s]{1,500}", re.IGNORECASE)
 PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
@@ -106,6 +109,7 @@ def _policy(parts: Mapping[str, Entry], root: Node | None, sheet: Sheet) -> Poli
         backups=read_backups(found.get("backups"), rules.zone, services, people, reach, sheet),
         retention=read_retention(found.get("retention"), sheet),
         roles=read_roles(found.get("roles"), people, sheet),
+        clusters=_clusters(found.get("senders"), sheet),
     )
 
 
@@ -210,6 +214,30 @@ def _services(node: Node | None, people: tuple[str, ...], sheet: Sheet) -> tuple
         )
         lines.append(entry.key.start_mark.line + 1)
     return tuple(services)
+
+
+def _clusters(node: Node | None, sheet: Sheet) -> tuple[Cluster, ...]:
+    """Alertmanagers that are senders of their own; an address belongs to the first whose pattern fits."""
+    clusters = []
+    for name, entry in sheet.entries(node, "senders").items():
+        where = f"senders.{name}"
+        details = sheet.fields(entry.value, where, ("alertmanagers",))
+        addresses = []
+        for address, at in sheet.texts(details.get("alertmanagers"), f"{where}.alertmanagers"):
+            if ADDRESS.fullmatch(address):
+                addresses.append(address)
+            else:
+                sheet.wrong(
+                    at,
+                    f'{where}.alertmanagers: "{address}" is not how an Alertmanager calls itself, such as'
+                    " https://alertmanager.example or http://alertmanager-osaka-*:9093",
+                )
+        if isinstance(entry.value, MappingNode) and not _filled(details.get("alertmanagers")):
+            sheet.wrong(
+                entry.key, f"{where} names no addresses: `alertmanagers: [https://alertmanager.example]`"
+            )
+        clusters.append(Cluster(name=name, alertmanagers=tuple(addresses)))
+    return tuple(clusters)
 
 
 def _named(node: Node | None, where: str, people: Iterable[str], sheet: Sheet) -> tuple[str, ...]:

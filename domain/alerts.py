@@ -10,6 +10,7 @@ from pydantic import Field
 from domain.effects import By, Subject, SubjectKind, Wording
 from domain.errors import Refused
 from domain.policy import Level, Value
+from domain.senders import is_elsewhere
 
 REOPEN_WITHIN = timedelta(minutes=30)
 """A group that fires again this soon after its end goes on in the same thread."""
@@ -27,6 +28,9 @@ PAGE_AGAIN_AFTER = timedelta(minutes=30)
 """An acknowledgement older than this does not keep news of the same trouble silent."""
 
 
+OURS = "toban"
+"""The source of what Toban itself reports; everything else comes from outside."""
+
 KEPT_TO = timedelta(milliseconds=1)
 """Moments are kept to the millisecond; senders name them more finely."""
 
@@ -42,6 +46,18 @@ class AlertStatus(StrEnum):
     RESOLVED = "resolved"
 
 
+class Ending(StrEnum):
+    """Why an alert ended without a recovery, where its sender says so.
+
+    ``SILENT``: what it measured is gone, so that nobody knows. The others: somebody changed the rule.
+    """
+
+    SILENT = "silent"
+    PAUSED = "paused"
+    UPDATED = "updated"
+    DELETED = "deleted"
+
+
 class Reason(StrEnum):
     """Why there is something to say, or why there is not."""
 
@@ -49,6 +65,7 @@ class Reason(StrEnum):
     NEW_ALERTS = "new alerts in group"
     FIRED_AGAIN = "fired again"
     LEVEL_ROSE = "level rose"
+    WENT_SILENT = "went silent"
     SOME_RESOLVED = "some alerts resolved"
     ALL_RESOLVED = "all alerts resolved"
     REPEATED = "the same firing again"
@@ -66,12 +83,30 @@ class Reason(StrEnum):
 _NEWS = frozenset({Reason.FIRST, Reason.NEW_ALERTS, Reason.FIRED_AGAIN, Reason.LEVEL_ROSE, Reason.OUTLIVED})
 
 
+class LinkKind(StrEnum):
+    """What a link of an alert leads to."""
+
+    DASHBOARD = "dashboard"
+    PANEL = "panel"
+    SILENCE = "silence"
+
+
+class Link(Value):
+    """A page that an alert names besides its own and its runbook."""
+
+    kind: LinkKind
+    url: str
+
+
 class Signal(Value):
     """One alert as a sender reported it, in our words.
 
     ``identity`` names the alert for good (unique over all senders), ``group_key`` the group it
     belongs to. ``reusable`` says that the sender may let the same identity fire again after its end.
-    ``recovered`` is False for a closing that does not mean recovery (a deleted condition).
+    ``recovered`` is False for a closing that does not mean recovery (a deleted condition), ``ending`` why,
+    as far as the sender says. ``name`` is what its rule is called, where the title says
+    something else. ``sender`` names the machine that sent it, where several may speak for one sender;
+    ``apart_key`` is the group of what such a machine says of another place than the group is about.
     ``channel`` is where the thread opens if it is not the alerts channel; ``wording`` says title and
     summary in any language, where the alert is our own. ``ends_group``: the delivery that it is the
     first of says that nothing of the group fires any more; ``large`` that it could not name all of it.
@@ -95,6 +130,11 @@ class Signal(Value):
     ended_at: datetime | None = None
     reusable: bool = False
     recovered: bool = True
+    ending: Ending | None = None
+    name: str | None = None
+    links: tuple[Link, ...] = ()
+    sender: str | None = None
+    apart_key: str | None = None
     omitted: int = 0
     channel: str | None = None
     wording: Wording | None = None
@@ -103,7 +143,10 @@ class Signal(Value):
 
 
 class Alert(Value):
-    """One alert of a group, as last heard of. ``seen_firing`` is False where its closing came first."""
+    """One alert of a group, as last heard of. ``seen_firing`` is False where its closing came first.
+
+    ``silent``: it fired when it was last measured, and nobody knows what it does now.
+    """
 
     id: int | None = None
     group_id: int | None = None
@@ -121,13 +164,15 @@ class Alert(Value):
     ended_at: datetime | None = None
     changed_at: datetime
     closed_by_person: bool = False
+    silent: bool = False
 
 
 class AlertGroup(Value):
     """Alerts that are one trouble: one thread, one ladder.
 
     ``generation`` counts the groups of one key: a trouble that comes back long after its end gets
-    a new thread. ``fires`` counts how often it went from quiet to firing inside this thread.
+    a new thread. ``fires`` counts how often it went from quiet to firing inside this thread, ``silent``
+    its alerts of which nobody knows whether they fire: it is open while there is one.
     ``held_until``: nobody is paged before, since the rollout with the id ``held_by`` may be why; without
     ``held_by``, since the sender repeats a firing that it had ended.
     """
@@ -143,9 +188,13 @@ class AlertGroup(Value):
     raw_level: str | None = None
     status: AlertStatus = AlertStatus.FIRING
     firing: int = 0
+    silent: int = 0
     total: int = 0
     omitted: int = 0
     fires: int = 1
+    name: str | None = None
+    sender: str | None = None
+    links: tuple[Link, ...] = ()
     labels: dict[str, str] = Field(default_factory=dict)
     url: str | None = None
     runbook: str | None = None
@@ -158,6 +207,7 @@ class AlertGroup(Value):
     resolved_at: datetime | None = None
     resolved_by: By | None = None
     recovered: bool = True
+    ending: Ending | None = None
     incident_id: int | None = None
     held_until: datetime | None = None
     held_by: int | None = None
@@ -175,6 +225,11 @@ class AlertGroup(Value):
     def is_open(self) -> bool:
         """True until it is resolved."""
         return self.status is not AlertStatus.RESOLVED
+
+    @property
+    def is_silent(self) -> bool:
+        """True where it is open and nothing is known to fire: what it measured is gone."""
+        return self.is_open and self.silent > 0 and self.firing == 0 and self.omitted == 0
 
 
 class Absorbed(Value):
@@ -202,15 +257,34 @@ def absorb(group: AlertGroup | None, alert: Alert | None, signal: Signal, at: da
         return _still_firing(group, alert, signal, at)
     if alert.firing:
         return _closed(group, alert, signal, at)
+    if not signal.firing and alert.silent:
+        return _silence_ended(group, alert, signal, at)
     if not signal.firing:
         return Absorbed(group=group, alert=_ended_again(alert, signal, at), reason=Reason.REMINDER)
     return _firing_after_end(group, alert, signal, at)
 
 
+def is_apart(group: AlertGroup, signal: Signal, at: datetime) -> bool:
+    """Whether a signal of the group's key is about something else after all.
+
+    Equal keys come from the members of a pair, and from the same rules in two clusters. What one machine
+    puts into one group stays together. Of another machine, what comes from another place does not.
+    """
+    if signal.sender == group.sender or _is_over_for_good(group, at):
+        return False
+    return is_elsewhere(group.labels, signal.labels)
+
+
 def without_group(alert: Alert) -> Alert:
     """A firing alert whose group cannot be read: it counts as over, so that its next opening is news."""
     return alert.model_copy(
-        update={"firing": False, "ended_at": None, "changed_at": NEVER, "closed_by_person": True}
+        update={
+            "firing": False,
+            "silent": False,
+            "ended_at": None,
+            "changed_at": NEVER,
+            "closed_by_person": True,
+        }
     )
 
 
@@ -225,7 +299,7 @@ def _first_heard(group: AlertGroup | None, signal: Signal, at: datetime) -> Abso
 def _still_firing(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
     if group is not None and not group.is_open:  # It was closed over its head: nobody would hear of it again.
         return _fired_anew(group, alert, signal, at)
-    if group is not None and group.omitted != signal.omitted:
+    if group is not None and group.omitted != signal.omitted and group.key == signal.group_key:
         group = group.model_copy(update={"omitted": signal.omitted, "changed_at": at})
     if _starts_later(alert, signal) and at >= alert.changed_at:
         # Its end in between has not been handled yet, and must not end this firing when it is.
@@ -269,9 +343,12 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
         earlier |= signal.ended_at < alert.started_at
     if earlier:  # The end of an earlier firing.
         return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
+    # What never fires again under its name would stay silent for ever.
+    silent = signal.ending is Ending.SILENT and signal.reusable and group is not None and group.is_open
     closed = alert.model_copy(
         update={
             "firing": False,
+            "silent": silent,
             "ended_at": signal.ended_at or at,
             "changed_at": at,
             "value": signal.value or alert.value,
@@ -281,14 +358,35 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
     if group is None:
         return Absorbed(group=None, alert=closed, reason=Reason.REMINDER)
     left = max(0, group.firing - 1)
-    if left or signal.omitted:
-        quieter = group.model_copy(
-            update={"firing": left, "omitted": signal.omitted, "changed_at": max(at, group.changed_at)}
-        )
+    quieter = group.model_copy(
+        update={
+            "firing": left,
+            "silent": group.silent + silent,
+            "omitted": signal.omitted,
+            "changed_at": max(at, group.changed_at),
+        }
+    )
+    if silent:
+        return Absorbed(group=quieter, alert=closed, reason=Reason.WENT_SILENT)
+    if left or signal.omitted or quieter.silent:
         return Absorbed(group=quieter, alert=closed, reason=Reason.SOME_RESOLVED)
     if not group.is_open:
         return Absorbed(group=group, alert=closed, reason=Reason.REMINDER)
     return Absorbed(group=over(group, signal, at), alert=closed, reason=Reason.ALL_RESOLVED)
+
+
+def _silence_ended(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
+    """The sender says of what went silent that it has ended after all, or once more that it is silent."""
+    if signal.ending is Ending.SILENT or (signal.reusable and at < alert.changed_at):
+        return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
+    known = alert.model_copy(update={"silent": False, "ended_at": signal.ended_at or at, "changed_at": at})
+    if group is None or group.id != alert.group_id or not group.is_open:
+        return Absorbed(group=group, alert=known, reason=Reason.REMINDER)
+    silent = max(0, group.silent - 1)
+    if silent or group.firing or group.omitted:
+        heard = group.model_copy(update={"silent": silent, "changed_at": max(at, group.changed_at)})
+        return Absorbed(group=heard, alert=known, reason=Reason.SOME_RESOLVED)
+    return Absorbed(group=over(group, signal, at), alert=known, reason=Reason.ALL_RESOLVED)
 
 
 def over(group: AlertGroup, signal: Signal, at: datetime) -> AlertGroup:
@@ -296,12 +394,14 @@ def over(group: AlertGroup, signal: Signal, at: datetime) -> AlertGroup:
     return group.model_copy(
         update={
             "firing": 0,
+            "silent": 0,
             "omitted": 0,
             "status": AlertStatus.RESOLVED,
             "changed_at": max(at, group.changed_at),
             "resolved_at": at,
             "resolved_by": None,
             "recovered": signal.recovered,
+            "ending": signal.ending,
             "value": signal.value or group.value,
             "summary": signal.summary or group.summary,
             "wording": signal.wording or group.wording,
@@ -315,6 +415,10 @@ def _firing_after_end(group: AlertGroup | None, alert: Alert, signal: Signal, at
     Told apart by what the sender says of start and end, then by when the requests began (``at``), never by
     when they were handled.
     """
+    if alert.silent and group is not None and group.is_open and group.id == alert.group_id:
+        if at < alert.changed_at:
+            return Absorbed(group=group, alert=alert, reason=Reason.REMINDER)
+        return _heard_again(group, alert, signal, at)
     if _is_new_firing(alert, signal, at):
         return _fired_anew(group, alert, signal, at)
     if not alert.seen_firing:
@@ -345,7 +449,7 @@ def _is_same_firing(alert: Alert, signal: Signal) -> bool:
     It may be true all the same: Alertmanager ends by timeout what it does not hear of, and merges what
     overlaps to the earliest start. What is our own is always meant as it is said.
     """
-    if signal.started_at is None or signal.wording is not None:
+    if signal.started_at is None or signal.source == OURS:
         return False
     said_end = alert.ended_at is not None and alert.ended_at != alert.changed_at
     return said_end or (alert.started_at is not None and abs(signal.started_at - alert.started_at) < KEPT_TO)
@@ -358,6 +462,16 @@ def _is_too_loud_to_wait(alert: Alert, signal: Signal) -> bool:
 def _fired_anew(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
     fresh = _alert(signal, at).model_copy(update={"id": alert.id})
     grown, reason = _grown(group, signal, at, counted=group is not None and group.id == alert.group_id)
+    return Absorbed(group=grown, alert=fresh, reason=reason)
+
+
+def _heard_again(group: AlertGroup, alert: Alert, signal: Signal, at: datetime) -> Absorbed:
+    """What had gone silent fires: nobody is asked twice for it, since it was never over."""
+    fresh = _alert(signal, at).model_copy(update={"id": alert.id})
+    grown, reason = _grown(group, signal, at, counted=True)
+    grown = grown.model_copy(update={"silent": max(0, group.silent - 1)})
+    if group.is_silent and reason is Reason.NEW_ALERTS:  # For people it begins again.
+        grown, reason = grown.model_copy(update={"fires": group.fires + 1}), Reason.FIRED_AGAIN
     return Absorbed(group=grown, alert=fresh, reason=reason)
 
 
@@ -405,7 +519,7 @@ def _grown(
     louder = signal.level.rank > group.level.rank or not group.is_open
     update: dict[str, object] = {
         "firing": group.firing + 1,
-        "total": group.total + (0 if counted else 1),
+        "total": max(group.total + (0 if counted else 1), group.firing + 1),
         "omitted": signal.omitted,
         "changed_at": max(at, group.changed_at),
         "level": signal.level if louder else group.level,
@@ -420,7 +534,11 @@ def _grown(
             "resolved_at": None,
             "resolved_by": None,
             "recovered": True,
+            "ending": None,
             "firing": 1,
+            "silent": 0,
+            # What its sender never reports again is not counted for ever.
+            "total": update["total"] if signal.reusable or group.resolved_by else 1,
             "summary": signal.summary,
             "value": signal.value,
             "wording": signal.wording,
@@ -449,6 +567,9 @@ def _new_group(before: AlertGroup | None, signal: Signal, at: datetime) -> Alert
         omitted=signal.omitted,
         labels=signal.labels,
         url=signal.url,
+        name=signal.name,
+        sender=signal.sender,
+        links=signal.links,
         runbook=signal.runbook,
         value=signal.value,
         threshold=signal.threshold,
@@ -483,10 +604,10 @@ def headed(group: AlertGroup, firing: Sequence[Alert]) -> AlertGroup:
     ``firing`` are its firing alerts; where these are only some of them, its name stays.
     """
     named = any(alert.title == group.title for alert in firing)
-    if named or not firing or not group.is_open or group.wording is not None or group.firing > len(firing):
+    if named or not firing or not group.is_open or group.source == OURS or group.firing > len(firing):
         return group
     first = firing[0]
-    shown = {"title": first.title, "summary": first.summary, "value": first.value}
+    shown = {"title": first.title, "summary": first.summary, "value": first.value, "wording": None}
     return group.model_copy(update=shown | {"threshold": first.threshold})
 
 
@@ -520,6 +641,7 @@ def resolve(group: AlertGroup, by: By, at: datetime) -> AlertGroup:
         update={
             "status": AlertStatus.RESOLVED,
             "firing": 0,
+            "silent": 0,
             "resolved_at": at,
             "resolved_by": by,
             "changed_at": at,

@@ -169,13 +169,17 @@ class Refresh(Value):
 
 
 class Note(Value):
-    """A line that is said exactly once, in the thread of a card or in a channel of its own."""
+    """A line that is said exactly once, in the thread of a card or in a channel of its own.
+
+    ``broadcast``: a line of a thread that is shown in its channel as well.
+    """
 
     effect: Literal["note"] = "note"
     key: str
     place: str
     text: Text
     thread_of: str | None = None
+    broadcast: bool = False
 
 
 class Answer(Value):

@@ -21,6 +21,15 @@ REPEAT_AFTER = timedelta(minutes=15)
 FLAPPING = timedelta(minutes=5)
 """Trouble that comes back this soon after a page may go again by itself: it pages when it has not."""
 
+FLAPPING_WARNING = timedelta(minutes=10)
+"""The same for what can wait."""
+
+FLAPPING_WITHIN = timedelta(minutes=10)
+"""Trouble that comes back after a longer quiet is no flap, unless it does so again and again."""
+
+FLAPPING_RETURNS = 3
+"""So many returns in one thread are a flap in any case."""
+
 ALL_FAILED_AFTER = timedelta(minutes=1)
 """A ladder none of whose rungs could be reached begins again after this."""
 
@@ -123,6 +132,11 @@ class Escalation(Value):
         """True on the last rung."""
         return self.step >= len(self.steps) - 1
 
+    @property
+    def waits_to_stay(self) -> bool:
+        """True while nobody is paged yet for trouble that came back, since it may go again by itself."""
+        return self.phase is Phase.DUE and self.due_at is not None and self.due_at > self.started_at
+
     def next_people(self) -> tuple[str, ...]:
         """Who is paged next if nobody answers."""
         if not self.steps:
@@ -144,16 +158,65 @@ class Turn(Value):
     what: str | None = None
 
 
-def start(subject: Subject, level: Level, at: datetime, before: Escalation | None = None) -> Escalation:
-    """A ladder that is due at once.
+def start(
+    subject: Subject, level: Level, at: datetime, before: Escalation | None = None, *, returns: int = 0
+) -> Escalation:
+    """A ladder that is due at once, unless the trouble is the same as just before.
 
     ``before`` is the subject's last one: where it ended because the trouble went by itself, and began
-    only minutes ago, the new one waits a little. What flaps pages once, what stays pages again.
+    only minutes ago, the new one waits a little. ``returns``: how often it has come back in its own
+    thread, if that is all the news; whoever was paged knows. What flaps pages once, what stays pages again.
     """
-    due = at
-    if before is not None and before.stopped_because == "recovered" and before.delivered_at is not None:
-        due = max(at, before.delivered_at + FLAPPING)
-    return Escalation(subject=subject.key, level=level, due_at=due, started_at=at)
+    went = before is not None and before.stopped_because in _WENT
+    if before is None or before.delivered_at is None or level.rank > before.level.rank:
+        return Escalation(subject=subject.key, level=level, due_at=at, started_at=at)
+    if not returns or (went and not _flaps(before, returns, at)):
+        due = max(at, before.delivered_at + FLAPPING) if went else at
+        return Escalation(subject=subject.key, level=level, due_at=due, started_at=at)
+    patience = FLAPPING if level.rank >= Level.CRITICAL.rank else FLAPPING_WARNING
+    if went and before.rung is not None and before.level is level:
+        return _resumed(before, before.rung, at, at + patience)
+    # It remembers that somebody was paged: that it waits must not make the next return page at once.
+    return Escalation(
+        subject=subject.key,
+        level=level,
+        due_at=at + patience,
+        started_at=at,
+        delivered_at=before.delivered_at,
+    )
+
+
+def _flaps(before: Escalation, returns: int, at: datetime) -> bool:
+    """Whether trouble that had gone by itself comes and goes, and does not simply come once more."""
+    quiet = at - before.stopped_at if before.stopped_at is not None else timedelta()
+    return quiet <= FLAPPING_WITHIN or returns >= FLAPPING_RETURNS
+
+
+_WENT = frozenset({"recovered", "closed"})
+"""A ladder that ended for these was answered by nobody."""
+
+
+def _resumed(before: Escalation, rung: Step, at: datetime, again_at: datetime) -> Escalation:
+    """The same ladder goes on where nobody had answered, so that a flap does not keep it at its first rung.
+
+    The same people are asked again at ``again_at``, if it stays until then. The next ones are paged when they
+    would have been; for a warning not before it has stayed, either.
+    """
+    assert before.delivered_at is not None
+    next_at = max(at, before.delivered_at + _wait(rung))
+    if before.level.rank < Level.CRITICAL.rank:
+        next_at = max(next_at, again_at)
+    same = again_at < next_at
+    return before.model_copy(
+        update={
+            "phase": Phase.RESPONDING if same else Phase.WAITING,
+            "due_at": again_at if same else next_at,
+            "started_at": at,
+            "stopped_at": None,
+            "stopped_by": None,
+            "stopped_because": None,
+        }
+    )
 
 
 def has_nobody(before: Escalation | None, level: Level) -> bool:

@@ -4,6 +4,9 @@ from domain.alerts import AlertGroup
 from domain.policy import Value
 from domain.units import Unit
 
+OTHERS = ""
+"""Stands for alerts that are about no service of the policy."""
+
 
 class Gauge(Value):
     """One metric of a service: its newest value, its limit if it has one, and the last hours.

@@ -52,6 +52,9 @@ class Delivery(Value):
     attempts: int = 0
 
 
+TEST_AGAIN_WITHIN = timedelta(minutes=10)
+"""A test button that is pressed again so soon is told no second time, however often."""
+
 SAME_BODY_WITHIN = timedelta(minutes=10)
 """Of a body that comes again this soon the ops channel is told once."""
 

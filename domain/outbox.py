@@ -113,6 +113,7 @@ class Letter(Value):
     place: str
     priority: int
     thread_of: str | None = None
+    broadcast: bool = False
     thread: Posted | None = None
     wanted: int
     shown: int

@@ -13,6 +13,7 @@ from domain.errors import Refused
 from domain.levels import Level, Severity, Value
 from domain.roles import Roles
 from domain.rules import Kind, Rules
+from domain.senders import Cluster
 
 __all__ = [
     "DEFAULT_LEVELS",
@@ -81,6 +82,10 @@ class Service(Value):
     owners: tuple[str, ...] = ()
     runbook: str | None = None
 
+    def is_contradicted(self, labels: dict[str, str]) -> bool:
+        """Whether labels that ``match`` asks for say something else; one that is missing says nothing."""
+        return any(labels.get(key, want) != want for key, want in self.match.items())
+
     @property
     def kind(self) -> Kind | None:
         """What it runs on, by the label that alerts about it carry; ``None`` where that does not say."""
@@ -113,6 +118,21 @@ DEFAULT_LEVELS: dict[str, Level] = {
 }
 
 
+SERVICE_LABELS = (
+    "service",
+    "service_name",
+    "app",
+    "job",
+    "app.kubernetes.io/name",
+    "app_kubernetes_io_name",
+    "label_app_kubernetes_io_name",
+    "k8s-app",
+    "k8s_app",
+    "label_app",
+)
+"""Labels in which senders name the service. Prometheus writes ``.``, ``/`` and ``-`` as ``_``."""
+
+
 class Policy(Value):
     """Everything that people decided for the bot; read from ``toban.yaml`` by ``bot/policy.py``."""
 
@@ -126,6 +146,7 @@ class Policy(Value):
     backups: Backups = Backups()
     retention: DataRetention = DataRetention()
     roles: Roles = Roles()
+    clusters: tuple[Cluster, ...] = ()
 
     def level(self, raw: str | None) -> Level | None:
         """The level that a sender's own word means here; ``None`` where it said nothing.
@@ -146,10 +167,19 @@ class Policy(Value):
         return steps[0].tell if steps else ()
 
     def service(self, labels: dict[str, str]) -> str | None:
-        """The first service whose ``match`` fits the labels, else the resource's own service name."""
+        """The first service whose ``match`` fits the labels, else the one that the labels name.
+
+        Any of ``SERVICE_LABELS`` may name a service of the policy, unless a label of its ``match`` says
+        something else. A service that the policy does not know is named by ``service_name`` alone.
+        """
         for service in self.services:
             if service.match and all(labels.get(key) == want for key, want in service.match.items()):
                 return service.name
+        for key in SERVICE_LABELS:
+            if key in labels:
+                for service in self.services:
+                    if service.name == labels[key] and not service.is_contradicted(labels):
+                        return service.name
         return labels.get("service_name") or None
 
     def person_of(self, slack_id: str) -> Person | None:

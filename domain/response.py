@@ -16,6 +16,11 @@ NOTES_OF_FLAPPING = 3
 """So often a thread is told that its alert came and went; after that only the card counts."""
 
 
+def is_only_again(reasons: Collection[Reason]) -> bool:
+    """True where the only news is that the same trouble came back soon after its end."""
+    return {reason for reason in reasons if reason.is_news} == {Reason.FIRED_AGAIN}
+
+
 @dataclass(frozen=True)
 class Response:
     """What to do about a group that changed.
@@ -53,7 +58,8 @@ def respond(
     mine = incident if incident is not None and group.incident_id == incident.id else None
     if not group.is_open:
         over = Reason.ALL_RESOLVED in reasons and others_open == 0 and ladder is not None
-        return Response(group=group, incident=mine, stop="recovered" if over else None)
+        because = "recovered" if group.recovered else "closed"
+        return Response(group=group, incident=mine, stop=because if over else None)
     if not any(reason.is_news for reason in reasons):
         return Response(group=group, incident=mine)
     if mine is None and ladder is None and group.status is AlertStatus.FIRING:

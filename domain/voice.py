@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from domain.alerts import Signal, group_key
+from domain.alerts import OURS, Signal, group_key
 from domain.effects import Text, Wording
 from domain.policy import Level, Service
 from domain.series import moment
 
-SOURCE = "toban"
+SOURCE = OURS
 
 
 @dataclass(frozen=True, slots=True)

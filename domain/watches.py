@@ -25,6 +25,8 @@ class WatchKind(StrEnum):
     """A leap of the clock that nothing has confirmed yet."""
     WORKSPACE = "workspace"
     """Which Slack workspace is ours, for the time in which Slack does not say."""
+    TEST = "test"
+    """When a sender's test button was pressed last."""
 
 
 class Watch(Value):

@@ -20,7 +20,7 @@ from handlers.requests import KIND, DeployRequest, Request
 from handlers.webhooks import SENDERS, Sender
 from handlers.webhooks.reading import Large
 from notify.slack import actions
-from operations import backups, deploys, drills, findings, incidents, signals
+from operations import backups, deploys, drills, findings, heard_tests, incidents, signals
 from operations.inbox import Interpreter, Interpreters
 from operations.world import World
 
@@ -52,10 +52,13 @@ def _webhook(sender: Sender) -> Interpreter:
             heard += [(signal, delivery.received_at) for signal in reading.signals]
             if reading.large is not None:
                 notes.append(_large(sender, reading.large, delivery.received_at))
-            said = [("ops.test_received", what) for what in reading.tests]
-            said += [("ops.not_an_alert", what) for what in reading.others]
-            if said and await tx.came_before(delivery, delivery.received_at - SAME_BODY_WITHIN):
-                continue
+            said = [
+                ("ops.test_received", what)
+                for what in reading.tests
+                if await heard_tests.is_first(tx, sender.name, what, delivery.received_at)
+            ]
+            if reading.others and not await tx.came_before(delivery, delivery.received_at - SAME_BODY_WITHIN):
+                said += [("ops.not_an_alert", what) for what in reading.others]
             for number, (key, what) in enumerate(said):
                 text = Text(key=key, params={"source": sender.name, "what": what})
                 notes.append(Note(key=f"heard:{delivery.id}:{number}", place=OPS, text=text))

@@ -17,6 +17,7 @@ from operations import (
     ladders,
     listed,
     rollouts,
+    still_open,
     watching,
 )
 from operations.clock import Guard
@@ -54,10 +55,12 @@ def recurring(world: World) -> list[Work]:
         found.append(Work("capacity", weekly, lambda due: capacity.report(world, due)))
     nightly = Cron(line="40 4 * * *", zone=rules.zone)  # Behind the nightly backups of most teams.
     found.append(Work("retention", nightly, lambda due: data_retention.retain(world, due)))
+    daily = Cron(line=still_open.LINE, zone=rules.zone)
+    found.append(Work("still_open", daily, lambda due: still_open.tell(world, due)))
     return found
 
 
-NAMES = ("health", "probes", "accounts", "anomalies", "capacity", "retention")
+NAMES = ("health", "probes", "accounts", "anomalies", "capacity", "retention", "still_open")
 """Every recurring job that a policy may ask for."""
 
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain import escalation as ladders
-from domain.alerts import AlertGroup, Reason
-from domain.effects import TOBAN, Effect, Event, Refresh, Subject, SubjectKind, Text
+from domain.alerts import AlertGroup, Ending, Reason
+from domain.effects import TOBAN, Effect, Event, Note, Refresh, Subject, SubjectKind, Text
 from domain.escalation import Escalation
 from domain.holding import hold_on
 from domain.incidents import Incident
 from domain.policy import Level, Policy
 from domain.ports import Tx
-from domain.response import NOTES_OF_FLAPPING, Response, respond
+from domain.response import NOTES_OF_FLAPPING, Response, is_only_again, respond
 from domain.rollouts import Rollout
 from operations import counters
 from operations.ladders import stop_ladder
@@ -162,7 +162,7 @@ async def _decide(
     if response.incident is not None:
         await _keep_incident(tx, response, known, written, at)
     subject = response.incident.subject if response.incident is not None else response.group.subject
-    _start(response, subject, known, written, at)
+    await _start(tx, change, response, subject, known, written, at)
     _finish(change, response.group, response.incident, written, at)
 
 
@@ -186,7 +186,7 @@ async def _open(tx: Tx, policy: Policy, known: _Known, written: _Written, at: da
         data = {"alert": response.group.id, "severity": incident.severity.value}
         written.events.append(Event(subject=incident.subject, what="incident.opened", at=at, data=data))
         written.effects.append(incident_card(policy, incident, response.group))
-        _start(response, incident.subject, known, written, at)
+        await _start(tx, change, response, incident.subject, known, written, at)
         _finish(change, response.group, incident, written, at)
     for ladder in await tx.add_escalations(list(written.starting.values())):
         known.running[ladder.subject] = known.latest[ladder.subject] = ladder
@@ -195,11 +195,27 @@ async def _open(tx: Tx, policy: Policy, known: _Known, written: _Written, at: da
     written.starting.clear()
 
 
-def _start(response: Response, subject: Subject, known: _Known, written: _Written, at: datetime) -> None:
-    """A ladder, unless the last one of this subject was found empty."""
+async def _start(
+    tx: Tx,
+    change: Change,
+    response: Response,
+    subject: Subject,
+    known: _Known,
+    written: _Written,
+    at: datetime,
+) -> None:
+    """A ladder, unless the last one of this subject was found empty; what flaps goes on with its last one."""
     before = known.latest.get(subject.key)
-    if response.start is not None and not ladders.has_nobody(before, response.start):
-        written.starting[subject.key] = ladders.start(subject, response.start, at, before)
+    if response.start is None or ladders.has_nobody(before, response.start):
+        return
+    returns = change.group.fires - 1 if is_only_again(change.reasons) else 0
+    started = ladders.start(subject, response.start, at, before, returns=returns)
+    if started.id is None:
+        written.starting[subject.key] = started
+        return
+    known.running[subject.key] = known.latest[subject.key] = await tx.save_escalation(started)
+    pages = await tx.pages(started.id)
+    written.effects += [Refresh(subject=page.subject) for page in pages if page.listed_in is None]
 
 
 def _finish(
@@ -247,23 +263,53 @@ def _events(group: AlertGroup, reasons: Counter[Reason], at: datetime) -> list[E
     ]
 
 
+_OVER = {
+    Ending.PAUSED: "note.closed_paused",
+    Ending.UPDATED: "note.closed_updated",
+    Ending.DELETED: "note.closed_deleted",
+    Ending.SILENT: "note.closed_silent",
+}
+
+
+def _over(group: AlertGroup) -> str:
+    """How the thread is told that a group is over."""
+    if group.recovered:
+        return "note.recovered"
+    return _OVER[group.ending] if group.ending is not None else "note.closed_not_recovered"
+
+
+def _fired_again(group: AlertGroup, at: int) -> Note:
+    """The card may stand far above by now, so that this line is shown in the channel as well."""
+    title = Text(key="alert.said", params={"text": group.title})
+    if group.wording is not None:
+        title = group.wording.title
+    key = "note.flapping" if group.fires == NOTES_OF_FLAPPING else "note.fired_again"
+    text = Text(key=key, params={"at": at, "times": group.fires}, lines=(title,))
+    note = thread_note(f"again:{group.id}:{group.fires}", group.subject, home(group), text)
+    return note.model_copy(update={"broadcast": True})
+
+
 def _effects(group: AlertGroup, reasons: Counter[Reason]) -> list[Effect]:
     effects: list[Effect] = [alert_card(group)]
     seconds = int(group.changed_at.timestamp())
     if Reason.ALL_RESOLVED in reasons and not group.is_open and group.fires <= NOTES_OF_FLAPPING:
-        key = "note.recovered" if group.recovered else "note.closed_not_recovered"
-        text = Text(key=key, params={"at": seconds})
+        text = Text(key=_over(group), params={"at": seconds})
         effects.append(thread_note(f"recovered:{group.id}:{group.fires}", group.subject, home(group), text))
+    if Reason.WENT_SILENT in reasons and group.silent and group.fires <= NOTES_OF_FLAPPING:
+        key = "note.went_silent" if group.is_silent else "note.some_went_silent"
+        text = Text(key=key, params={"at": seconds, "count": group.silent})
+        effects.append(
+            thread_note(f"silent:{group.id}:{group.fires}:{key}", group.subject, home(group), text)
+        )
     if Reason.FIRED_AGAIN in reasons and group.is_open and group.fires <= NOTES_OF_FLAPPING:
-        text = Text(key="note.fired_again", params={"at": seconds, "times": group.fires})
-        effects.append(thread_note(f"again:{group.id}:{group.fires}", group.subject, home(group), text))
+        effects.append(_fired_again(group, seconds))
     if Reason.REPEATED in reasons and group.held_until is not None and group.held_by is None:
         text = Text(key="note.repeated", params={"until": int(group.held_until.timestamp())})
         effects.append(thread_note(f"repeated:{group.id}:{group.fires}", group.subject, home(group), text))
     if Reason.OUTLIVED in reasons and group.held_by is None:
         text = Text(key="note.repeated_outlived", params={"at": seconds})
-        key = f"repeated_outlived:{group.id}:{group.fires}"
-        effects.append(thread_note(key, group.subject, home(group), text))
+        note = thread_note(f"repeated_outlived:{group.id}:{group.fires}", group.subject, home(group), text)
+        effects.append(note.model_copy(update={"broadcast": True}))
     elif Reason.OUTLIVED in reasons:
         text = Text(key="note.outlived", params={"number": f"D-{group.held_by}"})
         effects.append(thread_note(f"outlived:{group.id}:{group.held_by}", group.subject, home(group), text))

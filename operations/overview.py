@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from domain.alerts import AlertGroup
-from domain.health import Gauge, ServiceHealth, worst_first
+from domain.health import OTHERS, Gauge, ServiceHealth, worst_first
 from domain.indicators import INDICATORS, Indicator, Measured
 from domain.policy import Service
 from domain.rules import Kind, Threshold
@@ -25,7 +25,10 @@ GAUGES: dict[Kind, tuple[str, ...]] = {
 
 
 async def overview(world: World) -> tuple[ServiceHealth, ...]:
-    """Every service of the policy, worst first. What cannot be read is said, never taken for healthy."""
+    """Every service of the policy, worst first, and last what is open about none of them.
+
+    What cannot be read is said, never taken for healthy.
+    """
     asked = {service.name: _asked(world, service) for service in world.policy.services}
     queries = {
         query
@@ -43,7 +46,14 @@ async def overview(world: World) -> tuple[ServiceHealth, ...]:
         _health(world, service, asked[service.name], readings, open_groups[service.name])
         for service in world.policy.services
     ]
-    return worst_first(tuple(shown))
+    known = {service.name for service in world.policy.services}
+    rest = [group for name, groups in open_groups.items() if name not in known for group in groups]
+    others = (ServiceHealth(service=OTHERS, groups=_loudest_first(rest)),) if rest else ()
+    return (*worst_first(tuple(shown)), *others)
+
+
+def _loudest_first(groups: list[AlertGroup]) -> tuple[AlertGroup, ...]:
+    return tuple(sorted(groups, key=lambda group: (-group.level.rank, group.id or 0)))
 
 
 def _asked(world: World, service: Service) -> list[Indicator]:
@@ -68,8 +78,8 @@ def _health(
         measured = indicator.measure(readings, service, STEP, limits)
         problem = problem or measured.problem
         gauges.append(_gauge(indicator, measured, _limit(world, service, indicator)))
-    worst = sorted(groups, key=lambda group: (-group.level.rank, group.id or 0))
-    return ServiceHealth(service=service.name, gauges=tuple(gauges), groups=tuple(worst), problem=problem)
+    worst = _loudest_first(groups)
+    return ServiceHealth(service=service.name, gauges=tuple(gauges), groups=worst, problem=problem)
 
 
 def _gauge(indicator: Indicator, measured: Measured, threshold: Threshold | None) -> Gauge:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from domain import alerts as rules
-from domain.alerts import Alert, AlertGroup, AlertStatus, Reason, Signal
+from domain.alerts import Alert, AlertGroup, AlertStatus, Reason, Signal, is_apart
 from domain.policy import Policy
 from domain.ports import Tx
 from operations import counters
@@ -29,10 +29,21 @@ class _Batch:
         self.ended: dict[int, tuple[Signal, datetime]] = {}
         self.heard: Counter[Reason] = Counter()
 
+    def placed(self, signal: Signal, at: datetime) -> Signal:
+        """The signal with the key of the group that it belongs to, which may be one of its own place."""
+        group = self.newest.get(signal.group_key)
+        if signal.apart_key is None or group is None or not is_apart(group, signal, at):
+            return signal
+        return signal.model_copy(update={"group_key": signal.apart_key, "apart_key": None})
+
     def group_for(self, signal: Signal, alert: Alert | None) -> AlertGroup | None:
-        """An alert that fires belongs where it is; any other to the newest group of its key."""
+        """An alert that is not over belongs where it is; any other to the newest group of its key."""
         if alert is not None and alert.firing:
             return self.by_id.get(alert.group_id)
+        if alert is not None and alert.silent:
+            silent_in = self.by_id.get(alert.group_id)
+            if silent_in is not None and silent_in.is_open:
+                return silent_in
         return self.newest.get(signal.group_key)
 
     def changes(self) -> list[Change]:
@@ -101,21 +112,24 @@ async def let_go(tx: Tx, policy: Policy, group_id: int, at: datetime) -> None:
 
 async def _load(tx: Tx, signals: Sequence[Signal]) -> _Batch:
     alerts = await tx.alerts([signal.identity for signal in signals])
-    batch = _Batch(alerts, await tx.newest_groups([signal.group_key for signal in signals]))
+    keys = [signal.group_key for signal in signals]
+    keys += {signal.apart_key for signal in signals if signal.apart_key is not None}
+    batch = _Batch(alerts, await tx.newest_groups(keys))
     elsewhere = {
         alert.group_id
         for alert in alerts.values()
-        if alert.firing and alert.group_id is not None and alert.group_id not in batch.by_id
+        if (alert.firing or alert.silent) and alert.group_id is not None and alert.group_id not in batch.by_id
     }
     for group in (await tx.groups(sorted(elsewhere))).values():
         batch.by_id[group.id] = group
     for identity, alert in alerts.items():
-        if alert.firing and alert.group_id not in batch.by_id:  # Its group cannot be read.
+        if (alert.firing or alert.silent) and alert.group_id not in batch.by_id:  # Its group cannot be read.
             alerts[identity] = rules.without_group(alert)
     return batch
 
 
 def _absorb(batch: _Batch, signal: Signal, heard_at: datetime) -> None:
+    signal = batch.placed(signal, heard_at)
     _note_end(batch, signal, heard_at)
     known = batch.alerts.get(signal.identity)
     before = batch.group_for(signal, known)

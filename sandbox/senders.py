@@ -105,3 +105,71 @@ def alertmanager(
         "externalURL": "http://alertmanager.example",
         "alerts": alerts,
     } | more
+
+
+def grafana(
+    *,
+    name: str = "API 5xx",
+    severity: str = "critical",
+    status: str = "firing",
+    reason: str = "",
+    started: str = "2026-11-22T10:00:00+09:00",
+    **labels: str,
+) -> dict[str, Any]:
+    """A notification of Grafana's alerting. With a ``reason`` it says resolved, and why it does."""
+    status = "resolved" if reason else status
+    marks = {"alertname": name, "grafana_folder": "prod", "severity": severity, **labels}
+    notes = {"summary": f"{name} of the API"} | ({"grafana_state_reason": reason} if reason else {})
+    alert = {
+        "status": status,
+        "labels": marks,
+        "annotations": notes,
+        "startsAt": started,
+        "endsAt": "0001-01-01T00:00:00Z" if status == "firing" else "2026-11-22T10:15:00+09:00",
+        "generatorURL": "https://grafana.example/alerting/grafana/abc/view?orgId=1",
+        "fingerprint": hashlib.sha256(repr(sorted(marks.items())).encode()).hexdigest()[:16],
+        "values": {"A": 0.052, "C": 1} if status == "firing" else None,
+        "valueString": "",
+    }
+    return {
+        "receiver": "toban",
+        "status": status,
+        "orgId": 1,
+        "alerts": [alert],
+        "groupLabels": {},
+        "commonLabels": {},
+        "commonAnnotations": {},
+        "externalURL": "https://grafana.example/",
+        "version": "1",
+        "groupKey": f'{{}}/{{}}:{{alertname="{name}"}}',
+        "truncatedAlerts": 0,
+        "title": "",
+        "state": "alerting" if status == "firing" else "ok",
+        "message": "",
+    }
+
+
+def grafana_test(press: int = 0, *, version: str = "13.0.1") -> dict[str, Any]:
+    """What the Test button of a contact point sends; the group key is made of the moment of the click."""
+    body = grafana(name="TestAlert", severity="", instance="Grafana")
+    clock = f"2026-11-22 01:{22 + press % 30}:37.405950092 +0000 UTC m=+{152 + press}.628128021"
+    old = version.startswith("9.")
+    key = (
+        f'{{alertname="TestAlert", instance="Grafana"}}{clock}'
+        if old
+        else f"toban-57c6d9296de2ad39-{1795310294 + press}"
+    )
+    alert = body["alerts"][0] | {
+        "labels": {"alertname": "TestAlert", "instance": "Grafana"},
+        "annotations": {"summary": "Notification test"},
+        "startsAt": f"2026-11-22T01:{18 + press % 30}:14.277530318Z",
+        "generatorURL": "",
+        "values": None,
+        "valueString": "[ metric='foo' labels={instance=bar} value=10 ]",
+    }
+    return body | {
+        "alerts": [alert],
+        "groupKey": key,
+        "receiver": "" if old else "toban",
+        "appVersion": version,
+    }

@@ -130,17 +130,26 @@ class AlertQueries(Rows):
 
     async def end_alerts(self, group_id: int, at: datetime) -> int:
         """The sender says that nothing of the group fires any more. Returns how many began later and do."""
-        values = {"firing": False, "ended_at": at, "changed_at": at}
-        fires = (ALERT.c.group_id == group_id) & ALERT.c.firing
-        ended = sa.update(ALERT).where(fires, ALERT.c.changed_at <= at).values(values)
+        values = {"firing": False, "silent": False, "ended_at": at, "changed_at": at}
+        of_it = ALERT.c.group_id == group_id
+        fires = of_it & ALERT.c.firing
+        not_over = of_it & (ALERT.c.firing | ALERT.c.silent)
+        ended = sa.update(ALERT).where(not_over, ALERT.c.changed_at <= at).values(values)
         await self.connection.execute(ended)
         left = sa.select(sa.func.count()).select_from(ALERT).where(fires)
         return int((await self.connection.execute(left)).scalar_one())
 
     async def close_alerts(self, group_id: int, at: datetime) -> None:
         """A person says that the group is over: none of its alerts fires any more."""
-        values = {"firing": False, "ended_at": at, "changed_at": at, "closed_by_person": True}
-        statement = sa.update(ALERT).where(ALERT.c.group_id == group_id, ALERT.c.firing).values(values)
+        values = {
+            "firing": False,
+            "silent": False,
+            "ended_at": at,
+            "changed_at": at,
+            "closed_by_person": True,
+        }
+        open_ones = (ALERT.c.group_id == group_id) & (ALERT.c.firing | ALERT.c.silent)
+        statement = sa.update(ALERT).where(open_ones).values(values)
         await self.connection.execute(statement)
 
 
@@ -156,5 +165,11 @@ def _rescued(row: Mapping[str, Any], lost: frozenset[str]) -> Alert | None:
     if lost & {"id", "identity"}:
         return None
     if lost & {"firing", "group_id"}:
-        values |= {"firing": False, "ended_at": None, "changed_at": EPOCH, "closed_by_person": True}
+        values |= {
+            "firing": False,
+            "silent": False,
+            "ended_at": None,
+            "changed_at": EPOCH,
+            "closed_by_person": True,
+        }
     return Alert(**values)

@@ -383,10 +383,16 @@ def _new(key: str, kind: Kind, place: str, priority: int, at: datetime) -> dict[
 
 
 def _said(said: Note | Answer, at: datetime) -> dict[str, Any]:
-    more: dict[str, Any] = {"thread_of": None, "to": None, "response_url": None, "channel_id": None}
+    more: dict[str, Any] = {
+        "thread_of": None,
+        "broadcast": False,
+        "to": None,
+        "response_url": None,
+        "channel_id": None,
+    }
     if isinstance(said, Note):
         row = _new(said.key, Kind.NOTE, said.place, Priority.NOTE, at) | more
-        row["thread_of"] = said.thread_of
+        row |= {"thread_of": said.thread_of, "broadcast": said.broadcast}
     else:
         row = _new(said.key, Kind.ANSWER, f"answer:{said.to}", Priority.ANSWER, at) | more
         row |= {"to": said.to, "response_url": said.response_url, "channel_id": said.channel}
@@ -432,6 +438,7 @@ def _letter(row: Mapping[str, Any], at: datetime, *, taken_over: bool) -> Letter
         place=row["place"],
         priority=row["priority"],
         thread_of=row["thread_of"],
+        broadcast=row["broadcast"],
         thread=thread,
         wanted=row["wanted"],
         shown=row["shown"],

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 from sqlmodel._compat import SQLModelConfig
 
-from domain.alerts import Alert, AlertGroup, AlertStatus
+from domain.alerts import Alert, AlertGroup, AlertStatus, Ending, Link
 from domain.approvals import Approval
 from domain.backups import Backup, Progress
 from domain.chances import Counts
@@ -121,6 +121,13 @@ class AlertGroupRow(AlertGroup, SQLModel, table=True):
     held_until: datetime | None = Field(default=None, sa_type=EpochMillis)
     channel: str | None = Field(default=None, max_length=80)
     wording: Wording | None = Field(default=None, sa_type=Json(Wording))
+    silent: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    name: str | None = Field(default=None, sa_type=sa.Text)
+    sender: str | None = Field(default=None, max_length=64)
+    links: tuple[Link, ...] = Field(
+        default=(), sa_type=Json(tuple[Link, ...]), sa_column_kwargs={"server_default": "[]"}
+    )
+    ending: Ending | None = Field(default=None, sa_type=stored_enum(Ending))
     version: int = Field(default=1)
 
 
@@ -147,6 +154,7 @@ class AlertRow(Alert, SQLModel, table=True):
     started_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     ended_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     changed_at: datetime = Field(sa_type=EpochMillis)
+    silent: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
 
 
 class IncidentRow(Incident, SQLModel, table=True):
@@ -310,6 +318,7 @@ class OutboxRow(SQLModel, table=True):
     place: str = Field(max_length=128)
     priority: int
     thread_of: str | None = Field(default=None, max_length=255)
+    broadcast: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     status: Status = Field(default=Status.PENDING, sa_type=stored_enum(Status))
     wanted: int = 1
     shown: int = 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from domain.alerts import Signal, group_key
+from domain.alerts import Ending, Signal, group_key
 from domain.errors import Unreadable
 from domain.policy import Level, Policy
 from handlers.webhooks.reading import (
@@ -28,6 +28,7 @@ from handlers.webhooks.reading import (
     moment,
     name,
     read,
+    rounded,
     runbook,
     table,
 )
@@ -96,9 +97,10 @@ def _incident(incident: dict[str, Any], policy: Policy) -> Signal:
     service = policy.service(labels)
     level, raw = loudness(policy, *_loudness_words(incident, wishes))
     firing = _state(incident) == "open"
-    value = line(incident.get("observed_value"), VALUE_LIMIT)
+    value = line(incident.get("observed_value"), VALUE_LIMIT) or _value_in_labels(incident)
     text, links = _documentation(incident.get("documentation"))
     summary = clean(incident.get("summary"), TEXT_LIMIT).strip()
+    lost = not firing and _is_without_data(value, summary)
     return Signal(
         source=SOURCE,
         identity=f"{SOURCE}:{project}:{name(incident.get('incident_id'))}",
@@ -107,7 +109,8 @@ def _incident(incident: dict[str, Any], policy: Policy) -> Signal:
         level=level,
         raw_level=raw,
         title=_title(named, line(incident.get("condition_name")), summary),
-        summary=summary or text,
+        name=named or None,
+        summary=_said(summary, text),
         service=service,
         labels=labels,
         url=https_link(incident.get("url")),
@@ -117,8 +120,18 @@ def _incident(incident: dict[str, Any], policy: Policy) -> Signal:
         started_at=moment(incident.get("started_at")),
         ended_at=None if firing else moment(incident.get("ended_at")),
         reusable=False,
-        recovered=firing or not _is_cancellation(value, summary),
+        recovered=firing or not (lost or _is_cancellation(value, summary)),
+        ending=Ending.SILENT if lost else None,
     )
+
+
+def _value_in_labels(incident: dict[str, Any]) -> str:
+    """What PromQL conditions say: their metric is called ``__missing__``, and a label may hold the value."""
+    places = (
+        table(table(incident.get(part)).get(inner))
+        for part, inner in (("metric", "labels"), ("metadata", "user_labels"), ("resource", "labels"))
+    )
+    return next((found for place in places if (found := rounded(place.get("value")))), "")
 
 
 def _labels(incident: dict[str, Any], wishes: dict[str, str]) -> dict[str, str]:
@@ -142,6 +155,11 @@ def _title(named: str, condition: str, summary: str) -> str:
     return line(f"{named}: {condition}", NAME_LIMIT)
 
 
+def _said(summary: str, text: str) -> str:
+    """What happened, and what the policy's author wrote about it."""
+    return summary if text in summary else clean("\n\n".join(filter(None, (summary, text))), TEXT_LIMIT)
+
+
 def _documentation(said: object) -> tuple[str, list[object]]:
     """Its text and its https links. It is an object, and a plain string in the console's test."""
     if type(said) is not dict:
@@ -162,10 +180,25 @@ def _threshold(incident: dict[str, Any]) -> str | None:
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _NORMAL = re.compile(r"\breturned to (?:a )?normal\b", re.IGNORECASE)
+_NO_LONGER = re.compile(r"\bno longer\b", re.IGNORECASE)
+_NO_DATA = re.compile(
+    r"\b(?:no|lack of|missing|absence of|without) (?:new |recent |any )?(?:data|measurements?|time series)\b"
+    r"|\bauto-?clos(?:ed|e|ing)\b|\bstopped (?:reporting|receiving|being written)\b",
+    re.IGNORECASE,
+)
+"""An incident that Google closes since nothing is measured any more, after its policy's autoClose."""
+
 _CANCELLED = re.compile(
     r"\b(?:incident|condition|policy)\b[^.\n]{0,80}\b(?:cancell?ed|deleted|modified|disabled)\b",
     re.IGNORECASE,
 )
+
+
+def _is_without_data(value: str, summary: str) -> bool:
+    """True where Google closes it since nothing is measured any more; a condition may be called so, too."""
+    if _NORMAL.search(summary) or _NO_LONGER.search(summary):
+        return False
+    return bool(_NO_DATA.search(summary) or _NO_DATA.search(value))
 
 
 def _is_cancellation(value: str, summary: str) -> bool:

@@ -7,6 +7,7 @@ import orjson
 
 from domain.errors import Unreadable
 from domain.policy import Level, Policy
+from handlers.webhooks.grafana import STATE_REASON, data_alert
 from handlers.webhooks.reading import (
     DEPTH_LIMIT,
     PARTS_LIMIT,
@@ -50,6 +51,9 @@ NOTE = "toban"
 def loudness_words(alert: dict[str, Any], common: object = None) -> tuple[str, str]:
     """What an alert says of its level, as ``loudness`` takes it; without labels, what is common to all."""
     labels = table(alert.get("labels")) or table(common)
+    missing = data_alert(labels)
+    if missing:  # What the rule would be if it could be judged does not count.
+        return missing, ""
     level, severity = labels.get("level"), labels.get("severity")
     return (
         level if type(level) is str else line(level),
@@ -225,6 +229,9 @@ def _trimmed(alert: dict[str, Any], *, short: bool) -> tuple[dict[str, Any], byt
         labels = alert.get("labels")
         fits = not short and len(orjson.dumps(labels)) <= ALERT_BYTES
         kept["labels"] = labels if fits else clean_labels(labels)
+        reason = table(alert.get("annotations")).get(STATE_REASON)
+        if reason is not None:  # Without it an end would count as a recovery.
+            kept["annotations"] = {STATE_REASON: clean(reason, 200)}
         return kept, orjson.dumps(kept)
     except TypeError as error:
         raise Unreadable(f"not JSON ({clean(str(error), 100)})") from None

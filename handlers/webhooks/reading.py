@@ -14,7 +14,7 @@ import orjson
 
 from domain.alerts import Signal, group_key
 from domain.errors import Unreadable
-from domain.policy import Level, Policy
+from domain.policy import SERVICE_LABELS, Level, Policy
 
 DEPTH_LIMIT = 64
 """Objects and lists inside each other; no sender comes near it."""
@@ -266,6 +266,18 @@ def clean_labels(value: object, limit: int = LABEL_LIMIT, most: int = LABELS_LIM
     return cleaned
 
 
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.IGNORECASE | re.ASCII)
+
+
+def rounded(value: object) -> str | None:
+    """A number that stands where texts stand, rounded to what people read; ``None`` for anything else."""
+    text = line(value, 60)
+    if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+        return None
+    whole = len(text.partition(".")[0].lstrip("+-0"))
+    return f"{float(text):.{max(3, whole)}g}" if whole <= 15 else text
+
+
 _LINK = re.compile(
     r"(?i:https?)://"
     r"(?:[a-z0-9_][a-z0-9._-]*|\[[0-9a-f:.]+\])"
@@ -338,7 +350,7 @@ class ServiceFinder:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._asked = tuple({key for one in policy.services for key in one.match} | {"service_name"})
+        self._asked = tuple({key for one in policy.services for key in one.match} | {*SERVICE_LABELS})
         self._found: dict[tuple[str | None, ...], str | None] = {}
 
     def service(self, labels: dict[str, str]) -> str | None:

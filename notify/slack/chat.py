@@ -89,7 +89,7 @@ class SlackChat:
     def render(self, letter: Letter, content: View | Text, locale: str) -> Rendered:
         """The message in a language, within Slack's limits. Raises ``BadBlocks``, ``MissingText``."""
         if isinstance(content, Text) and MENTIONED in content.params:
-            people = [self.directory.mention(name) for name in content.params[MENTIONED]]
+            people = [self.directory.known_account(name) for name in content.params[MENTIONED]]
             content = content.model_copy(update={"params": content.params | {MENTIONED: people}})
         rendered = render(voice(locale), content, Links(self.directory.team_url))
         shown = rendered.model_copy(update={"text": clamp(rendered.text, MESSAGE_TEXT)})
@@ -155,6 +155,8 @@ class SlackChat:
         """Post a message that carries its key, so that it can be found again; ``bare`` without it."""
         channel, thread_ts = await _before_the_call(self._where(letter))
         params: dict[str, Any] = {"thread_ts": thread_ts} if thread_ts else {}
+        if thread_ts and letter.broadcast:
+            params["reply_broadcast"] = True
         pauses = list(NOT_READY if any("slack_file" in block for block in message.blocks) else ())
         began = asyncio.get_running_loop().time()
         while True:
@@ -305,6 +307,7 @@ def render(voice_: Voice, content: View | Text, links: Links) -> Rendered:
         case DrillView():
             return drill_card(voice_, content)
         case Text():
+            voice_ = voice_.linking(links)
             text = voice_.say(content)
             return Rendered(text=text, blocks=[section(text), *in_sections(voice_, content.lines)])
         case other:

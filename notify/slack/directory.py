@@ -132,12 +132,11 @@ class Directory:
             raise Undeliverable(found.refusal or "users_not_found")
         return found.account.id
 
-    def mention(self, name: str) -> str:
-        """A mention of a person of the policy, or the name alone while the account is not known."""
+    def known_account(self, name: str) -> str:
+        """The account of a person of the policy, or the name while none is known."""
         person = self._policy.people.get(name)
         named = person.slack[0] if person is not None and person.slack else None
-        account = self._accounts.get(name) or named
-        return f"<@{account}>" if account else name
+        return self._accounts.get(name) or named or name
 
     async def find(self, person: Person) -> Found:
         """The account of a person as Slack knows it now. Raises ``Outage``, and ``Undeliverable`` where

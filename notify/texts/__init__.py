@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from domain.effects import Text
+from domain.views import Posted
 from notify.slack.escape import line, mrkdwn, plain
+from notify.slack.links import Links
 from notify.texts import amounts
 
 LOCALES = ("en", "ja")
+_ACCOUNT = re.compile(r"[UW][A-Z0-9]{2,20}")
 HERE = Path(__file__).parent
 
 WORDS = frozenset(
@@ -22,10 +25,6 @@ WORDS = frozenset(
     )
 )
 """Formats of our own closed values: each value is a text, ``level.critical``."""
-
-
-_MENTION = re.compile(r"<@[UW][A-Z0-9]+>")
-"""What rings a person's bell in a channel. Only the chat makes one, of a person of the policy."""
 
 
 class MissingText(KeyError):
@@ -83,8 +82,10 @@ class _Formatter(string.Formatter):
                 return self._voice.people(value)
             case "person":
                 return line(str(value), 80)
-            case "mention":
-                return " ".join(name if _MENTION.fullmatch(name) else line(name, 80) for name in value)
+            case "mentions":
+                return self._voice.mentions(value)
+            case "card":
+                return self._voice.card(value)
             case kind if kind in WORDS:
                 return self._voice.word(kind, str(value))
             case "amount" | "span" | "one_in":
@@ -103,7 +104,9 @@ class _Formatter(string.Formatter):
             return self._voice.quantity(format_spec, value)
         if format_spec in WORDS:
             return self._voice.plain_word(format_spec, str(value))
-        if format_spec in {"people", "names", "metrics", "mention"}:
+        if format_spec == "card":
+            return self._voice.title(value["title"])
+        if format_spec in {"people", "names", "metrics", "mentions"}:
             return ", ".join(str(name) for name in value)
         return plain(str(value), 200)
 
@@ -111,11 +114,30 @@ class _Formatter(string.Formatter):
 class Voice:
     """One language."""
 
-    def __init__(self, locale: str) -> None:
+    def __init__(self, locale: str, links: Links | None = None) -> None:
         self.locale = locale
+        self._links = links or Links(None)
         self._messages = catalogue(locale)
         self._formatter = _Formatter(self, markup=True)
         self._plain = _Formatter(self, markup=False)
+
+    def linking(self, links: Links) -> "Voice":
+        """The same voice, which knows how our own messages are reached."""
+        return Voice(self.locale, links)
+
+    def mentions(self, accounts: Sequence[str]) -> str:
+        """Slack accounts, so that each of them hears of it; what is no account is a name."""
+        joint = self._messages["list.separator"].replace("␣", " ")
+        return joint.join(f"<@{one}>" if _ACCOUNT.fullmatch(one) else line(one, 80) for one in accounts)
+
+    def card(self, of: Mapping[str, Any]) -> str:
+        """The title of a card of ours, linked to where it is posted."""
+        posted = Posted.model_validate(of["posted"]) if of["posted"] else None
+        return self._links.message(posted, self.title(of["title"]))
+
+    def title(self, title: str | Mapping[str, Any]) -> str:
+        """A title from outside as it is, our own in this language."""
+        return title if isinstance(title, str) else self.plain(title["key"], **title["params"])
 
     def __call__(self, key: str, **params: Any) -> str:
         """The message as Slack markup, its parameters escaped. Raises ``MissingText``."""

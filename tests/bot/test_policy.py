@@ -415,3 +415,30 @@ def test_13_17_how_long_things_are_kept_is_read_with_its_limits(tmp_path):
         [problem] = problems(written(tmp_path, NOBODY + text + "\n"))
         assert wanted in problem.message
         assert problem.line == 3
+
+
+def test_alertmanagers_that_are_no_pair_are_named(tmp_path):
+    text = (
+        NOBODY
+        + 'senders: {osaka: {alertmanagers: ["http://am-osaka-*:9093", "https://am.example/osaka/"]}}\n'
+    )
+    (osaka,) = read_policy(written(tmp_path, text)).clusters
+    assert osaka.name == "osaka"
+    for address in ("http://am-osaka-1:9093/", "HTTP://AM-OSAKA-x:9093", "https://am.example/osaka"):
+        assert osaka.has(address)
+    for address in ("http://am-tokyo-1:9093", "https://am.example/", ""):
+        assert not osaka.has(address)
+
+
+@pytest.mark.parametrize(
+    ("senders", "said"),
+    [
+        ("{osaka: {alertmanagers: am-osaka}}", "is not how an Alertmanager calls itself"),
+        ("{osaka: {}}", "names no addresses"),
+        ("{osaka: {alertmanagers: []}}", "names no addresses"),
+        ("{osaka: {alertmanager: https://am.example}}", 'unknown key "alertmanager"'),
+    ],
+)
+def test_a_mistake_in_senders_is_told_with_the_way_out(tmp_path, senders, said):
+    found = problems(written(tmp_path, f"{NOBODY}senders: {senders}\n"))
+    assert any(said in str(problem) for problem in found)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from domain.alerts import AlertGroup, AlertStatus, Reason, Signal, absorb, resolve
+from domain.alerts import AlertGroup, AlertStatus, Ending, Reason, Signal, absorb, acknowledge, resolve
 from domain.effects import By
 from domain.policy import Level
 
@@ -137,3 +137,45 @@ def test_a_late_opening_stays_in_the_thread_that_was_just_closed():
     assert book.hear(signal("b", started_at=minutes(1)), minutes(2.1)) is Reason.LATE
     assert len(book.groups) == 1
     assert book.group.total == 2
+
+
+def test_what_went_silent_is_open_until_its_end_is_known():
+    book = Book()
+    book.hear(signal("a"), AT)
+    book.hear(signal("b"), AT)
+    silent = {"recovered": False, "ending": Ending.SILENT}
+    assert book.hear(signal("a", firing=False, **silent), minutes(1)) is Reason.WENT_SILENT
+    assert (book.group.firing, book.group.silent, book.group.is_silent) == (1, 1, False)
+    assert book.hear(signal("b", firing=False), minutes(2)) is Reason.SOME_RESOLVED
+    assert book.group.is_silent
+    assert book.hear(signal("a", firing=False, **silent), minutes(3)) is Reason.REMINDER
+    assert book.hear(signal("a", firing=False), minutes(4)) is Reason.ALL_RESOLVED
+    assert (book.group.status, book.group.silent, book.group.recovered) == (AlertStatus.RESOLVED, 0, True)
+
+
+def test_what_is_heard_again_fires_once_and_keeps_its_answer():
+    book = Book()
+    book.hear(signal("a", started_at=AT), AT)
+    book.groups[-1] = acknowledge(book.group, KENJI, minutes(1))
+    book.hear(signal("a", firing=False, recovered=False, ending=Ending.SILENT), minutes(2))
+    assert book.group.status is AlertStatus.ACKNOWLEDGED
+    # The same start: what was never over is no repetition.
+    assert book.hear(signal("a", started_at=AT), minutes(3)) is Reason.FIRED_AGAIN
+    group = book.group
+    assert (group.status, group.firing, group.silent, group.total) == (AlertStatus.ACKNOWLEDGED, 1, 0, 1)
+    assert group.held_until is None
+
+
+def test_a_person_who_resolves_what_went_silent_ends_it():
+    book = Book()
+    book.hear(signal("a"), AT)
+    book.hear(signal("a", firing=False, recovered=False, ending=Ending.SILENT), minutes(2))
+    over = resolve(book.group, KENJI, minutes(3))
+    assert (over.status, over.silent, over.is_silent) == (AlertStatus.RESOLVED, 0, False)
+
+
+def test_a_route_that_leaves_none_out_does_not_uncount_what_another_left_out():
+    book = Book()
+    book.hear(signal("a", omitted=3), AT)
+    book.hear(signal("a", group_key="another route"), minutes(1))
+    assert book.group.omitted == 3

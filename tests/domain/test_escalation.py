@@ -496,3 +496,50 @@ def test_however_late_the_ticks_each_person_hears_of_it_again_and_again(steps, l
     assert set(rungs) == set(range(len(steps)))
     assert rungs[-1] == len(steps) - 1
     assert isinstance(rules.advance(climb.now, climb.ladder, frozenset(), at), Turn)
+
+
+def went(
+    *, level: Level = Level.CRITICAL, after_minutes: float = 3, because: str = "recovered"
+) -> Escalation:
+    """A ladder whose first page arrived at once, and which ended some minutes later."""
+    climb = Climb()
+    climb.now = climb.now.model_copy(update={"level": level})
+    climb.tick(T0)
+    reached = rules.delivered(climb.now, T0)
+    return rules.stop(reached, because, TOBAN, after(after_minutes))
+
+
+@pytest.mark.parametrize(
+    ("before", "returns", "at", "phase", "due"),
+    [
+        # A flap: the same people if it stays, the next ones when they would have been.
+        (went(), 1, 6, Phase.RESPONDING, 11),
+        (went(), 1, 12, Phase.WAITING, 15),
+        (went(after_minutes=18), 2, 20, Phase.WAITING, 20),
+        # A warning waits for the next ones, too.
+        (went(level=Level.WARNING), 1, 6, Phase.WAITING, 16),
+        # Long quiet is no flap, unless it comes back again and again.
+        (went(), 1, 14, Phase.DUE, 14),
+        (went(), 3, 14, Phase.WAITING, 15),
+        # What somebody answered begins anew, once it has stayed.
+        (went(because="acknowledged"), 1, 6, Phase.DUE, 11),
+        # News of another kind pages as before.
+        (went(because="acknowledged"), 0, 6, Phase.DUE, 6),
+        (went(), 0, 4, Phase.DUE, 5),
+    ],
+)
+def test_13_what_comes_back_is_paged_as_one_trouble(before, returns, at, phase, due):
+    started = rules.start(SUBJECT, before.level, after(at), before, returns=returns)
+    assert started.is_running
+    assert (started.phase, started.due_at) == (phase, after(due))
+
+
+def test_13_a_return_that_is_louder_pages_at_once():
+    louder = rules.start(SUBJECT, Level.EMERGENCY, after(6), went(), returns=1)
+    assert (louder.phase, louder.due_at, louder.id) == (Phase.DUE, after(6), None)
+
+
+def test_13_a_ladder_that_waited_does_not_let_the_next_return_page_at_once():
+    waiting = rules.start(SUBJECT, Level.CRITICAL, after(6), went(because="acknowledged"), returns=1)
+    gone = rules.stop(waiting.model_copy(update={"id": 2}), "recovered", TOBAN, after(8))
+    assert rules.start(SUBJECT, Level.CRITICAL, after(9), gone, returns=2).due_at == after(14)

@@ -490,7 +490,7 @@ async def assert_resolved(stage: Stage, opened: Sample, *, recovered: bool) -> N
         recovered,
     ]
     (card,) = stage.channel("alerts")
-    assert heading(card).endswith(f"Resolved · {opened.group.title}")
+    assert heading(card).endswith(f"{'Resolved' if recovered else 'Closed'} · {opened.group.title}")
     assert card.buttons == ()
     assert ("without a recovery" in card.plain) is not recovered
     incidents = await rows(stage, sa.select(INCIDENT))

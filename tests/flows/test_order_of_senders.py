@@ -53,8 +53,8 @@ async def test_13_9_the_same_bytes_after_an_end_are_not_lost(stage: Stage) -> No
 
     await stage.advance(minutes=11)
     assert len(stage.dms("kenji")) == pages + 1
-    assert any("no other end from the sender" in note for note in notes(stage, "#alerts"))
-    assert "Nobody is paged before" not in stage.card("#alerts").plain
+    assert any("no other end from the sender" in note for note in notes(stage, "#alerts", 0))
+    assert "Nobody is paged before" not in stage.card("#alerts", 0).plain
 
 
 async def test_13_21_a_peer_that_missed_the_end_pages_nobody(stage: Stage) -> None:

@@ -116,10 +116,11 @@ async def test_trouble_that_returns_within_half_an_hour_goes_on_in_its_thread(wo
     await world.advance(minutes=29)
     await world.webhook("cloud-monitoring", monitoring("0.two"))
 
-    (card,) = world.channel("alerts")
+    card, again = world.channel("alerts")
     assert "Critical" in card.plain
     assert "Acknowledge" in card.buttons
-    assert any("Firing again" in note for note in notes(world, "alerts"))
+    assert "Firing again" in again.plain
+    assert any("Firing again" in note for note in notes(world, "alerts", 0))
     assert len(world.dms("kenji")) == 2, "nobody has it, so it pages again"
 
 
@@ -150,9 +151,10 @@ async def test_an_alert_that_flaps_fifty_times_stays_one_message_with_few_notes(
         world.clock.push(timedelta(minutes=1))
     await world.settle()
 
-    (card,) = world.channel("alerts")
+    card, *again = world.channel("alerts")
     assert "50 times in this thread" in card.plain
-    assert len(notes(world, "alerts")) <= 8
+    assert len(again) <= 2  # Lines of its thread that the channel shows as well.
+    assert len(notes(world, "alerts", 0)) <= 8
     assert len(world.channel("incidents")) == 1
     assert twice(world) == {}
 

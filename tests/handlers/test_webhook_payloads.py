@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.alerts import Signal
+from domain.alerts import Ending, Signal
 from domain.policy import Level, Policy, Service
 from handlers.webhooks import SENDERS, alertmanager, cloud_monitoring
 from handlers.webhooks.reading import (
@@ -21,6 +21,7 @@ from handlers.webhooks.reading import (
     moment,
     name,
     read,
+    rounded,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,9 +99,11 @@ def test_an_open_incident_becomes_a_firing_signal():
         level=Level.CRITICAL,
         raw_level="critical",
         title="Orders errors: Error rate above 1 %",
+        name="Orders errors",
         summary=(
             "Request Count for example-prod orders with metric labels {response_code_class=5xx} "
-            "is above the threshold of 0.010 with a value of 0.042."
+            "is above the threshold of 0.010 with a value of 0.042.\n\n"
+            "注文サービスのエラー率が高い。\n\nSee the runbook."
         ),
         service="orders-api",
         labels={
@@ -157,6 +160,23 @@ def test_a_cancelled_incident_is_closed_but_not_recovered():
 def test_a_closing_means_recovery_unless_google_says_otherwise(value, summary, recovered):
     body = sent("cloud_monitoring_closed", observed_value=value, summary=summary)
     assert one(body).recovered is recovered
+
+
+@pytest.mark.parametrize(
+    ("value", "summary", "ending"),
+    [
+        ("", "The incident was auto-closed after 7 days.", Ending.SILENT),
+        ("", "Closed: no data has been received for 30 minutes.", Ending.SILENT),
+        ("Incident closed due to lack of data", "", Ending.SILENT),
+        ("3", "Rows without data returned to normal with a value of 3.", None),
+        ("", 'Condition "No data of backups" is no longer true.', None),
+        ("12", "Incident closed: the alerting policy was deleted", None),
+    ],
+)
+def test_06_an_incident_that_google_closes_without_data_has_not_recovered(value, summary, ending):
+    signal = one(sent("cloud_monitoring_closed", observed_value=value, summary=summary))
+    assert signal.ending is ending
+    assert ending is None or not signal.recovered
 
 
 def test_the_smallest_incident_is_understood():
@@ -318,6 +338,8 @@ def test_an_alertmanager_group_becomes_one_signal_for_each_alert():
         level=Level.CRITICAL,
         raw_level="page",
         title="Instance 10.0.0.1:8080 down",
+        name="InstanceDown",
+        sender=first.sender,
         summary="10.0.0.1:8080 of job api has been down for more than 1 minute.",
         labels={
             "alertname": "InstanceDown",
@@ -462,12 +484,86 @@ def test_an_alert_without_a_fingerprint_is_known_by_its_labels_in_any_order():
     assert ordered.identity == turned.identity != other.identity
 
 
-def test_the_same_group_key_of_another_sender_is_another_group():
+def test_an_alert_is_one_whoever_of_a_pair_and_whichever_route_reports_it():
     base = one(group([firing()]), alertmanager)
+    peer = one(group([firing()], externalURL="http://other"), alertmanager)
+    assert (peer.group_key, peer.identity) == (base.group_key, base.identity)
+    assert peer.sender != base.sender
+    for changes in ({"receiver": "other"}, {"groupKey": "{}"}):
+        route = one(group([firing()], **changes), alertmanager)
+        assert route.group_key != base.group_key
+        assert route.identity == base.identity
+
+
+def test_the_same_group_key_of_another_grafana_is_another_group():
+    base = one(group([firing()], orgId=1), alertmanager)
     for changes in ({"externalURL": "http://other"}, {"receiver": "other"}, {"groupKey": "{}"}):
-        other = one(group([firing()], **changes), alertmanager)
+        other = one(group([firing()], orgId=1, **changes), alertmanager)
         assert other.group_key != base.group_key
         assert other.identity != base.identity
+
+
+@pytest.mark.parametrize(
+    ("key", "same"),
+    [
+        ('{}/{severity="critical"}:{alertname="X", prometheus_replica="p-0"}', True),
+        ('{}/{severity="critical"}:{alertname="X", prometheus_replica="p \\"1, 2"}', True),
+        ('{}/{severity="critical"}:{alertname="X", database_replica="p-0"}', False),
+        ('{}/{severity="critical"}:{alertname="Y", prometheus_replica="p-0"}', False),
+    ],
+)
+def test_a_group_key_says_the_same_of_each_replica(key, same):
+    other = group([firing()], groupKey='{}/{severity="critical"}:{alertname="X", prometheus_replica="p-9"}')
+    ours = one(group([firing()], groupKey=key), alertmanager)
+    assert (ours.group_key == one(other, alertmanager).group_key) == same
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ({"a": "1", "cluster": "x"}, {"a": "1", "cluster": "y"}),
+        ({"a": "1", "replica": "a"}, {"a": "2", "replica": "b"}),
+        ({"a": "1", "database_replica": "a"}, {"a": "1", "database_replica": "b"}),
+    ],
+)
+def test_alerts_with_other_labels_stay_apart(labels):
+    first, second = (one(group([firing(fingerprint=..., labels=each)]), alertmanager) for each in labels)
+    assert first.identity != second.identity
+
+
+@pytest.mark.parametrize(
+    ("key", "is_test"),
+    [
+        ("toban-57c6d9296de2ad39-1795310294", True),
+        ('{alertname="X"}2026-11-22 01:22:37.405950092 +0000 UTC m=+152.628128021', True),
+        ('{alertname="X"}2026-11-22 10:22:37.4 +0900 JST m=+0.1', True),
+        ('{}/{}:{alertname="backup-57c6d9296de2ad39-1795310294"}', False),
+        ('{}:{alertname="X"}', False),
+        ("{}:{}", False),
+    ],
+)
+def test_a_key_made_of_a_clock_is_a_press_of_grafanas_test_button(key, is_test):
+    body = group([firing(labels={"alertname": "Disk", "severity": "critical"})], orgId=1, groupKey=key)
+    assert bool(alertmanager.interpret(body, POLICY).tests) == is_test
+    assert not alertmanager.interpret(group([firing()], groupKey=key), POLICY).tests  # Not Grafana's.
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("99.50849887364325", "99.5"),
+        ("123456.789", "123457"),
+        ("0.00012345", "0.000123"),
+        ("-3", "-3"),
+        ("1e400", None),
+        ("NaN", None),
+        ("GET", None),
+        ({"a": 1}, None),
+        (12, "12"),
+    ],
+)
+def test_a_number_in_a_label_is_rounded_to_what_people_read(value, shown):
+    assert rounded(value) == shown
 
 
 def test_services_are_found_as_the_policy_finds_them():
@@ -707,6 +803,7 @@ def test_markup_stays_as_it_is_and_what_acts_is_dropped(module):
             policy_name=NASTY,
             summary=NASTY,
             condition_name=...,
+            documentation=...,
             resource={"labels": {"a": NASTY}},
         )
     else:

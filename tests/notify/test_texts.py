@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.alerts import AlertStatus
+from domain.alerts import AlertStatus, LinkKind
 from domain.approvals import Standing
 from domain.backups import Stage as BackupStage
 from domain.drills import DrillState
@@ -70,6 +70,8 @@ def words() -> set[str]:
     made |= {f"status.{member.value}" for enum in (AlertStatus, IncidentStatus) for member in enum}
     made |= {f"watch.{what}.{part}" for what in WATCHED for part in ("title", "summary")}
     made |= {f"probe.{what}.{part}" for what in ("failing", "answering") for part in ("title", "summary")}
+    made |= {f"alert.{what}.{part}" for what in ("no_data", "query_error") for part in ("title", "summary")}
+    made |= {f"link.{kind.value}" for kind in LinkKind}
     odd = ("odd", "rare", "stuck", "over")
     made |= {f"anomaly.{what}.{part}" for what in odd for part in ("title", "summary")} | {"direction.stuck"}
     made |= {"probe.failing_with.summary", "capacity.flat", "capacity.grows", "capacity.falls"}
@@ -147,7 +149,15 @@ def test_japanese_is_japanese():
         *("backup.part_going", "backup.size", "backup.took", "backup.fallback", "backup.when"),
         *("backup.plan_name", "backup.lies_in", "drill.from", "backup.part_done_one"),
         *("rollout.head", "rollout.fallback", "rollout.line", "rollout.locked_because", "change.cpu"),
-        *("means.slack", "means.sms", "show.when", "alert.fallback", "health.gauge", "capacity.service"),
+        *(
+            "alert.said",
+            "means.slack",
+            "means.sms",
+            "show.when",
+            "alert.fallback",
+            "health.gauge",
+            "capacity.service",
+        ),
     }
 
 
@@ -166,6 +176,8 @@ def test_every_text_can_be_said_with_hostile_parameters(locale):
                 "amount": [1234.5, "seconds"],
                 "span": 98_765,
                 "one_in": 4.6,
+                "mentions": [evil, "U0AYA"],
+                "card": {"posted": {"channel_id": "C1", "ts": "1.2"}, "title": evil},
             }.get(spec, evil)
             if spec == "markup":
                 params[name] = "safe"

@@ -1,14 +1,16 @@
 """The card of an alert group: one message that changes in place."""
 
-from domain.alerts import AlertGroup, AlertStatus
+from domain.alerts import AlertGroup, AlertStatus, Ending
 from domain.effects import By
 from domain.outbox import Rendered
 from domain.policy import Level
+from domain.response import NOTES_OF_FLAPPING
 from domain.rollouts import Rollout, Stage
 from domain.views import AlertView
 from notify.slack import actions
 from notify.slack.blocks import Block, button, confirm, context, fields, header, said, section
 from notify.slack.blocks import actions as row
+from notify.slack.cards.labels import label_line, names
 from notify.slack.cards.ladder import ladder_lines
 from notify.slack.cards.rollout_plan import shown_image
 from notify.slack.escape import line
@@ -32,6 +34,9 @@ def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
         *summary_of(voice, group),
     ]
     blocks.append(fields(_facts(voice, view, links)))
+    labels = label_line(voice, view)
+    if labels:
+        blocks.append(context(labels))
     more = _more(voice, view)
     if more:
         blocks.append(section(more))
@@ -111,6 +116,8 @@ def summary_of(voice: Voice, group: AlertGroup, limit: int = 1500) -> list[Block
 
 
 def _mark(group: AlertGroup) -> str:
+    if group.is_silent or _is_closed(group):
+        return ":grey_question:"
     match group.status:
         case AlertStatus.FIRING:
             return MARK[group.level]
@@ -120,7 +127,16 @@ def _mark(group: AlertGroup) -> str:
             return ":white_check_mark:"
 
 
+def _is_closed(group: AlertGroup) -> bool:
+    """Whether its sender closed it without saying that it recovered."""
+    return group.status is AlertStatus.RESOLVED and not group.recovered and group.resolved_by is None
+
+
 def _state(voice: Voice, group: AlertGroup) -> str:
+    if group.is_silent:
+        return voice.plain("status.silent")
+    if _is_closed(group):
+        return voice.plain("status.closed")
     if group.status is AlertStatus.FIRING:
         return voice.plain_word("level", group.level.value)
     return voice.plain_word("status", group.status.value)
@@ -132,6 +148,8 @@ def _facts(voice: Voice, view: AlertView, links: Links) -> list[tuple[str, str]]
         (voice("field.level"), voice.word("level", group.level.value) + _raw(group)),
         (voice("field.service"), line(group.service or "—")),
     ]
+    if group.name and group.name.casefold() not in title_of(voice, group).casefold():
+        facts.append((voice("field.alertname"), line(group.name)))
     if group.value:
         shown = (
             voice("alert.value", value=group.value, threshold=group.threshold) if group.threshold else None
@@ -144,7 +162,9 @@ def _facts(voice: Voice, view: AlertView, links: Links) -> list[tuple[str, str]]
             (voice("field.alerts"), voice(key, firing=group.firing, total=group.total, more=group.omitted))
         )
     if group.fires > 1:
-        facts.append((voice("field.fires"), voice("alert.fires", times=group.fires)))
+        key = "alert.flapping" if group.fires >= NOTES_OF_FLAPPING else "alert.fires"
+        at = int(group.opened_at.timestamp())
+        facts.append((voice("field.fires"), voice(key, times=group.fires, at=at)))
     if view.incident is not None:
         incident = view.incident
         name = f"{incident.number} ({incident.severity.value}, {voice.word('status', incident.status.value)})"
@@ -162,26 +182,39 @@ def _more(voice: Voice, view: AlertView) -> str:
     """The alerts by name, where there is more than one."""
     if view.group.total < 2 or not view.firing:
         return ""
-    shown = [f"• {line(_name(alert.title, alert.labels), 200)}" for alert in view.firing]
+    shown = [f"• {line(name, 200)}" for name in names(view)]
     left = view.group.firing - len(view.firing) + view.group.omitted
     if left > 0:
         shown.append(voice("alert.and_more", count=left))
     return "\n".join(shown)
 
 
-def _name(title: str, labels: dict[str, str]) -> str:
-    for key in ("instance", "instance_name", "pod", "host", "revision_name"):
-        if labels.get(key) and labels[key] not in title:
-            return f"{title} ({labels[key]})"
-    return title
+_CLOSED = {
+    Ending.PAUSED: "outcome.closed_paused",
+    Ending.UPDATED: "outcome.closed_updated",
+    Ending.DELETED: "outcome.closed_deleted",
+    Ending.SILENT: "outcome.closed_silent",
+}
+
+
+def _ended(group: AlertGroup) -> str:
+    if group.recovered:
+        return "outcome.recovered"
+    return _CLOSED[group.ending] if group.ending is not None else "outcome.closed_not_recovered"
 
 
 def _outcome(voice: Voice, group: AlertGroup) -> list[str]:
+    """How it ended, or who is on it."""
+    silent = [voice("outcome.silent", at=int(group.changed_at.timestamp()))] if group.is_silent else []
+    return silent + _answered(voice, group)
+
+
+def _answered(voice: Voice, group: AlertGroup) -> list[str]:
     if group.status is AlertStatus.RESOLVED:
         at = int((group.resolved_at or group.changed_at).timestamp())
         if group.resolved_by is not None:
             return [voice("outcome.resolved_by", who=group.resolved_by.name, at=at)]
-        return [voice("outcome.recovered" if group.recovered else "outcome.closed_not_recovered", at=at)]
+        return [voice(_ended(group), at=at)]
     if group.acknowledged_by is not None and group.acknowledged_at is not None:
         at = int(group.acknowledged_at.timestamp())
         return [taken_line(voice, group.acknowledged_by.name, at, group.acknowledged_by)]
@@ -195,13 +228,12 @@ def taken_line(voice: Voice, who: str, at: int, by: By | None) -> str:
 
 
 def _links(voice: Voice, group: AlertGroup, links: Links) -> list[str]:
+    named = [(group.url, "link.source"), (group.runbook, "link.runbook")]
+    named += [(one.url, f"link.{one.kind.value}") for one in group.links]
+    # Each page once: a dashboard may be the runbook, too.
+    once = {url: key for url, key in reversed(named) if url}
     found = [
-        link
-        for link in (
-            links.outside(group.url, voice("link.source")),
-            links.outside(group.runbook, voice("link.runbook")),
-        )
-        if link
+        link for url, key in reversed(once.items()) if (link := links.outside(url, voice(key))) is not None
     ]
     return [" · ".join(found)] if found else []
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from domain.alerts import AlertStatus
-from domain.health import Gauge, ServiceHealth
+from domain.health import OTHERS, Gauge, ServiceHealth
 from domain.outbox import Rendered
 from notify.slack.blocks import Block, context, section
 from notify.slack.cards.alerts import MARK, title_of
@@ -23,11 +23,18 @@ WIDTH = 9
 ALERTS = 3
 """Open alerts that are named for one service."""
 
+OTHERS_SHOWN = 8
+"""Open alerts that are named where they are about no service."""
+
 
 def health_card(voice: Voice, services: Sequence[ServiceHealth], at: int) -> Rendered:
-    """``services`` come worst first."""
+    """``services`` come worst first; what is open about none of them is shown below."""
+    others = [one for one in services if one.service == OTHERS]
+    services = [one for one in services if one.service != OTHERS]
     ill = [one for one in services if one.groups or one.problem]
     head = voice("health.trouble", count=len(ill), total=len(services)) if ill else ""
+    if others and not ill:
+        head = voice("health.only_others", total=len(services), count=len(others[0].groups))
     head = head or voice("health.well", total=len(services))
     blocks: list[Block] = [section(f"*{head}*")]
     blocks += [
@@ -37,8 +44,12 @@ def health_card(voice: Voice, services: Sequence[ServiceHealth], at: int) -> Ren
     rest = [*ill[IN_FULL:], *(one for one in services if not (one.groups or one.problem))]
     lines = [f"{_title(one)}  {_numbers(voice, one)}" for one in rest]
     blocks += [section("\n".join(lines[start : start + LINES])) for start in range(0, len(lines), LINES)]
+    for one in others:
+        title = f"{MARK[one.groups[0].level]} *{voice('health.others', count=len(one.groups))}*"
+        blocks.append(section("\n".join([title, *_troubles(voice, one, OTHERS_SHOWN)])))
+    blocks = blocks[:49]
     blocks.append(context(voice("health.asof", at=at)))
-    return Rendered(text=head, blocks=blocks[:50])
+    return Rendered(text=head, blocks=blocks)
 
 
 def _title(one: ServiceHealth) -> str:
@@ -48,13 +59,13 @@ def _title(one: ServiceHealth) -> str:
     return f"{mark} *{line(one.service, 60)}*"
 
 
-def _troubles(voice: Voice, one: ServiceHealth) -> list[str]:
+def _troubles(voice: Voice, one: ServiceHealth, most: int = ALERTS) -> list[str]:
     found = []
-    for group in one.groups[:ALERTS]:
+    for group in one.groups[:most]:
         key = "health.taken" if group.status is AlertStatus.ACKNOWLEDGED else "health.firing"
         found.append(voice(key, title=title_of(voice, group), at=int(group.opened_at.timestamp())))
-    if len(one.groups) > ALERTS:
-        found.append(voice("alert.and_more", count=len(one.groups) - ALERTS))
+    if len(one.groups) > most:
+        found.append(voice("alert.and_more", count=len(one.groups) - most))
     if one.problem:
         found.append(voice("health.problem", why=one.problem))
     return found

@@ -52,6 +52,8 @@ def _attempt(voice: Voice, page: Page) -> str:
 
 
 def _next(voice: Voice, escalation: Escalation) -> str:
+    if escalation.waits_to_stay and escalation.due_at is not None:
+        return voice("ladder.waits", at=int(escalation.due_at.timestamp()))
     if escalation.phase in {Phase.DUE, Phase.DELIVERING} or not escalation.steps:
         return voice("ladder.paging", people=list(escalation.rung.tell) if escalation.rung else [])
     people = list(escalation.next_people())

@@ -21,7 +21,7 @@ def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
     level = view.escalation.level
     running = view.escalation.is_running
     first = voice.plain("page.title", level=level.value, what=title) if running else title
-    mark = MARK[level] if running else ":white_check_mark:"
+    mark = MARK[level] if running else _mark(view)
     blocks: list[Block] = [header(f"{mark} {first}")]
     if view.group is not None:
         blocks += summary_of(voice, view.group, 600)
@@ -90,6 +90,11 @@ def _facts(voice: Voice, view: PageView, links: Links, what: str) -> list[tuple[
     return facts
 
 
+def _mark(view: PageView) -> str:
+    """Of a ladder that has ended."""
+    return ":grey_question:" if view.escalation.stopped_because == "closed" else ":white_check_mark:"
+
+
 def _outcome(voice: Voice, view: PageView) -> str:
     escalation = view.escalation
     if escalation.is_running:
@@ -107,5 +112,7 @@ def _outcome(voice: Voice, view: PageView) -> str:
             return voice("outcome.resolved_by", who=who, at=at_seconds)
         case "recovered":
             return voice("outcome.recovered", at=at_seconds)
+        case "closed":
+            return voice("outcome.closed_not_recovered", at=at_seconds)
         case _:
             return voice("outcome.replaced", at=at_seconds)

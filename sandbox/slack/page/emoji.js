@@ -9,7 +9,7 @@ export const EMOJI = {
   phone: "☎️", iphone: "📱", email: "✉️", incoming_envelope: "📨", eyes: "👀", rocket: "🚀", rewind: "⏪",
   leftwards_arrow_with_hook: "↩️", arrows_counterclockwise: "🔄", pause_button: "⏸️", arrow_forward: "▶️",
   black_square_for_stop: "⏹️", lock: "🔒", unlock: "🔓", snowflake: "❄️", hourglass: "⌛",
-  hourglass_flowing_sand: "⏳", stopwatch: "⏱️", alarm_clock: "⏰", calendar: "📆", clipboard: "📋", memo: "📝",
+  grey_question: "❔", hourglass_flowing_sand: "⏳", stopwatch: "⏱️", alarm_clock: "⏰", calendar: "📆", clipboard: "📋", memo: "📝",
   pushpin: "📌", paperclip: "📎", bookmark: "🔖", link: "🔗", chart_with_upwards_trend: "📈",
   chart_with_downwards_trend: "📉", bar_chart: "📊", package: "📦", floppy_disk: "💾", file_cabinet: "🗄️",
   gear: "⚙️", wrench: "🔧", hammer_and_wrench: "🛠️", mag: "🔍", bulb: "💡", information_source: "ℹ️",
