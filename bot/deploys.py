@@ -26,6 +26,7 @@ RULE = (
     "approvals",
     "risky-approvals",
     "self-approval",
+    "rollback-alone",
     "expires",
     "steps",
     "bake",
