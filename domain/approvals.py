@@ -119,23 +119,25 @@ def approve(
     person: Person,
     by: By,
     requester: str,
+    requester_id: str,
     shown: str,
     fingerprint: str,
     at: datetime,
 ) -> tuple[Approval, ...]:
-    """The approvals with this one. ``requester`` is a person's name, ``shown`` the fingerprint on the card.
+    """The approvals with this one. ``requester`` is a person's name, ``requester_id`` the account that asked,
+    whatever the policy calls it now, and ``shown`` the fingerprint on the card.
 
     Refused for the requester, for who is no approver, for who approved already, and where the card that
     was clicked showed something else than what would be done.
     """
     if not is_among(person, rule.approvers):
         raise Refused("refused.no_approver", approvers=", ".join(rule.approvers) or "—")
-    if person.name == requester and not rule.self_approval:
+    if (person.name == requester or by.id == requester_id) and not rule.self_approval:
         raise Refused("refused.own_deploy")
     if shown != fingerprint:
         raise Refused("refused.other_plan")
     counted = valid(given, fingerprint)
-    if any(one.person == person.name for one in counted):
+    if any(one.person == person.name or one.by.id == by.id for one in counted):
         raise Refused("refused.approved_already", given=len(counted), needed=needed)
     return (*counted, Approval(person=person.name, by=by, fingerprint=fingerprint, at=at))
 
@@ -150,6 +152,7 @@ def still_valid(
     rule: DeployRule,
     people: Mapping[str, Person],
     requester: str,
+    requester_id: str,
     fingerprint: str,
 ) -> tuple[Approval, ...]:
     """Those whose givers may still give them by the policy of now."""
@@ -158,5 +161,5 @@ def still_valid(
         for one in valid(given, fingerprint)
         if one.person in people
         and is_among(people[one.person], rule.approvers)
-        and (one.person != requester or rule.self_approval)
+        and ((one.person != requester and one.by.id != requester_id) or rule.self_approval)
     )

@@ -50,6 +50,7 @@ class Risk(StrEnum):
     ENV_REMOVED = "env_removed"
     SECRET_REMOVED = "secret_removed"  # noqa: S105
     SECRET_LATEST = "secret_latest"  # noqa: S105
+    SECRET_ELSEWHERE = "secret_elsewhere"  # noqa: S105
     LIMITS_LOWERED = "limits_lowered"
     MIN_INSTANCES_LOWERED = "min_instances_lowered"
     CONCURRENCY_LOWERED = "concurrency_lowered"
@@ -57,6 +58,7 @@ class Risk(StrEnum):
     OTHER_CHANGED = "other_changed"
     IMAGE_ORIGIN = "image_origin"
     NEVER_SERVED = "never_served"
+    MANY_CHANGES = "many_changes"
 
 
 class Warn(StrEnum):
@@ -132,6 +134,10 @@ NEWER = ("salt", "template", "sidecars")
 """Fields that plans of earlier versions do not have."""
 
 
+MANY = 40
+"""More differences are themselves a risk: a card may have to count some of them, and nobody reads so many."""
+
+
 def compare(before: Template, after: Template) -> tuple[Change, ...]:
     """Every difference between two templates, in the order in which it is shown."""
     found = [Change(field=Field.IMAGE, before=before.image, after=after.image)]
@@ -179,6 +185,11 @@ def risks(before: Template, after: Template) -> tuple[Risk, ...]:
     found = {
         Risk.ENV_REMOVED: before.env.keys() - after.env.keys(),
         Risk.SECRET_REMOVED: before.secrets.keys() - after.secrets.keys(),
+        Risk.SECRET_ELSEWHERE: any(
+            _source(after.secrets[name]) != _source(before.secrets[name])
+            for name in before.secrets.keys() & after.secrets.keys()
+        ),
+        Risk.MANY_CHANGES: len(compare(before, after)) > MANY,
         Risk.SECRET_LATEST: any(version.endswith("@latest") for version in after.secrets.values()),
         Risk.LIMITS_LOWERED: any(
             _is_less(new, old) or (not new and bool(old))  # Without a limit Cloud Run's own holds.
@@ -193,6 +204,11 @@ def risks(before: Template, after: Template) -> tuple[Risk, ...]:
         or any(change.field is Field.OTHER for change in compare(before, after)),
     }
     return tuple(risk for risk, there in found.items() if there)
+
+
+def _source(secret: str) -> str:
+    """Which secret it is, whatever its version."""
+    return secret.rpartition("@")[0]
 
 
 def _is_sidecar_elsewhere(name: str, before: Template, after: Template) -> bool:

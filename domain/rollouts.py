@@ -302,6 +302,7 @@ def approve(rollout: Rollout, rule: DeployRule, person: Person, by: By, shown: s
         person,
         by,
         rollout.requester,
+        rollout.requested_by.id,
         shown,
         rollout.plan.fingerprint,
         at,

@@ -116,7 +116,11 @@ def read_template(source: "run_v2.RevisionTemplate | run_v2.Revision", salt: str
                 secrets[name] = _secret(key.secret, key.version)
             else:
                 env[name] = hashed(variable.value, salt)
-        secrets |= {prefix + _escaped(path): secret for path, secret in _mounted(container, volumes)}
+        for path, secret in _mounted(container, volumes):
+            name = prefix + _escaped(path)
+            while name in secrets:  # Mounts within mounts may bear the same path; neither hides the other.
+                name += " (also)"
+            secrets[name] = secret
     message: Any = type(source).pb(source)
     return Template(
         image=main.image,

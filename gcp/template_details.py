@@ -35,11 +35,11 @@ def hashed(value: str, salt: str) -> str:
 
 
 def container_keys(containers: list[Any], main: Any) -> list[str]:
-    """What each container is called: "" for the one that gets the requests, else its name or its place."""
-    return [
-        "" if one is main else (one.name or f"container-{place}")
-        for place, one in enumerate(containers, start=1)
-    ]
+    """What each container is called: "" for the one that gets the requests, else its name or its place.
+
+    ``#2`` can be nobody's name: names of containers are made of letters, digits and hyphens.
+    """
+    return ["" if one is main else (one.name or f"#{place}") for place, one in enumerate(containers, start=1)]
 
 
 def details(source: Any, keys: Mapping[int, str], is_googles: Any, salt: str) -> dict[str, str]:

@@ -293,7 +293,8 @@ async def promote(tx: Tx, world: World, rollout_id: int, account: Account, by: B
     rule = world.policy.deploys.rule(rollout.service)
     if not approvals.is_among(person, rule.approvers):
         raise Refused("refused.no_approver", approvers=", ".join(rule.approvers) or "—")
-    if person.name == rollout.requester and not rule.self_approval:
+    is_own = person.name == rollout.requester or by.id == rollout.requested_by.id
+    if is_own and not rule.self_approval:
         raise Refused("refused.own_deploy")
     return await _act(
         tx, world, rollout_id, account, by, at, "promoted", lambda one: rules.promote(one, by, at)

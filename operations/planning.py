@@ -191,7 +191,8 @@ async def _rollback(
     changes = plans.compare(was, revision.template)
     known = await _has_served(world, rollout, wanted)
     if not known:
-        _allow_revision(revision.image, world.policy.deploys.rule(rollout.service))
+        for image in (revision.image, *revision.template.sidecars.values()):
+            _allow_revision(image, world.policy.deploys.rule(rollout.service))
     made = Plan(
         image=revision.image,
         digest=revision.digest,
@@ -208,6 +209,7 @@ async def _rollback(
         uri=seen.uri,
         salt=salt,
         template=seen.template.digest,
+        sidecars=revision.template.sidecars,
     )
     return Planned(made, {"digest": revision.digest})
 
@@ -231,7 +233,8 @@ async def _has_served(world: World, rollout: Rollout, revision: str) -> bool:
         one.plan is not None
         and (one.plan.baseline == revision or (one.plan.revision == revision and one.stage is Stage.DONE))
         for one in past
-        if one.id != rollout.id and one.shifted_at is not None
+        # A service that moved has other revisions, some of them of the same names.
+        if one.id != rollout.id and one.shifted_at is not None and one.target == rollout.target
     )
 
 

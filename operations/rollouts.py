@@ -14,9 +14,9 @@ from domain.deploys import DeployRule
 from domain.effects import TOBAN, Effect, Event, Note, Refresh, Text
 from domain.errors import Outage
 from domain.freezes import freeze
-from domain.images import Reference
+from domain.images import BadReference, Reference
 from domain.origins import is_allowed
-from domain.plans import Risk
+from domain.plans import Field, Risk
 from domain.policy import Service, Severity
 from domain.ports import Tx
 from domain.rolling import Decision, Sight, Window
@@ -243,16 +243,30 @@ def _is_approved(world: World, rollout: Rollout) -> bool:
     assert rollout.plan is not None
     rule, people = world.policy.deploys.rule(rollout.service), world.policy.people
     given, shown = rollout.approvals, rollout.plan.fingerprint
-    valid = approvals.still_valid(given, rule, people, rollout.requester, shown)
+    valid = approvals.still_valid(given, rule, people, rollout.requester, rollout.requested_by.id, shown)
     return len(valid) >= rollout.needed
 
 
 def _not_allowed(world: World, rollout: Rollout) -> str | None:
-    """The origins that the current policy allows, if this image has none of them; else ``None``."""
+    """The origins that the current policy allows, if an image of the plan has none of them; else ``None``.
+
+    The sidecars count that the plan changes: the others serve already.
+    """
     patterns = world.policy.deploys.rule(rollout.service).images
-    if rollout.plan is None or _is_known_rollback(rollout):
+    if rollout.plan is None or not patterns or _is_known_rollback(rollout):
         return None
-    return None if is_allowed(Reference.parse(rollout.plan.image), patterns) else ", ".join(patterns)
+    changed = {change.name for change in rollout.plan.changes if change.field is Field.SIDECAR}
+    sidecars = (image for name, image in rollout.plan.sidecars.items() if name in changed)
+    allowed = all(_is_from(image, patterns) for image in (rollout.plan.image, *sidecars))
+    return None if allowed else ", ".join(patterns)
+
+
+def _is_from(image: str, patterns: tuple[str, ...]) -> bool:
+    """Whether an image has an origin that is allowed; one whose name cannot be read has none."""
+    try:
+        return is_allowed(Reference.parse(image), patterns)
+    except BadReference:
+        return False
 
 
 def _is_known_rollback(rollout: Rollout) -> bool:

@@ -2,9 +2,14 @@
 
 from datetime import datetime
 
+import structlog
+from pydantic import ValidationError
+
 from domain.levels import Value
 from domain.watches import Watch, WatchKind
 from operations.world import World
+
+log = structlog.get_logger(__name__)
 
 KEY = "slack"
 
@@ -20,7 +25,11 @@ async def recall(world: World) -> Home | None:
     """The workspace that Slack named last; ``None`` before it ever did."""
     async with world.store.read() as tx:
         watch = await tx.watch(WatchKind.WORKSPACE, KEY)
-    return Home.model_validate(watch.state) if watch is not None else None
+    try:
+        return Home.model_validate(watch.state) if watch is not None else None
+    except ValidationError as error:  # Slack is asked anew anyway.
+        log.warning("workspace.unreadable", error=str(error)[:200])
+        return None
 
 
 async def remember(world: World, home: Home, at: datetime) -> None:

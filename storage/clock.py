@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
 from domain.clock import AGREES, Leap
 from domain.outbox import Status
@@ -24,6 +25,8 @@ from storage.tables import (
     RolloutRow,
 )
 from storage.types import MILLISECOND
+
+log = structlog.get_logger(__name__)
 
 CLOCK = table(ClockRow)
 ONE = 1
@@ -77,8 +80,11 @@ class ClockQueries(Rows):
         later = sa.case((insert.excluded.at > CLOCK.c.at, insert.excluded.at), else_=CLOCK.c.at)
         kept = insert.on_conflict_do_update(index_elements=[CLOCK.c.id], set_={"at": later})
         found = (await self.connection.execute(kept.returning(CLOCK.c.at))).scalar_one()
-        assert isinstance(found, datetime)
-        return found
+        if isinstance(found, datetime):
+            return found
+        log.warning("storage.clock_unreadable", problem=repr(found))
+        await self.connection.execute(sa.update(CLOCK).values(at=at))
+        return at
 
     async def take_leap(self, leap: Leap) -> bool:
         """The clock leapt forward: people keep the time that they had to answer. False where another

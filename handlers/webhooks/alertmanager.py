@@ -212,7 +212,7 @@ def _count(value: object, most: int = 1_000_000) -> int:
 
 def _signal(alert: dict[str, Any], shared: _Shared) -> Signal:
     """One alert. The copy is not validated again: every value here is made well-typed by ``reading``."""
-    labels = clean_labels(alert.get("labels") or shared.labels)
+    labels = clean_labels(alert.get("labels") or shared.labels, first=shared.finder.asked)
     notes = table(alert.get("annotations")) or shared.annotations
     service = shared.finder.service(labels)
     level, raw = loudness(shared.policy, *loudness_words({"labels": labels}))

@@ -7,14 +7,12 @@ and the samples that the tests hold). Error Reporting (version 1.0) comes throug
 
 import re
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 from domain.alerts import Ending, Signal, group_key
 from domain.errors import Unreadable
 from domain.policy import Level, Policy
 from handlers.webhooks.reading import (
-    LABELS_LIMIT,
     NAME_LIMIT,
     TEXT_LIMIT,
     VALUE_LIMIT,
@@ -93,7 +91,7 @@ def _incident(incident: dict[str, Any], policy: Policy) -> Signal:
     project = name(incident.get("scoping_project_id"))
     named = line(incident.get("policy_name"))
     wishes = clean_labels(incident.get("policy_user_labels"))
-    labels = _labels(incident, wishes)
+    labels = _labels(incident, wishes, policy)
     service = policy.service(labels)
     level, raw = loudness(policy, *_loudness_words(incident, wishes))
     firing = _state(incident) == "open"
@@ -134,14 +132,14 @@ def _value_in_labels(incident: dict[str, Any]) -> str:
     return next((found for place in places if (found := rounded(place.get("value")))), "")
 
 
-def _labels(incident: dict[str, Any], wishes: dict[str, str]) -> dict[str, str]:
+def _labels(incident: dict[str, Any], wishes: dict[str, str], policy: Policy) -> dict[str, str]:
     """All labels in one; the policy's own, being written for us, win."""
     resource = clean_labels(table(incident.get("resource")).get("labels"))
     metric = clean_labels(table(incident.get("metric")).get("labels"))
     users = clean_labels(table(incident.get("metadata")).get("user_labels"))
     # The policy's stand first, so that they stay where there are too many, and win.
     together = wishes | resource | metric | users | wishes
-    return dict(islice(together.items(), LABELS_LIMIT))
+    return clean_labels(together, first=[key for one in policy.services for key in one.match])
 
 
 def _title(named: str, condition: str, summary: str) -> str:

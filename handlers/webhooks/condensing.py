@@ -17,6 +17,7 @@ from handlers.webhooks.reading import (
     has_too_many_parts,
     line,
     loudness,
+    name,
     table,
 )
 
@@ -117,6 +118,8 @@ class Condenser:
             raise Unreadable(f"not JSON ({clean(' '.join(str(error).split()), 100)})") from None
         if "alerts" not in self._head:
             raise Unreadable("no list of alerts")
+        if not name(self._head.get("groupKey")):
+            raise Unreadable("no groupKey")
         if self._alerts and not self._first and not self._others:
             raise Unreadable("none of its alerts is an object")
         told = self._head.get("truncatedAlerts")

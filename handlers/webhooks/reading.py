@@ -4,7 +4,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -241,10 +241,20 @@ def table(value: object) -> dict[str, Any]:
     return value if type(value) is dict else {}
 
 
-def clean_labels(value: object, limit: int = LABEL_LIMIT, most: int = LABELS_LIMIT) -> dict[str, str]:
+STEERING = frozenset(("level", "severity", "alertname", *SERVICE_LABELS))
+"""Labels that decide what an alert is: they stay where there are too many, wherever they stand."""
+
+
+def clean_labels(
+    value: object,
+    limit: int = LABEL_LIMIT,
+    most: int = LABELS_LIMIT,
+    first: Collection[str] = (),
+) -> dict[str, str]:
     """Labels as text by text: at most ``most`` of them, names and values within ``limit``.
 
-    Anything but an object has none; a value that is no scalar is left out, and so is an empty name.
+    Anything but an object has none; a value that is no scalar is left out, and so is an empty name. Of too
+    many those of ``STEERING`` and of ``first`` stay in any case.
     """
     if type(value) is not dict or not value:
         return {}
@@ -257,7 +267,10 @@ def clean_labels(value: object, limit: int = LABEL_LIMIT, most: int = LABELS_LIM
             if len(joined) <= limit and joined.isprintable():
                 return value.copy()
     cleaned: dict[str, str] = {}
-    for key, item in value.items():
+    items: Iterable[tuple[Any, Any]] = value.items()
+    if len(value) > most:
+        items = sorted(items, key=lambda item: item[0] not in STEERING and item[0] not in first)
+    for key, item in items:
         if len(cleaned) >= most:
             break
         label = clean(key, limit)
@@ -350,12 +363,12 @@ class ServiceFinder:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._asked = tuple({key for one in policy.services for key in one.match} | {*SERVICE_LABELS})
+        self.asked = tuple({key for one in policy.services for key in one.match} | {*SERVICE_LABELS})
         self._found: dict[tuple[str | None, ...], str | None] = {}
 
     def service(self, labels: dict[str, str]) -> str | None:
         """What ``Policy.service`` says, which reads no other label than those asked for."""
-        told = tuple(map(labels.get, self._asked))
+        told = tuple(map(labels.get, self.asked))
         if told not in self._found:
             self._found[told] = self._policy.service(labels)
         return self._found[told]

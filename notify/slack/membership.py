@@ -24,6 +24,10 @@ NOT_THERE = frozenset({"user_not_found", "user_not_visible", "users_not_found", 
 """Slack's answers that say that there is no such account; any other refusal says nothing about it."""
 
 
+NO_GROUP = frozenset({"no_such_subteam", "subteam_not_found"})
+"""Slack's answers that say that there is no such group: nobody is in it."""
+
+
 class Claim(Value):
     """What a signed payload says about who acts, where.
 
@@ -106,6 +110,7 @@ class Membership:
         self._api = api
         self._directory = directory
         self._handles: dict[str, str] = {}
+        self._handles_at = 0.0
         self._users = _Sparingly(USER_ASKED)
         self._groups = _Sparingly(GROUP_ASKED)
         self._against: dict[str, dict[str, bool]] = {}
@@ -137,7 +142,7 @@ class Membership:
         account = Account(
             id=claim.user,
             person=person.name if person else None,
-            known=found is not None and bool(self._team_id),
+            known=found is not None and bool(found.get("team_id")) and bool(self._team_id),
             ours=ours,
             placed=bool(self._team_id) or claim.installed,
             settled=person is not None or self._directory.is_settled(claim.user),
@@ -207,7 +212,13 @@ class Membership:
         if number is None:
             return False
         question = partial(self._api.ask, self._api.web.usergroups_users_list, usergroup=number)
-        answer = await self._groups.ask(number, question)
+        try:
+            answer = await self._groups.ask(number, question)
+        except Undeliverable as refusal:
+            if refusal.reason in NO_GROUP:
+                self._handles.clear()
+                return False
+            raise
         return user in (answer.get("users") or [])
 
     async def _number_of(self, group: str) -> str | None:
@@ -215,11 +226,13 @@ class Membership:
         if GROUP_ID.fullmatch(group):
             return group
         handle = group.removeprefix("@").casefold()
-        if handle not in self._handles:
+        now = asyncio.get_running_loop().time()
+        if handle not in self._handles or now - self._handles_at >= SPARED_FOR:  # A handle may move on.
             answer = await self._api.ask(self._api.web.usergroups_list)
             self._handles = {
                 str(one.get("handle", "")).casefold(): str(one["id"]) for one in answer.get("usergroups", [])
             }
+            self._handles_at = now
         return self._handles.get(handle)
 
     def _is_ours(self, claim: Claim, found: dict[str, Any] | None) -> bool:

@@ -213,7 +213,7 @@ def test_approvals_of_another_plan_do_not_count_towards_this_one() -> None:
 def test_who_gave_one_already_is_refused_whatever_the_order_of_the_rest() -> None:
     given = (Approval(person="kenji", by=by(KENJI), fingerprint=SHOWN, at=START),)
     with pytest.raises(Refused) as caught:
-        approve(given, 2, RULE, KENJI, by(KENJI), "mika", SHOWN, SHOWN, START)
+        approve(given, 2, RULE, KENJI, by(KENJI), "mika", "U0MIKA", SHOWN, SHOWN, START)
     assert caught.value.key == "refused.approved_already"
     assert valid(given, SHOWN) == given and valid(given, "other") == ()
 
@@ -237,15 +237,15 @@ def test_an_approval_lives_as_long_as_its_givers_authority(
     rule: DeployRule, people: dict[str, Person], names: list[str]
 ) -> None:
     given = ok(ok(requested(needed=2), KENJI), HANA).approvals
-    assert [one.person for one in still_valid(given, rule, people, "mika", SHOWN)] == names
-    assert still_valid(given, rule, people, "mika", "another plan") == ()
+    assert [one.person for one in still_valid(given, rule, people, "mika", "U0NOBODY", SHOWN)] == names
+    assert still_valid(given, rule, people, "mika", "U0NOBODY", "another plan") == ()
 
 
 def test_ones_own_approval_counts_no_more_once_the_policy_says_so() -> None:
     given = ok(requested(needed=1), KENJI).approvals
     own = RULE.model_copy(update={"self_approval": True})
-    assert [one.person for one in still_valid(given, own, PEOPLE, "kenji", SHOWN)] == ["kenji"]
-    assert still_valid(given, RULE, PEOPLE, "kenji", SHOWN) == ()
+    assert [one.person for one in still_valid(given, own, PEOPLE, "kenji", "U0NOBODY", SHOWN)] == ["kenji"]
+    assert still_valid(given, RULE, PEOPLE, "kenji", "U0NOBODY", SHOWN) == ()
 
 
 # No.

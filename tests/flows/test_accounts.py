@@ -1,16 +1,19 @@
 """13.2: whose account is paged: bound by the policy's ids or by e-mail, for our own active members only."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 
 from domain.policy import Person, Policy
+from domain.roles import Roles
 from notify.slack.client import Api
 from notify.slack.directory import Directory
 from notify.slack.membership import Claim, Membership
 from sandbox.slack import faults
+from sandbox.slack.roster import Group
 from sandbox.stage import Stage
 from tests.conftest import make_policy, open_stage
 from tests.flows.looking import notes, unsent
@@ -352,3 +355,17 @@ async def test_13_1_before_slack_ever_spoke_the_message_says_whose_organisation_
         api = Api("xoxb-nobody", "http://127.0.0.1:9/api/", session)  # Nobody listens there.
         account = await Membership(api, Directory(api, make_policy(), "en")).account(claim)
     assert account.ours is not another
+
+
+async def test_13_1_a_handle_that_another_group_bears_now_means_that_group(sqlite_only: str) -> None:
+    roster = Roles(responder=("@sre",))
+    async with open_stage(sqlite_only, make_policy(roles=roster)) as stage:
+        await night(stage)
+        await stage.press("dan", stage.card("alerts"), "Resolve")
+        everybody = Group("everybody", "All", ("kenji", "mika", "dan"))
+        groups = (everybody, Group("sre", "SRE", ("kenji", "mika")))
+        stage.slack.state.roster = replace(stage.slack.state.roster, groups=groups)
+        loop = asyncio.get_running_loop()
+        stage.bot.desk.membership._handles_at = loop.time() - 61
+        await stage.press("dan", stage.card("alerts"), "Resolve")
+        assert "Resolved" not in stage.card("alerts").plain

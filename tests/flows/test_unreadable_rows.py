@@ -86,6 +86,11 @@ def _damages() -> list[Damage]:
     return found
 
 
+async def _run(stage: Stage, statement: str) -> None:
+    async with stage.bot.store() as tx:
+        await tx.connection.execute(sa.text(statement))
+
+
 async def _damage(stage: Stage, table: str, column: str, literal: str) -> dict[int, Any]:
     """Lay the damage into the rows of a table; returns what stood there, by id."""
     quoted = f'SELECT id, CAST("{column}" AS TEXT) AS was FROM "{table}"'
@@ -195,3 +200,25 @@ async def test_13_8_what_is_over_silences_nobody(sqlite_only: str, damage: str) 
         assert len(stage.dms("kenji")) == 2
         assert len(stage.dms("mika")) == 1
         assert len(stage.channel("#alerts")) == 3
+
+
+@pytest.mark.parametrize("damage", ["UPDATE clock SET at = 'x'", "UPDATE clock SET at = 9000000000000000000"])
+async def test_13_8_a_mark_of_the_clock_that_cannot_be_read_lets_the_bot_start(
+    sqlite_only: str, damage: str
+) -> None:
+    async with open_stage(sqlite_only, make_policy()) as stage:
+        await _run(stage, damage)
+        await stage.stop()
+        await stage.start()
+        await stage.webhook("cloud-monitoring", monitoring("0.x", policy="Down", severity="emergency"))
+        assert stage.dms("kenji")
+
+
+async def test_13_8_a_workspace_that_cannot_be_read_lets_the_bot_start(sqlite_only: str) -> None:
+    async with open_stage(sqlite_only, make_policy()) as stage:
+        await stage.advance(minutes=1)
+        await _run(stage, "UPDATE watch SET state = '{}' WHERE kind = 'workspace'")
+        await stage.stop()
+        await stage.start()
+        await stage.webhook("cloud-monitoring", monitoring("0.x", policy="Down", severity="emergency"))
+        assert stage.dms("kenji")

@@ -1143,3 +1143,13 @@ def test_every_sender_is_answered_as_it_needs():
         "alertmanager": ("/webhooks/alertmanager", 200, 400, True),
     }
     assert all(key == one.name for key, one in SENDERS.items())
+
+
+def test_13_10_no_number_of_labels_hides_how_bad_it_is_and_of_what():
+    many = {f"a_label_{number:03}": "x" for number in range(100)}
+    told = many | {"alertname": "Down", "severity": "emergency", "job": "node"}
+    signal = one(group([firing(labels=told)]), alertmanager)
+    assert (signal.level, signal.service) == (Level.EMERGENCY, "node")
+    orders = {"service_name": "orders", "project_id": "example-prod"}
+    signal = one(sent("cloud_monitoring_open", policy_user_labels=many | {"severity": "emergency"} | orders))
+    assert (signal.level, signal.service) == (Level.EMERGENCY, "orders-api")

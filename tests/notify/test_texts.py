@@ -80,6 +80,7 @@ def words() -> set[str]:
     made |= {f"direction.{way}" for way in ("up", "down")} | {f"work.{name}" for name in NAMES}
     made |= {f"stage.{stage.value}" for stage in Stage} | {f"change.{field.value}" for field in Field}
     made |= {f"risk.{risk.value}" for risk in Risk} | {f"rollout.variables_{way}" for way in WAYS}
+    made |= {"rollout.secrets_added", "rollout.secrets_removed"}
     made |= {f"warn.{warning.value}" for warning in Warn if warning is not Warn.FEW_REQUESTS}
     made |= {f"reason.{reason.value}" for reason in Reason if reason is not Reason.STILL_BAKING}
     made |= {f"refused.account_{why.value}" for why in Standing}

@@ -48,7 +48,8 @@ def short_image(image: str) -> str:
     except BadReference:
         return image
     name = reference.repository.rpartition("/")[2]
-    return f"{name}:{reference.tag}" if reference.tag else f"{name}@{short_digest(reference.digest)}"
+    # A tag beside a digest is a remark that nobody has checked.
+    return f"{name}@{short_digest(reference.digest)}" if reference.digest else f"{name}:{reference.tag}"
 
 
 def shown_image(rollout: Rollout) -> str:
@@ -127,27 +128,31 @@ def change_lines(voice: Voice, plan: Plan) -> list[str]:
     other = [change.name for change in plan.changes if change.field is Field.OTHER]
     first = [change for change in plan.changes if change.field is Field.IMAGE]
     ahead = [change for field in _DANGER for change in plan.changes if change.field is field]
-    apart = {Field.IMAGE, Field.OTHER, Field.ENV, *_DANGER}
-    named = [change for change in plan.changes if change.field not in apart]
+    apart = {Field.IMAGE, Field.OTHER, Field.ENV, Field.SECRET, *_DANGER}
+    plain = [change for change in plan.changes if change.field not in apart]
+    secrets = [change for change in plan.changes if change.field is Field.SECRET]
     variables = [change for change in plan.changes if change.field is Field.ENV]
     lines = [f"• {_change(voice, change)}" for change in (*first, *ahead)]
     if other:
         ordered = [_setting(name) for name in sorted(other, key=_harmless)]
         names = ", ".join(fitting(voice, ordered, NAMES_ROOM, NAMES))
         lines.append(f"• {voice.word('change', Field.OTHER.value)}: {names}")
-    lines += [f"• {_change(voice, change)}" for change in named]
-    return [*lines, *_variable_lines(voice, variables)]
+    lines += [f"• {_change(voice, change)}" for change in plain]
+    return [*lines, *_by_way(voice, secrets, "secrets"), *_by_way(voice, variables, "variables")]
 
 
-def _variable_lines(voice: Voice, variables: Sequence[Change]) -> Iterator[str]:
-    """What came, what went, what changed: each as a list of names where it is long."""
-    for way in ("removed", "changed", "added"):
-        found = [change for change in variables if _way(change) == way]
-        if len(found) <= ONE_BY_ONE:
+def _by_way(voice: Voice, changes: Sequence[Change], kind: str) -> Iterator[str]:
+    """What changed, what went, what came: each as a list of names where it is long.
+
+    A secret that changed has a line in any case: it says whose it was and is.
+    """
+    for way in ("changed", "removed", "added"):
+        found = [change for change in changes if _way(change) == way]
+        if len(found) <= ONE_BY_ONE or (kind == "secrets" and way == "changed"):
             yield from (f"• {_change(voice, change)}" for change in found)
             continue
         names = ", ".join(fitting(voice, [_setting(one.name) for one in found], NAMES_ROOM, NAMES))
-        yield f"• {voice(f'rollout.variables_{way}', count=len(found), names=names)}"
+        yield f"• {voice(f'rollout.{kind}_{way}', count=len(found), names=names)}"
 
 
 def _way(change: Change) -> str:
@@ -163,8 +168,9 @@ _HARMLESS = ("annotations[", "labels[")
 """How settings begin that change nothing of what runs (``gcp/template_details.py``); there may be dozens."""
 
 
-def _harmless(name: str) -> tuple[bool, str]:
-    return name.startswith(_HARMLESS), name
+def _harmless(name: str) -> tuple[bool, bool, str]:
+    """For sorting: what runs and what it reaches, then volumes, of which there may be dozens, then notes."""
+    return name.startswith(_HARMLESS), name.startswith("volume "), name
 
 
 def _setting(name: str) -> str:
