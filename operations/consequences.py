@@ -20,7 +20,7 @@ from domain.ports import Tx
 from domain.response import NOTES_OF_FLAPPING, Response, is_only_again, respond
 from domain.rollouts import Rollout
 from operations import counters
-from operations.ladders import stop_ladder
+from operations.ladders import page_refreshes, stop_ladder
 from operations.places import alert_card, home, incident_card, thread_note
 
 
@@ -104,8 +104,27 @@ async def follow(
         await _decide(tx, policy, change, groups, known, rollouts, written, at)
     await _open(tx, policy, known, written, at)
     await tx.save_groups(written.saved)
+    written.effects += await page_refreshes(tx, _told_otherwise(changes, known))
     await tx.tell(written.events)
     await tx.say(written.effects, at)
+
+
+_TOLD = frozenset({Reason.FIRST, Reason.FIRED_AGAIN, Reason.ALL_RESOLVED, Reason.WENT_SILENT})
+"""What a page that is on a screen has to say: it names the newest trouble, and its end."""
+
+
+def _told_otherwise(changes: Sequence[Change], known: _Known) -> list[Escalation]:
+    """The ladders whose pages say something else now."""
+    found: dict[str, Escalation] = {}
+    for change in changes:
+        if _TOLD.isdisjoint(change.reasons):
+            continue
+        incident = known.incident_of(change.group)
+        for subject in (change.group.subject, *([incident.subject] if incident is not None else [])):
+            ladder = known.latest.get(subject.key)
+            if ladder is not None:
+                found[subject.key] = ladder
+    return list(found.values())
 
 
 async def _load(tx: Tx, groups: Sequence[AlertGroup]) -> _Known:

@@ -12,7 +12,7 @@ from domain.incidents import Incident
 from domain.policy import Policy, Severity
 from domain.ports import Tx
 from operations import counters
-from operations.ladders import stop_ladder
+from operations.ladders import page_refreshes, stop_ladder
 from operations.places import INCIDENTS, home, incident_card, thread_note
 
 NAMED = 20
@@ -139,7 +139,10 @@ async def resolve_incident(tx: Tx, incident_id: int, summary: str, by: By, at: d
     over = await tx.save_incident(rules.resolve(incident, summary, by, at))
     await _stop(tx, over.subject, "resolved", by, at)
     effects: list[Effect] = [Refresh(subject=over.subject)]
-    effects += [Refresh(subject=group.subject) for group in await tx.groups_of_incident(over.subject.id)]
+    groups = await tx.groups_of_incident(over.subject.id)
+    effects += [Refresh(subject=group.subject) for group in groups]
+    subjects = [over.subject.key, *(group.subject.key for group in groups)]
+    effects += await page_refreshes(tx, (await tx.latest_escalations(subjects)).values())
     text = Text(
         key="note.incident_resolved" if over.summary else "note.incident_resolved_bare",
         params={"who": by.name, "at": _seconds(at)} | ({"summary": over.summary} if over.summary else {}),
@@ -165,6 +168,10 @@ async def resolve_alert(tx: Tx, group_id: int, by: By, at: datetime) -> Text:
         if incident is not None and not any(one.is_open for one in family):
             await _stop(tx, incident.subject, "recovered", by, at)
         effects.append(Refresh(subject=Subject(kind=SubjectKind.INCIDENT, id=group.incident_id)))
+    subjects = [group.subject.key]
+    if group.incident_id is not None:
+        subjects.append(Subject(kind=SubjectKind.INCIDENT, id=group.incident_id).key)
+    effects += await page_refreshes(tx, (await tx.latest_escalations(subjects)).values())
     text = Text(key="note.alert_resolved", params={"who": by.name, "at": _seconds(at)})
     effects.append(thread_note(f"closed:{group.id}:{_seconds(at)}", group.subject, home(group), text))
     await tx.tell([Event(subject=group.subject, what="alert.resolved", at=at, by=by)])

@@ -1,7 +1,7 @@
 """Ladders: what is due is done, what is answered stops, what was delivered starts the timers."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import structlog
@@ -112,6 +112,13 @@ async def stop_ladder(tx: Tx, escalation: Escalation, because: str, by: By | Non
     )
     await tx.tell([event])
     await tx.say(effects, at)
+
+
+async def page_refreshes(tx: Tx, ladders: Iterable[Escalation]) -> list[Effect]:
+    """The messages of pages that were sent: what they say has changed, or has ended."""
+    pages = await tx.pages_on_screens([ladder.id for ladder in ladders if ladder.id is not None])
+    shown = {page.listed_in if page.listed_in is not None else page.subject.id for page in pages}
+    return [Refresh(subject=Subject(kind=SubjectKind.PAGE, id=number)) for number in sorted(shown)]
 
 
 async def pages_sent(tx: Tx, ids: Sequence[int], at: datetime) -> None:

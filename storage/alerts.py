@@ -1,6 +1,6 @@
 """Alert groups and their alerts, read by the hundred and written by the hundred."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -64,6 +64,14 @@ class AlertQueries(Rows):
             ids = (await self.connection.execute(query.order_by(GROUP.c.id))).scalars()
             found += [Subject(kind=SubjectKind.ALERT, id=group_id) for group_id in ids]
         return found
+
+    async def newest_trouble(self, incidents: Iterable[int]) -> dict[int, AlertGroup]:
+        """The newest group of each incident that is not over, by the incident's number."""
+        mine = GROUP.c.incident_id.in_(sorted(set(incidents)))
+        newest = sa.select(sa.func.max(GROUP.c.id)).where(mine, GROUP.c.status != AlertStatus.RESOLVED)
+        query = sa.select(GROUP).where(GROUP.c.id.in_(newest.group_by(GROUP.c.incident_id)))
+        groups = await self.values(AlertGroup, query, lock=False)
+        return {group.incident_id: group for group in groups if group.incident_id is not None}
 
     async def add_groups(self, groups: Sequence[AlertGroup]) -> list[AlertGroup]:
         """New groups, with their ids. One whose older group cannot be read becomes the next generation."""

@@ -153,6 +153,16 @@ class EscalationQueries(UnreadableQueries):
         query = sa.select(PAGE).where(PAGE.c.escalation_id == escalation_id).order_by(PAGE.c.id)
         return await self.values(Page, query, lock=False)
 
+    async def pages_on_screens(self, ladders: Iterable[int]) -> list[Page]:
+        """The delivered pages of these ladders; one in a list is there with the page that holds the list."""
+        found: list[Page] = []
+        ids = sorted(set(ladders))
+        for start in range(0, len(ids), CHUNK):
+            mine = PAGE.c.escalation_id.in_(ids[start : start + CHUNK])
+            query = sa.select(PAGE).where(mine, PAGE.c.status == PageStatus.DELIVERED).order_by(PAGE.c.id)
+            found += await self.values(Page, query, lock=False)
+        return found
+
     async def pages_waiting(self, person: str, limit: int) -> list[Page]:
         """The newest page of a person on each ladder that still runs, the newest first."""
         newest = (

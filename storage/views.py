@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -132,8 +133,25 @@ class ViewQueries(
         views = await self._pages_alone([page, *listed])
         if not views or views[0].page != page:
             return None
+        view = await self._page_in_full(views[0])
         more = {"listed": tuple(views[1:]), "waiting": waiting, "newest": newest}
-        return views[0].model_copy(update=more) if newest else views[0]
+        return view.model_copy(update=more) if newest else view
+
+    async def _page_in_full(self, view: PageView) -> PageView:
+        """With the alert that fires now, and with who was paged before."""
+        page = view.page
+        more: dict[str, Any] = {}
+        if view.group is not None and view.group.is_open:
+            firing = await self.firing_alerts(view.group.subject.id, FIRING_SHOWN)
+            more["group"] = headed(view.group, firing)
+        if view.escalation.is_running and (page.round > 1 or page.step > 0):
+            first: dict[str, datetime] = {}
+            for one in await self.pages(page.escalation_id):
+                if one.delivered_at is not None and one.subject.id < page.subject.id:
+                    first.setdefault(one.person, one.delivered_at)
+            more["again_since"] = first.pop(page.person, None)
+            more["unanswered"] = tuple(first.items())
+        return view.model_copy(update=more)
 
     async def _pages_alone(self, pages: Sequence[Page]) -> list[PageView]:
         """Pages as they are without their lists; those whose ladder cannot be read are left out."""
@@ -143,6 +161,7 @@ class ViewQueries(
         ids = {one.id for one in subjects if one.kind is SubjectKind.ALERT}
         ids |= {incident.born_of for incident in incidents.values() if incident.born_of is not None}
         groups = await self.groups(sorted(ids))
+        newest = await self.newest_trouble(incidents)
         at = await self.posted([subject.key for subject in subjects])
         found = []
         for page in pages:
@@ -153,10 +172,11 @@ class ViewQueries(
             group_id = ladder.of.id if ladder.of.kind is SubjectKind.ALERT else None
             if incident is not None:
                 group_id = incident.born_of
+            group = groups.get(group_id) if group_id is not None else None
             view = PageView(
                 page=page,
                 escalation=ladder,
-                group=groups.get(group_id) if group_id is not None else None,
+                group=newest.get(incident.subject.id, group) if incident is not None else group,
                 incident=incident,
                 subject_at=at.get(ladder.of.key),
                 paged_at=page.queued_at,

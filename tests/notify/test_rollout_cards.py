@@ -24,7 +24,7 @@ from notify.slack import actions
 from notify.slack.cards.rollout_plan import change_lines
 from notify.slack.cards.rollouts import history_card, plan_card, rollout_card, rollouts_card
 from notify.slack.limits import check_message, check_modal
-from notify.slack.views.deploy import DeployChoice, deploy_form, picked, tag_menu
+from notify.slack.views.deploy import DeployChoice, deploy_form, picked, reject_form, tag_menu
 from notify.texts import LOCALES, voice
 from sandbox.slack.blockkit import judge_blocks, judge_view
 from sandbox.slack.reading import plain_of
@@ -280,7 +280,7 @@ def test_the_approve_button_is_bound_to_what_is_shown_and_names_it_again():
     assert approve["style"] == "primary"
     assert "bondpoint-api:2026-11-23" in approve["confirm"]["text"]["text"]
     assert reject["value"] == "rollout:12"
-    assert reject["style"] == "danger"
+    assert "confirm" not in reject, "its form asks"
 
 
 def test_approvals_so_far_are_shown():
@@ -420,7 +420,10 @@ def test_a_rollback_speaks_of_itself_in_its_own_words():
     assert labels(shown) == ["Approve Rollback", "Reject"]
     approve, reject = buttons(shown)
     assert OLD in approve["confirm"]["text"]["text"]
-    assert "deployed" not in reject["confirm"]["text"]["text"]
+    assert "confirm" not in reject, "its form asks"
+    form = reject_form(voice("en"), a_rollout(kind=Kind.ROLLBACK))
+    check_modal(form)
+    assert "deployed" not in str(form["blocks"])
     assert "Image" not in read(shown)
 
 

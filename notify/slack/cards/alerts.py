@@ -107,6 +107,13 @@ def title_of(voice: Voice, group: AlertGroup) -> str:
     return voice.plain(group.wording.title.key, **group.wording.title.params)
 
 
+def value_of(voice: Voice, group: AlertGroup) -> str:
+    """What was measured, with its threshold where there is one."""
+    if group.threshold:
+        return voice("alert.value", value=group.value, threshold=group.threshold)
+    return line(group.value or "—")
+
+
 def summary_of(voice: Voice, group: AlertGroup, limit: int = 1500) -> list[Block]:
     """The summary as a block, if there is one: as the sender wrote it, or as we say it ourselves."""
     if group.wording is not None:
@@ -151,10 +158,7 @@ def _facts(voice: Voice, view: AlertView, links: Links) -> list[tuple[str, str]]
     if group.name and group.name.casefold() not in title_of(voice, group).casefold():
         facts.append((voice("field.alertname"), line(group.name)))
     if group.value:
-        shown = (
-            voice("alert.value", value=group.value, threshold=group.threshold) if group.threshold else None
-        )
-        facts.append((voice("field.value"), shown or line(group.value)))
+        facts.append((voice("field.value"), value_of(voice, group)))
     facts.append((voice("field.since"), voice("show.when", at=int(group.opened_at.timestamp()))))
     if group.total > 1 or group.omitted:
         key = "alert.count_more" if group.omitted else "alert.count"

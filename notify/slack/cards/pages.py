@@ -1,11 +1,12 @@
 """The page in a person's direct messages: what happened, what is needed, one button."""
 
+from domain.effects import TOBAN
 from domain.outbox import Rendered
 from domain.views import PageView
 from notify.slack import actions
 from notify.slack.blocks import Block, button, context, fields, header, section
 from notify.slack.blocks import actions as row
-from notify.slack.cards.alerts import MARK, summary_of, taken_line, title_of
+from notify.slack.cards.alerts import MARK, summary_of, taken_line, title_of, value_of
 from notify.slack.escape import line
 from notify.slack.links import Links
 from notify.texts import Voice
@@ -23,7 +24,10 @@ def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
     first = voice.plain("page.title", level=level.value, what=title) if running else title
     mark = MARK[level] if running else _mark(view)
     blocks: list[Block] = [header(f"{mark} {first}")]
-    if view.group is not None:
+    before = _before(voice, view) if running else []
+    if before:
+        blocks.append(section("\n".join(before)))
+    if view.group is not None and not _is_over(view):
         blocks += summary_of(voice, view.group, 600)
     blocks.append(fields(_facts(voice, view, links, what)))
     blocks.append(context(_outcome(voice, view)))
@@ -32,7 +36,8 @@ def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
         text = voice.plain("button.acknowledge")
         value = view.page.subject.key
         blocks.append(row(button(text, actions.PAGE_ACKNOWLEDGE, value, style="primary", label=label)))
-        return Rendered(text=voice("page.fallback", level=level.value, what=title), blocks=blocks)
+        asked = voice("page.fallback", level=level.value, what=title)
+        return Rendered(text=" ".join([asked, *before]), blocks=blocks)
     return Rendered(text=f"{line(title, 300)} · {_outcome(voice, view)}", blocks=blocks)
 
 
@@ -69,6 +74,10 @@ def _what(voice: Voice, view: PageView) -> tuple[str, str]:
     """The title to show, and the name of the thing."""
     if view.incident is not None:
         incident = view.incident
+        if view.group is not None and view.group.is_open and incident.opened_by.id == TOBAN.id:
+            # Toban named it after its first alert, which may be over: the newest trouble is what to look at.
+            title = title_of(voice, view.group)
+            return f"{incident.severity} {incident.number} · {title}", incident.number
         return f"{incident.severity} {incident.number} · {incident.title}", incident.number
     if view.group is not None:
         return title_of(voice, view.group), f"#{view.group.id}"
@@ -82,12 +91,31 @@ def _facts(voice: Voice, view: PageView, links: Links, what: str) -> list[tuple[
         (voice("field.service"), line(service or "—")),
         (voice("field.since"), voice("show.when", at=int(view.escalation.started_at.timestamp()))),
     ]
+    if group is not None and group.value and not _is_over(view):
+        facts.append((voice("field.value"), value_of(voice, group)))
     if view.subject_at is not None:
         facts.append((voice("field.thread"), links.message(view.subject_at, voice("link.thread", what=what))))
     runbook = links.outside(group.runbook if group else None, voice("link.open"))
     if runbook:
         facts.append((voice("field.runbook"), runbook))
     return facts
+
+
+def _before(voice: Voice, view: PageView) -> list[str]:
+    """Who has not answered before, this person among them."""
+    lines = [
+        voice("page.unanswered", person=person, at=int(at.timestamp())) for person, at in view.unanswered
+    ]
+    if view.again_since is not None:
+        lines.append(voice("page.again", at=int(view.again_since.timestamp())))
+    return lines
+
+
+def _is_over(view: PageView) -> bool:
+    """Whether what was paged for has ended: then its old words are no news any more."""
+    if view.incident is not None and not view.incident.is_open:
+        return True
+    return view.group is not None and not view.group.is_open
 
 
 def _mark(view: PageView) -> str:
@@ -103,6 +131,9 @@ def _outcome(voice: Voice, view: PageView) -> str:
         if at is not None and people:
             return voice("page.or_next", people=people, at=int(at.timestamp()))
         return voice("page.please")
+    ended = _ended(voice, view)
+    if ended is not None:
+        return ended
     at_seconds = int((escalation.stopped_at or escalation.started_at).timestamp())
     who = escalation.stopped_by.name if escalation.stopped_by else "Toban"
     match escalation.stopped_because:
@@ -116,3 +147,19 @@ def _outcome(voice: Voice, view: PageView) -> str:
             return voice("outcome.closed_not_recovered", at=at_seconds)
         case _:
             return voice("outcome.replaced", at=at_seconds)
+
+
+def _ended(voice: Voice, view: PageView) -> str | None:
+    """How what was paged for has ended, which may be long after somebody took it; ``None`` while it lasts."""
+    incident, group = view.incident, view.group
+    if incident is not None and incident.resolved_by is not None and not incident.is_open:
+        at = int((incident.resolved_at or incident.opened_at).timestamp())
+        return voice("outcome.resolved_by", who=incident.resolved_by.name, at=at)
+    if group is None or group.is_open:
+        return None
+    at = int((group.resolved_at or group.changed_at).timestamp())
+    if group.resolved_by is not None:
+        said = voice("outcome.resolved_by", who=group.resolved_by.name, at=at)
+    else:
+        said = voice("outcome.recovered" if group.recovered else "outcome.closed_not_recovered", at=at)
+    return said if incident is None else f"{said} · {voice('page.still_open', number=incident.number)}"
