@@ -66,9 +66,10 @@ class AlertQueries(Rows):
         return found
 
     async def newest_trouble(self, incidents: Iterable[int]) -> dict[int, AlertGroup]:
-        """The newest group of each incident that is not over, by the incident's number."""
+        """The newest group of each incident that is not over, else the newest of all, by incident."""
         mine = GROUP.c.incident_id.in_(sorted(set(incidents)))
-        newest = sa.select(sa.func.max(GROUP.c.id)).where(mine, GROUP.c.status != AlertStatus.RESOLVED)
+        is_open = sa.case((GROUP.c.status != AlertStatus.RESOLVED, GROUP.c.id))
+        newest = sa.select(sa.func.coalesce(sa.func.max(is_open), sa.func.max(GROUP.c.id))).where(mine)
         query = sa.select(GROUP).where(GROUP.c.id.in_(newest.group_by(GROUP.c.incident_id)))
         groups = await self.values(AlertGroup, query, lock=False)
         return {group.incident_id: group for group in groups if group.incident_id is not None}

@@ -74,7 +74,7 @@ def _what(voice: Voice, view: PageView) -> tuple[str, str]:
     """The title to show, and the name of the thing."""
     if view.incident is not None:
         incident = view.incident
-        if view.group is not None and view.group.is_open and incident.opened_by.id == TOBAN.id:
+        if view.group is not None and incident.opened_by.id == TOBAN.id:
             # Toban named it after its first alert, which may be over: the newest trouble is what to look at.
             title = title_of(voice, view.group)
             return f"{incident.severity} {incident.number} · {title}", incident.number
