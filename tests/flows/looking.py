@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from sandbox.slack.api import ApiCall
+from sandbox.slack.reading import Message
 from sandbox.slack.records import Post
 from sandbox.slack.state import Change
 from sandbox.stage import Stage
@@ -87,3 +88,18 @@ def raw_texts(value: Any) -> Iterator[str]:
         case list() | tuple():
             for inner in value:
                 yield from raw_texts(inner)
+
+
+def alert_cards(stage: Stage) -> list[Message]:
+    """The cards of alerts in their channel, without the daily list of what is still open."""
+    return [one for one in stage.channel("alerts") if _key(one).startswith("alert:")]
+
+
+def pages(stage: Stage, who: str) -> list[Message]:
+    """The pages in a person's direct messages; people are written to about other things as well."""
+    return [one for one in stage.dms(who) if _key(one).startswith("page:")]
+
+
+def _key(message: Message) -> str:
+    """Of what a message of ours shows; empty for anybody else's."""
+    return str(((message.metadata or {}).get("event_payload") or {}).get("key", ""))

@@ -11,6 +11,7 @@ from domain.retention import Retention, Standing
 from sandbox.stage import Stage
 from tests.databases import migrated_postgres
 from tests.flows.backing import backed_up, backups, nightly, until_three
+from tests.flows.looking import alert_cards
 
 
 def files(folder: Path) -> list[str]:
@@ -34,7 +35,7 @@ async def test_a_night_ends_with_a_verified_backup_on_one_card(database_url: str
         (card,) = stage.channel("#ops")
         assert "Backup B-1 of nightly: verified" in card.plain
         assert "records" in card.plain
-        assert stage.channel("#alerts") == []
+        assert alert_cards(stage) == []
         kept = files(tmp_path / "kept")
         assert kept[0] == "manifest.json" and len(kept) == 2
         manifest = json.loads(next((tmp_path / "kept").rglob("manifest.json")).read_text())
@@ -60,7 +61,7 @@ async def test_who_is_killed_in_the_night_makes_it_up_and_says_that_it_was_late(
             Standing.MISSED,
             Standing.VERIFIED,
         ]
-        (alert,) = stage.channel("#alerts")
+        (alert,) = alert_cards(stage)
         assert "verified again" in alert.plain or "Recovered" in alert.plain
         lost = [one for one in await backups(stage) if one.standing is Standing.MISSED]
         assert all(one.alarmed_at and one.cleared_at for one in lost)
@@ -77,9 +78,9 @@ async def test_what_cannot_be_made_is_red_alarms_and_leaves_the_old_ones_alone(
         shutil.move(folder / "nightly", folder / "aside")
         (folder / "nightly").write_text("a file where the folder was")
         await until_three(stage, minutes=10)
-        assert stage.channel("#alerts") == [], "it is tried again until it is late"
+        assert alert_cards(stage) == [], "it is tried again until it is late"
         await stage.advance(minutes=25)
-        (alert,) = stage.channel("#alerts")
+        (alert,) = alert_cards(stage)
         assert "nightly" in alert.plain and "late" in alert.plain
         assert stage.dms("kenji")
         await stage.advance(hours=2)
@@ -92,7 +93,7 @@ async def test_what_cannot_be_made_is_red_alarms_and_leaves_the_old_ones_alone(
         await stage.press("kenji", card, "Back Up Again")
         await stage.advance(minutes=1)
         assert (await standings(stage))[-1] is Standing.VERIFIED
-        assert "Recovered" in stage.card("#alerts").plain
+        assert "Recovered" in alert_cards(stage)[-1].plain
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ async def test_a_spoilt_copy_is_red_at_once_and_says_why(
         await until_three(stage)
         assert (await standings(stage))[-1] is Standing.FAILED
         assert said in stage.channel("#ops")[-1].plain
-        (alert,) = stage.channel("#alerts")
+        (alert,) = alert_cards(stage)
         assert "Backup nightly failed" in alert.plain
         assert stage.dms("kenji")
         assert {path: path.read_bytes() for path in old} == old
@@ -160,13 +161,13 @@ async def test_an_unusual_size_waits_for_a_person(sqlite_only: str, tmp_path: Pa
         assert (await standings(stage))[-1] is Standing.SUSPICIOUS
         card = stage.channel("#ops")[-1]
         assert "unusually large" in card.plain
-        (alert,) = stage.channel("#alerts")
+        (alert,) = alert_cards(stage)
         assert "Warning" in alert.plain and stage.dms("kenji") == []
         await stage.press("mika", card, "Accept as Verified")
         await stage.advance(seconds=30)
         assert (await standings(stage))[-1] is Standing.VERIFIED
         assert "accepted by mika" in stage.channel("#ops")[-1].plain
-        assert "Recovered" in stage.card("#alerts").plain
+        assert "Recovered" in alert_cards(stage)[-1].plain
         await stage.type("dan", "#ops", "/toban backup accept B-4")
         assert "not waiting" in stage.told("dan")[-1]
 
@@ -221,7 +222,7 @@ async def test_seed_defect_71_a_tool_that_fails_in_the_middle_is_told_and_fails_
         await until_three(stage, minutes=5)
         assert "out of memory" in stage.card("#ops").plain
         await stage.advance(minutes=30)
-        assert "Backup nightly is late" in stage.card("#alerts").plain
+        assert "Backup nightly is late" in alert_cards(stage)[-1].plain
         assert stage.dms("kenji")
         await stage.advance(hours=2)
         assert await standings(stage) == [Standing.FAILED]

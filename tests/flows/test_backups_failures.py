@@ -20,7 +20,7 @@ from storage.folder_vault import FolderVault
 from tests.conftest import make_policy
 from tests.databases import migrated_postgres
 from tests.flows.backing import backed_up, backups, nightly, tools, until_three
-from tests.flows.looking import twice, unsent
+from tests.flows.looking import alert_cards, twice, unsent
 
 KEEP = Retention(daily=1, weekly=0, monthly=0, verified=1)
 """So that every night announces that of the night before, and the next one deletes it."""
@@ -79,16 +79,16 @@ def notes(stage: Stage) -> list[str]:
 
 async def heard(stage: Stage) -> None:
     """Somebody answers, or a day of pages follows, which takes a test long."""
-    await stage.press("aya", stage.card("#alerts"), "Acknowledge")
+    await stage.press("aya", alert_cards(stage)[-1], "Acknowledge")
 
 
 async def ends_in_red(stage: Stage, why: str) -> None:
     """The night that fails is late, pages, and is given up with its reason on its card."""
     await until_three(stage, minutes=10)
-    assert stage.channel("#alerts") == [], "it is tried again until it is late"
+    assert alert_cards(stage) == [], "it is tried again until it is late"
     assert why in stage.card("#ops").plain
     await stage.advance(minutes=25)
-    assert "Backup nightly is late" in stage.card("#alerts").plain
+    assert "Backup nightly is late" in alert_cards(stage)[-1].plain
     assert stage.dms("kenji")
     await heard(stage)
     await stage.advance(hours=2)
@@ -101,8 +101,8 @@ async def recovers(stage: Stage) -> None:
     """The next night is verified, and ends the alert."""
     await until_three(stage)
     assert (await standings(stage))[-1] is Standing.VERIFIED
-    assert "Recovered" in stage.card("#alerts").plain
-    assert len(stage.channel("#alerts")) == 1
+    assert "Recovered" in alert_cards(stage)[-1].plain
+    assert len(alert_cards(stage)) == 1
 
 
 # The disk.
@@ -119,7 +119,7 @@ async def test_a_disk_that_is_full_for_a_while_costs_nothing(database_url: str, 
         disk.is_full = False
         await stage.advance(minutes=2)
         assert await standings(stage) == [Standing.VERIFIED]
-        assert stage.channel("#alerts") == []
+        assert alert_cards(stage) == []
         assert len(stage.channel("#ops")) == 1
 
 
@@ -168,7 +168,7 @@ async def test_a_copy_whose_manifest_is_gone_is_made_anew_beside_it(sqlite_only:
         assert await standings(stage) == [Standing.VERIFIED]
         (manifest,) = folder.rglob("manifest.json")
         assert manifest.parent.name == "toban-2"
-        assert stage.channel("#alerts") == []
+        assert alert_cards(stage) == []
         for _ in range(2):
             await until_three(stage)
         assert not manifest.parents[1].exists(), "what is deleted goes with all of its attempts"
@@ -180,7 +180,7 @@ async def test_a_copy_whose_manifest_is_gone_twice_is_red_at_once(sqlite_only: s
         await until_three(stage)
         assert await standings(stage) == [Standing.FAILED]
         assert "its manifest is gone" in stage.card("#ops").plain
-        assert "Backup nightly failed" in stage.card("#alerts").plain
+        assert "Backup nightly failed" in alert_cards(stage)[-1].plain
 
 
 # The deleting.
@@ -296,7 +296,7 @@ async def test_seed_defect_71_a_tool_that_says_it_is_done_and_wrote_nothing_is_n
         await until_three(stage)
         assert await standings(stage) == [Standing.FAILED]
         assert "toban.pgdump is empty" in stage.card("#ops").plain
-        assert "Backup nightly failed" in stage.card("#alerts").plain
+        assert "Backup nightly failed" in alert_cards(stage)[-1].plain
         assert stage.dms("kenji")
 
 
@@ -355,8 +355,8 @@ async def test_what_runs_and_fails_after_a_clock_ahead_was_set_right_is_given_up
         Troubled(stage).is_full = True
         await stage.advance(hours=2)
         assert (await standings(stage))[-1] is Standing.FAILED
-        assert "nightly" in stage.card("#alerts").plain
-        assert "Firing" in stage.card("#alerts").plain or "Open" in stage.card("#alerts").plain
+        assert "nightly" in alert_cards(stage)[-1].plain
+        assert "Firing" in alert_cards(stage)[-1].plain or "Open" in alert_cards(stage)[-1].plain
 
 
 async def test_a_plan_that_a_clock_ahead_has_met_first_begins_when_it_is_right(

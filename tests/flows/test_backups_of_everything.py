@@ -18,6 +18,7 @@ from sandbox.cloud.faults import FOREVER, failing, permission
 from sandbox.cloud.wire import Wire
 from sandbox.stage import Stage
 from tests.flows.backing import backed_up, backups, drills, nightly, until_three
+from tests.flows.looking import alert_cards
 
 PROJECT, SCRATCH = "bondpoint-prod", "bondpoint-scratch"
 PARTS = (
@@ -90,7 +91,7 @@ async def test_a_night_of_everything_and_a_drill_of_it(sqlite_only: str) -> None
         assert drill.seconds is not None
         assert drill.seconds >= 120, "the instance alone takes two minutes"
         assert await storage.names("bondpoint-scratch") == []
-        assert stage.channel("#alerts") == []
+        assert alert_cards(stage) == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ async def test_an_operation_of_google_that_fails_twice_fails_the_night(
         await until_three(stage, minutes=8)
         assert (await backups(stage))[-1].standing is Standing.FAILED
         assert said in stage.channel("#ops")[-1].plain
-        assert "Backup nightly" in stage.card("#alerts").plain
+        assert "Backup nightly" in alert_cards(stage)[-1].plain
         assert stage.dms("kenji")
         assert set(old) <= set(await storage.names("bondpoint-backups"))
 
@@ -126,11 +127,11 @@ async def test_a_missing_right_is_told_on_the_card_and_healed_when_it_is_given(s
         (card,) = stage.channel("#ops")
         assert "datastore.databases.export" in card.plain
         await stage.advance(minutes=25)
-        assert "is late" in stage.card("#alerts").plain
+        assert "is late" in alert_cards(stage)[-1].plain
         stage.cloud.faults.lift(fault)
         await stage.advance(minutes=5)
         assert (await backups(stage))[-1].standing is Standing.VERIFIED
-        assert "Recovered" in stage.card("#alerts").plain
+        assert "Recovered" in alert_cards(stage)[-1].plain
 
 
 @pytest.mark.parametrize(("is_locked", "gone"), [(True, []), (False, ["B-1", "B-2"])])

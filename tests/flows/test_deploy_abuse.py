@@ -201,7 +201,7 @@ CASES = (
         "an approver whom Slack cannot name",
         then(slack_is_silent, pressed("kenji")),
         "kenji",
-        "could not say who you are",
+        "本人確認ができなかった",
     ),
     Case(
         "one who was an approver when it was asked for",

@@ -15,6 +15,7 @@ from domain.questions import Question
 from domain.schedule import Cron
 from sandbox.stage import Stage
 from tests.flows.backing import backed_up, drills, nightly, until_three
+from tests.flows.looking import alert_cards
 
 MONTHLY = Cron(line="0 10 1 * *", zone="Asia/Tokyo")
 
@@ -93,7 +94,7 @@ async def test_a_drill_restores_every_table_measures_the_time_and_leaves_nothing
         said = stage.card("#ops").plain
         assert "passed" in said and "Recovery time (RTO)" in said and "Approved by" in said
         assert await leftovers(place.get("TOBAN_DRILL_DATABASE_URL"), tmp_path) == []
-        assert stage.channel("#alerts") == []
+        assert alert_cards(stage) == []
         await stage.type("dan", "#ops", "/toban backup")
         assert "RTO" in stage.told("dan")[-1]
         _, metrics = await stage.get("/metrics")
@@ -120,7 +121,7 @@ async def test_a_restored_copy_that_cannot_answer_fails_the_drill_and_raises_an_
         (drill,) = await drills(stage)
         assert drill.state is DrillState.FAILED
         assert said in stage.card("#ops").plain
-        (alert,) = stage.channel("#alerts")
+        (alert,) = alert_cards(stage)
         assert "Restore drill of nightly failed" in alert.plain
         assert stage.dms("kenji")
         assert await leftovers(place.get("TOBAN_DRILL_DATABASE_URL"), tmp_path) == []
@@ -139,12 +140,12 @@ async def test_a_copy_that_was_spoilt_later_fails_the_drill_and_a_better_one_end
         connection.close()
         await agreed(stage)
         assert "watch holds 0 records instead of " in stage.card("#ops").plain
-        assert "Restore drill of nightly failed" in stage.card("#alerts").plain
-        await stage.press("aya", stage.card("#alerts"), "Acknowledge")  # Else a day of pages follows.
+        assert "Restore drill of nightly failed" in alert_cards(stage)[-1].plain
+        await stage.press("aya", alert_cards(stage)[-1], "Acknowledge")  # Else a day of pages follows.
         await until_three(stage)
         await agreed(stage)
         assert [one.state for one in await drills(stage)] == [DrillState.FAILED, DrillState.PASSED]
-        assert "Recovered" in stage.card("#alerts").plain
+        assert "Recovered" in alert_cards(stage)[-1].plain
 
 
 async def test_the_timetable_drills_without_being_asked(sqlite_only: str, tmp_path: Path) -> None:
@@ -176,7 +177,7 @@ async def test_nobody_agrees_or_somebody_says_no(sqlite_only: str, tmp_path: Pat
         assert "nobody approved it" in expired.plain
         with pytest.raises(LookupError, match="nothing to press"):
             await stage.press("yuko", expired, "Approve Drill")
-        assert stage.channel("#alerts") == []
+        assert alert_cards(stage) == []
 
 
 async def test_without_a_place_to_restore_to_it_says_what_to_set(
@@ -226,5 +227,5 @@ async def test_who_is_killed_in_a_drill_ends_it_and_leaves_nothing(
         (drill,) = await drills(stage)
         assert drill.state is DrillState.PASSED
         assert len([one for one in stage.channel("#ops") if "Restore drill" in one.plain]) == 1
-        assert stage.channel("#alerts") == []
+        assert alert_cards(stage) == []
         assert await leftovers(place.get("TOBAN_DRILL_DATABASE_URL"), tmp_path) == []

@@ -9,6 +9,7 @@ import pytest
 
 from sandbox.slack.reading import Message
 from sandbox.stage import Stage
+from tests.flows.looking import pages
 from tests.flows.test_deploys import BAD, asked, card, deploying, split, world_of
 from tests.payloads import monitoring
 
@@ -39,15 +40,15 @@ async def fire(stage: Stage, **changes: Any) -> None:
 async def test_what_recovers_in_time_pages_nobody(database_url: str) -> None:
     async with canary(database_url) as stage:
         await fire(stage)
-        assert "Nobody is paged before" in alert(stage).plain
+        assert "Paging on hold" in alert(stage).plain
         assert "D-1 may be why" in alert(stage).plain
         assert "acknowledge" in alert(stage).plain.casefold()
         await stage.advance(minutes=9)
         await fire(stage, state="closed")
         await stage.advance(minutes=40)
-        assert stage.dms("kenji") == []
+        assert pages(stage, "kenji") == []
         assert stage.channel("#incidents") == []
-        assert "Nobody is paged" not in alert(stage).plain
+        assert "Paging on hold" not in alert(stage).plain
         assert "Recovered" in alert(stage).plain
 
 
@@ -55,11 +56,11 @@ async def test_what_outlives_it_pages_as_usual_and_says_so(database_url: str) ->
     async with canary(database_url) as stage:
         await fire(stage)
         await stage.advance(minutes=9, seconds=50)
-        assert stage.dms("kenji") == []
+        assert pages(stage, "kenji") == []
         await stage.advance(seconds=15)
-        assert len(stage.dms("kenji")) == 1
+        assert len(pages(stage, "kenji")) == 1
         assert "P1" in stage.card("#incidents").plain
-        assert "Nobody is paged" not in alert(stage).plain
+        assert "Paging on hold" not in alert(stage).plain
         assert sum("end of the hold for D-1" in line for line in said(stage)) == 1
 
 
@@ -71,9 +72,9 @@ async def test_a_kill_changes_nothing(database_url: str, minutes: int) -> None:
         stage.clock.push(timedelta(minutes=minutes))
         await stage.start()
         await stage.advance(seconds=30)
-        assert len(stage.dms("kenji")) == (1 if minutes > 10 else 0)
+        assert len(pages(stage, "kenji")) == (1 if minutes > 10 else 0)
         await stage.advance(minutes=10 - min(minutes, 9))
-        assert stage.dms("kenji")
+        assert pages(stage, "kenji")
         assert len(stage.channel("#incidents")) == 1
         assert sum("end of the hold for D-1" in line for line in said(stage)) == 1
 
@@ -81,19 +82,19 @@ async def test_a_kill_changes_nothing(database_url: str, minutes: int) -> None:
 async def test_an_emergency_pages_at_once(sqlite_only: str) -> None:
     async with canary(sqlite_only) as stage:
         await fire(stage)
-        assert stage.dms("kenji") == []
+        assert pages(stage, "kenji") == []
         await fire(
             stage, severity="Emergency", policy_user_labels={"severity": "emergency"}, incident="0.worse"
         )
-        assert stage.dms("kenji")
-        assert all("Nobody is paged" not in message.plain for message in stage.channel("#alerts"))
+        assert pages(stage, "kenji")
+        assert all("Paging on hold" not in message.plain for message in stage.channel("#alerts"))
 
 
 async def test_where_the_policy_says_never_it_pages_at_once(sqlite_only: str) -> None:
     async with canary(sqlite_only, hold=timedelta(0)) as stage:
         await fire(stage)
-        assert stage.dms("kenji")
-        assert "Nobody is paged" not in alert(stage).plain
+        assert pages(stage, "kenji")
+        assert "Paging on hold" not in alert(stage).plain
 
 
 async def test_once_everything_is_on_the_new_revision_it_pages_at_once(sqlite_only: str) -> None:
@@ -102,16 +103,16 @@ async def test_once_everything_is_on_the_new_revision_it_pages_at_once(sqlite_on
         assert list(split(stage).values()) == [100]
         assert "100 %" in card(stage).plain
         await fire(stage)
-        assert stage.dms("kenji")
+        assert pages(stage, "kenji")
 
 
 async def test_who_answers_it_while_it_is_held_is_believed(sqlite_only: str) -> None:
     async with canary(sqlite_only) as stage:
         await fire(stage)
         await stage.press("mika", alert(stage), "Acknowledge")
-        assert "Nobody is paged" not in alert(stage).plain
+        assert "Paging on hold" not in alert(stage).plain
         await stage.advance(minutes=30)
-        assert stage.dms("kenji") == []
+        assert pages(stage, "kenji") == []
         assert stage.channel("#incidents") == []
 
 
@@ -129,13 +130,13 @@ async def test_what_comes_back_in_the_same_deploy_is_not_held_again(sqlite_only:
     async with canary(sqlite_only) as stage:
         await fire(stage)
         await stage.advance(minutes=11)
-        assert len(stage.dms("kenji")) == 1
+        assert len(pages(stage, "kenji")) == 1
         await fire(stage, state="closed")
         await stage.type("kenji", "#general", "/incident resolve INC-1 it came and went")
         await stage.advance(minutes=6)
         await fire(stage, incident="0.again", started=1795310400)
-        assert "Nobody is paged" not in alert(stage).plain
-        assert len(stage.dms("kenji")) == 2
+        assert "Paging on hold" not in alert(stage).plain
+        assert len(pages(stage, "kenji")) == 2
 
 
 async def test_after_the_way_back_monitoring_is_given_time_to_see_it(sqlite_only: str) -> None:
@@ -145,13 +146,13 @@ async def test_after_the_way_back_monitoring_is_given_time_to_see_it(sqlite_only
         await stage.advance(minutes=9)
         assert split(stage) == {old: 100}
         own = alert(stage)
-        assert "Nobody is paged" not in own.plain, "the failed deploy itself is told at once"
+        assert "Paging on hold" not in own.plain, "the failed deploy itself is told at once"
         assert "INC-1" in own.plain
-        paged = len(stage.dms("kenji"))
+        paged = len(pages(stage, "kenji"))
         assert paged
         await fire(stage)
-        assert "Nobody is paged before" in alert(stage).plain
-        assert len(stage.dms("kenji")) == paged
+        assert "Paging on hold" in alert(stage).plain
+        assert len(pages(stage, "kenji")) == paged
         assert len(stage.channel("#incidents")) == 1
         await stage.advance(minutes=11)
         assert "INC-1" in alert(stage).plain, "it joins the incident that there is"
