@@ -38,7 +38,7 @@ class _Toban:
 
     async def command(self, ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
         """``/toban VERB …``."""
-        match (typed.verb or "?").split():
+        match ("?" if typed.verb is None else typed.verb).split():
             case [] | ["help"]:
                 await ack(text=self.desk.voice(body)("help.toban"))
             case ["jobs"]:
