@@ -41,7 +41,7 @@ async def test_what_recovers_in_time_pages_nobody(database_url: str) -> None:
     async with canary(database_url) as stage:
         await fire(stage)
         assert "Paging on hold" in alert(stage).plain
-        assert "D-1 may be why" in alert(stage).plain
+        assert "D-1 may be the cause" in alert(stage).plain
         assert "acknowledge" in alert(stage).plain.casefold()
         await stage.advance(minutes=9)
         await fire(stage, state="closed")
