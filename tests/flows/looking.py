@@ -90,9 +90,9 @@ def raw_texts(value: Any) -> Iterator[str]:
                 yield from raw_texts(inner)
 
 
-def alert_cards(stage: Stage) -> list[Message]:
-    """The cards of alerts in their channel, without the daily list of what is still open."""
-    return [one for one in stage.channel("alerts") if _key(one).startswith("alert:")]
+def alert_cards(stage: Stage, channel: str = "#alerts") -> list[Message]:
+    """The cards of alerts in a channel, without the daily list of what is still open."""
+    return [one for one in stage.channel(channel) if _key(one).startswith("alert:")]
 
 
 def pages(stage: Stage, who: str) -> list[Message]:

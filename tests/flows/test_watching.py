@@ -24,6 +24,7 @@ from sandbox.cloud.faults import FOREVER
 from sandbox.cloud.services import RunDials, SqlDials, Steady, SteadyRun, SteadySql, SteadyValue, ValueDials
 from sandbox.stage import Stage, sqlite_url
 from tests.conftest import make_policy
+from tests.flows.looking import alert_cards
 
 EXAMPLE = Path(__file__).parents[2] / "toban.example.yaml"
 PROJECT = "bondpoint-prod"
@@ -335,7 +336,7 @@ async def world_of(
 
 
 def headlines(stage: Stage, channel: str = "#alerts") -> list[str]:
-    return [card.plain.partition("\n")[0] for card in stage.channel(channel)]
+    return [card.plain.partition("\n")[0] for card in alert_cards(stage, channel)]
 
 
 def api() -> SteadyRun:
