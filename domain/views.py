@@ -49,7 +49,8 @@ class IncidentView(Value):
 class PageView(Value):
     """The page in a person's direct messages. ``group``: the newest trouble of an incident.
 
-    ``unanswered``: who was paged before this person, and when; ``again_since``: when this person was first.
+    ``others``: more of its trouble. ``unanswered``: who was paged before this person, and when;
+    ``again_since``: when this person was first.
     ``listed``: the worst of the other pages in the same message that nobody has answered, ``waiting`` how
     many there are of them, ``newest`` the id of the newest one.
     """
@@ -62,6 +63,7 @@ class PageView(Value):
     paged_at: datetime
     unanswered: tuple[tuple[str, datetime], ...] = ()
     again_since: datetime | None = None
+    others: tuple[AlertGroup, ...] = ()
     listed: tuple["PageView", ...] = ()
     waiting: int = 0
     newest: int = 0

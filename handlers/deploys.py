@@ -287,6 +287,7 @@ class _Deploys:
 
     async def open_reject(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """The Reject button asks why first: whoever asked for the deploy is told."""
+        self.desk.demand(Act.DEPLOY_REJECT, account)  # Nothing is kept here that would be judged later.
         subject = subject_of(body)
         async with self.desk.world.store.read() as tx:
             rollout = await tx.rollout(subject.id) if subject.kind is SubjectKind.ROLLOUT else None

@@ -74,6 +74,12 @@ class AlertQueries(Rows):
         groups = await self.values(AlertGroup, query, lock=False)
         return {group.incident_id: group for group in groups if group.incident_id is not None}
 
+    async def troubles(self, incident_id: int, limit: int) -> list[AlertGroup]:
+        """The newest groups of an incident that are not over, the newest first."""
+        mine = (GROUP.c.incident_id == incident_id) & (GROUP.c.status != AlertStatus.RESOLVED)
+        query = sa.select(GROUP).where(mine).order_by(GROUP.c.id.desc()).limit(limit)
+        return await self.values(AlertGroup, query, lock=False)
+
     async def add_groups(self, groups: Sequence[AlertGroup]) -> list[AlertGroup]:
         """New groups, with their ids. One whose older group cannot be read becomes the next generation."""
         return await self.add_many(AlertGroupRow, [self._next_generation(group) for group in groups])

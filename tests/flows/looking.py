@@ -92,7 +92,7 @@ def raw_texts(value: Any) -> Iterator[str]:
 
 def alert_cards(stage: Stage, channel: str = "#alerts") -> list[Message]:
     """The cards of alerts in a channel, without the daily list of what is still open."""
-    return [one for one in stage.channel(channel) if _key(one).startswith("alert:")]
+    return [one for one in stage.channel(channel) if not _key(one).startswith("still-open:")]
 
 
 def pages(stage: Stage, who: str) -> list[Message]:

@@ -231,6 +231,7 @@ async def the_whole_table(database_url: str, locale: str = "en") -> dict[str, To
                 for who in ("kenji", "mika")
                 for dm in stage.dms(who)
                 if f"{row.service.name}: {row.title}" in dm.plain
+                or (f"{row.service.name}: " in dm.plain and "対応してください" in dm.plain)  # In Japanese.
             ]
             of_row.incidents = [
                 one.plain for one in stage.channel("#incidents") if f"{row.service.name}:" in one.plain
@@ -546,7 +547,8 @@ async def test_an_alert_that_a_person_resolved_comes_back_while_its_breach_holds
         await stage.press("mika", card, "Resolve")
         assert "Resolved by" in stage.card("#alerts").plain
         await stage.advance(minutes=32)
-        (card,) = stage.channel("#alerts")
+        card, again = stage.channel("#alerts")
+        assert "Firing again" in again.plain, "shown at the bottom of the channel, too"
         assert "Warning · bondpoint-api: CPU" in card.plain
 
 

@@ -15,7 +15,7 @@ from handlers import declared, deploy_words
 from handlers.commands import DEPLOY, INCIDENT, TOBAN, Command, read
 from handlers.incidents import read_incident
 from handlers.numbers import named_in, take_number
-from handlers.typed import Line, length, said
+from handlers.typed import Line, length, normal, said
 
 P0, P1, P2, P3 = Severity
 DOWN = "API is down"
@@ -367,8 +367,10 @@ def decorated(draw: st.DrawFn, words: list[str], text: str = "") -> str:
         blank = " " if "\u200b" in changed else blank  # What joins a word's letters cannot part words, too.
         parts.append(changed + behind + (blank if text or number < len(words) - 1 else ""))
     line = "".join(parts) + text
-    if text and draw(st.booleans()):
-        pair = draw(st.sampled_from(PAIRS))
+    # Marks around all of it that stand within it as well could end there: nobody could tell.
+    free = [pair for pair in PAIRS if not {*map(normal, pair)} & {*map(normal, line)}]
+    if text and free and draw(st.booleans()):
+        pair = draw(st.sampled_from(free))
         line = f"{pair[0]}{line}{pair[1]}"
     return slack(
         draw(st.sampled_from(["", " ", "\u3000", "\u200b"])) + line + draw(st.sampled_from(["", "\u3000"]))

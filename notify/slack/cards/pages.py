@@ -30,6 +30,9 @@ def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
     if view.group is not None and not _is_over(view):
         blocks += summary_of(voice, view.group, 600)
     blocks.append(fields(_facts(voice, view, links, what)))
+    if view.others:
+        titles = "\n".join(f"• {line(title_of(voice, group), 150)}" for group in view.others)
+        blocks.append(section(f"{voice('page.others')}\n{titles}"))
     blocks.append(context(_outcome(voice, view)))
     if running:
         label = voice.plain("button.acknowledge_label", what=title)
