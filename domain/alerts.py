@@ -227,6 +227,13 @@ class AlertGroup(Value):
         return self.status is not AlertStatus.RESOLVED
 
     @property
+    def how_it_ended(self) -> str:
+        """How a group that is over ended, as the last part of a text's key: ``closed_paused``."""
+        if self.recovered:
+            return "recovered"
+        return f"closed_{self.ending.value}" if self.ending is not None else "closed_not_recovered"
+
+    @property
     def is_silent(self) -> bool:
         """True where it is open and nothing is known to fire: what it measured is gone."""
         return self.is_open and self.silent > 0 and self.firing == 0 and self.omitted == 0

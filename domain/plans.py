@@ -167,7 +167,7 @@ def compare(before: Template, after: Template) -> tuple[Change, ...]:
 
 
 def _odds(before: Template, after: Template) -> Iterator[Change]:
-    """Settings that say something only beside their like: an order, and a name that Google may have given."""
+    """What cannot be compared value by value: an order, and a name that Google may have given by itself."""
     both = set(before.order) & set(after.order)
     old, new = ([name for name in one.order if name in both] for one in (before, after))
     if old != new:
@@ -182,6 +182,7 @@ def _hash(names: list[str]) -> str:
 
 def risks(before: Template, after: Template) -> tuple[Risk, ...]:
     """What makes a change risky. A secret that follows ``latest`` may change under a running revision."""
+    changes = compare(before, after)
     found = {
         Risk.ENV_REMOVED: before.env.keys() - after.env.keys(),
         Risk.SECRET_REMOVED: before.secrets.keys() - after.secrets.keys(),
@@ -189,7 +190,7 @@ def risks(before: Template, after: Template) -> tuple[Risk, ...]:
             _source(after.secrets[name]) != _source(before.secrets[name])
             for name in before.secrets.keys() & after.secrets.keys()
         ),
-        Risk.MANY_CHANGES: len(compare(before, after)) > MANY,
+        Risk.MANY_CHANGES: len(changes) > MANY,
         Risk.SECRET_LATEST: any(version.endswith("@latest") for version in after.secrets.values()),
         Risk.LIMITS_LOWERED: any(
             _is_less(new, old) or (not new and bool(old))  # Without a limit Cloud Run's own holds.
@@ -201,7 +202,7 @@ def risks(before: Template, after: Template) -> tuple[Risk, ...]:
         Risk.IMAGE_ORIGIN: is_elsewhere(before.image, after.image)
         or any(_is_sidecar_elsewhere(name, before, after) for name in after.sidecars),
         Risk.OTHER_CHANGED: after.sidecars != before.sidecars
-        or any(change.field is Field.OTHER for change in compare(before, after)),
+        or any(change.field is Field.OTHER for change in changes),
     }
     return tuple(risk for risk, there in found.items() if there)
 

@@ -264,12 +264,11 @@ def _back_done(rollout: Rollout, at: datetime) -> Decision:
     stage = Stage.ROLLED_BACK if rollout.shifted_at is not None else Stage.FAILED
     if rollout.ended_by is not None:
         stage = Stage.ABORTED if rollout.shifted_at is None else Stage.ROLLED_BACK
-    shown = _picture(rollout) if rollout.shifted_at is not None else None
     if rollout.shifted_at is None:
         params = {"revision": plan.baseline, "new": rollout.revision}
         note = Text(key="rollout.note_never_served", params=params)
     else:
-        note = Text(key="rollout.note_back", params={"revision": plan.baseline}, picture=shown)
+        note = Text(key="rollout.note_back", params={"revision": plan.baseline}, picture=_picture(rollout))
     alarm = False if rollout.alerted else None
     over = to_stage(rollout, stage, at, percent=0)
     return Decision(rollout=over, notes=(note,), alarm=alarm)

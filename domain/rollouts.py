@@ -19,6 +19,9 @@ from domain.policy import Person
 from domain.verdict import Verdict
 from domain.voice import SOURCE
 
+REASON_LIMIT = 300
+"""Characters of the reason of a lock, an emergency or a rejection."""
+
 
 class Kind(StrEnum):
     """What is asked for: a new revision, or traffic back to one that there is already."""

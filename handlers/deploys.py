@@ -302,8 +302,8 @@ class _Deploys:
     async def rejected(self, ack: "AsyncAck", body: Body, account: Account) -> None:
         """The form of the Reject button was submitted."""
         reason = _values(body).get("reason", "").strip()
-        if len(reason) > deploys.REASON_LIMIT:
-            raise Refused("refused.long_reason", limit=deploys.REASON_LIMIT)
+        if len(reason) > rules.REASON_LIMIT:
+            raise Refused("refused.long_reason", limit=rules.REASON_LIMIT)
         subject = str(body["view"].get("private_metadata") or "")
         await self._keep(body, account, actions.REJECT_FORM, value=subject, text=reason, silent=True)
         await ack()

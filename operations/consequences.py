@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain import escalation as ladders
-from domain.alerts import AlertGroup, Ending, Reason
+from domain.alerts import AlertGroup, Reason
 from domain.effects import TOBAN, Effect, Event, Note, Refresh, Subject, SubjectKind, Text
 from domain.escalation import Escalation
 from domain.holding import hold_on
@@ -282,21 +282,6 @@ def _events(group: AlertGroup, reasons: Counter[Reason], at: datetime) -> list[E
     ]
 
 
-_OVER = {
-    Ending.PAUSED: "note.closed_paused",
-    Ending.UPDATED: "note.closed_updated",
-    Ending.DELETED: "note.closed_deleted",
-    Ending.SILENT: "note.closed_silent",
-}
-
-
-def _over(group: AlertGroup) -> str:
-    """How the thread is told that a group is over."""
-    if group.recovered:
-        return "note.recovered"
-    return _OVER[group.ending] if group.ending is not None else "note.closed_not_recovered"
-
-
 def _fired_again(group: AlertGroup, at: int) -> Note:
     """The card may stand far above by now, so that this line is shown in the channel as well."""
     title = Text(key="alert.said", params={"text": group.title})
@@ -312,7 +297,7 @@ def _effects(group: AlertGroup, reasons: Counter[Reason]) -> list[Effect]:
     effects: list[Effect] = [alert_card(group)]
     seconds = int(group.changed_at.timestamp())
     if Reason.ALL_RESOLVED in reasons and not group.is_open and group.fires <= NOTES_OF_FLAPPING:
-        text = Text(key=_over(group), params={"at": seconds})
+        text = Text(key=f"note.{group.how_it_ended}", params={"at": seconds})
         effects.append(thread_note(f"recovered:{group.id}:{group.fires}", group.subject, home(group), text))
     if Reason.WENT_SILENT in reasons and group.silent and group.fires <= NOTES_OF_FLAPPING:
         key = "note.went_silent" if group.is_silent else "note.some_went_silent"

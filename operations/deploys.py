@@ -13,16 +13,13 @@ from domain.errors import Refused
 from domain.policy import Person, Policy, Service, named_service
 from domain.ports import Tx
 from domain.rolling import Decision
-from domain.rollouts import Course, Kind, Lock, Rollout, Stage
+from domain.rollouts import REASON_LIMIT, Course, Kind, Lock, Rollout, Stage
 from domain.rules import Kind as ServiceKind
 from domain.text import has_name
 from operations import counters
 from operations.places import DEPLOYS, personal_note, rollout_card, rollout_note
 from operations.rollouts import consequences, rollout_params
 from operations.world import World
-
-REASON_LIMIT = 300
-"""Characters of the reason of a lock or an emergency."""
 
 IMAGE_LIMIT = 512
 """Characters of an image's name."""

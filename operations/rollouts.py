@@ -250,7 +250,7 @@ def _is_approved(world: World, rollout: Rollout) -> bool:
 def _not_allowed(world: World, rollout: Rollout) -> str | None:
     """The origins that the current policy allows, if an image of the plan has none of them; else ``None``.
 
-    The sidecars count that the plan changes: the others serve already.
+    Of the sidecars only those that change count: the others serve already.
     """
     patterns = world.policy.deploys.rule(rollout.service).images
     if rollout.plan is None or not patterns or _is_known_rollback(rollout):

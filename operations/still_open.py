@@ -30,16 +30,16 @@ async def tell(world: World, due: datetime) -> int:
     async with world.store.read() as tx:
         found = [group for group in await tx.open_groups() if due - group.opened_at >= AFTER]
         posted = await tx.posted([group.subject.key for group in found])
-    owners = {group.subject.key: await _owners(world, group) for group in found}
     notes = []
     for place in sorted({home(group) for group in found}):
         here = [group for group in found if home(group) == place]
         here.sort(key=lambda group: (-group.level.rank, group.opened_at))
         lines = [
-            _line(group, posted.get(group.subject.key), owners[group.subject.key], due) for group in here
+            _line(group, posted.get(group.subject.key), await _owners(world, group), due)
+            for group in here[:LIMIT]
         ]
-        if len(lines) > LIMIT:
-            lines = [*lines[:LIMIT], Text(key="alert.and_more", params={"count": len(lines) - LIMIT})]
+        if len(here) > LIMIT:
+            lines.append(Text(key="alert.and_more", params={"count": len(here) - LIMIT}))
         text = Text(key="still_open.title", params={"count": len(here)}, lines=tuple(lines))
         notes.append(Note(key=f"still-open:{place}:{due:%Y-%m-%d}", place=place, text=text))
     async with world.store() as tx:

@@ -133,7 +133,7 @@ class ViewQueries(
         views = await self._pages_alone([page, *listed])
         if not views or views[0].page != page:
             return None
-        view = await self._page_in_full(views[0])
+        view = views[0] if waiting else await self._page_in_full(views[0])  # A list names titles only.
         more = {"listed": tuple(views[1:]), "waiting": waiting, "newest": newest}
         return view.model_copy(update=more) if newest else view
 

@@ -249,10 +249,9 @@ class Membership:
         if team is None:
             if claim.enterprise and found is not None:
                 return claim.enterprise == above or (bool(home) and home == claim.team)
-            apart = {claim.team, claim.message_team} - {
-                ""
-            }  # An organisation's message is of its own workspace.
-            return (bool(claim.enterprise) and len(apart) <= 1) or _agree(home, claim)
+            # The pressed message is ours: a click from another workspace than it is a stranger's.
+            places = {claim.team, claim.message_team} - {""}
+            return (bool(claim.enterprise) and len(places) <= 1) or _agree(home, claim)
         if enterprise is None:
             # An organisation that ``auth.test`` does not tell of: where the account lives decides.
             spoken = {home, claim.team} if claim.enterprise else {home, claim.team, claim.user_team}

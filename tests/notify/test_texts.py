@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.alerts import AlertStatus, LinkKind
+from domain.alerts import AlertStatus, Ending, LinkKind
 from domain.approvals import Standing
 from domain.backups import Stage as BackupStage
 from domain.drills import DrillState
@@ -80,6 +80,8 @@ def words() -> set[str]:
     made |= {f"direction.{way}" for way in ("up", "down")} | {f"work.{name}" for name in NAMES}
     made |= {f"stage.{stage.value}" for stage in Stage} | {f"change.{field.value}" for field in Field}
     made |= {f"risk.{risk.value}" for risk in Risk} | {f"rollout.variables_{way}" for way in WAYS}
+    ways_to_end = {"recovered", "closed_not_recovered"} | {f"closed_{one.value}" for one in Ending}
+    made |= {f"{kind}.{way}" for kind in ("note", "outcome") for way in ways_to_end}
     made |= {"rollout.secrets_added", "rollout.secrets_removed"}
     made |= {f"warn.{warning.value}" for warning in Warn if warning is not Warn.FEW_REQUESTS}
     made |= {f"reason.{reason.value}" for reason in Reason if reason is not Reason.STILL_BAKING}

@@ -1,6 +1,6 @@
 """The card of an alert group: one message that changes in place."""
 
-from domain.alerts import AlertGroup, AlertStatus, Ending
+from domain.alerts import AlertGroup, AlertStatus
 from domain.effects import By
 from domain.outbox import Rendered
 from domain.policy import Level
@@ -193,20 +193,6 @@ def _more(voice: Voice, view: AlertView) -> str:
     return "\n".join(shown)
 
 
-_CLOSED = {
-    Ending.PAUSED: "outcome.closed_paused",
-    Ending.UPDATED: "outcome.closed_updated",
-    Ending.DELETED: "outcome.closed_deleted",
-    Ending.SILENT: "outcome.closed_silent",
-}
-
-
-def _ended(group: AlertGroup) -> str:
-    if group.recovered:
-        return "outcome.recovered"
-    return _CLOSED[group.ending] if group.ending is not None else "outcome.closed_not_recovered"
-
-
 def _outcome(voice: Voice, group: AlertGroup) -> list[str]:
     """How it ended, or who is on it."""
     silent = [voice("outcome.silent", at=int(group.changed_at.timestamp()))] if group.is_silent else []
@@ -215,14 +201,19 @@ def _outcome(voice: Voice, group: AlertGroup) -> list[str]:
 
 def _answered(voice: Voice, group: AlertGroup) -> list[str]:
     if group.status is AlertStatus.RESOLVED:
-        at = int((group.resolved_at or group.changed_at).timestamp())
-        if group.resolved_by is not None:
-            return [voice("outcome.resolved_by", who=group.resolved_by.name, at=at)]
-        return [voice(_ended(group), at=at)]
+        return [ended_line(voice, group)]
     if group.acknowledged_by is not None and group.acknowledged_at is not None:
         at = int(group.acknowledged_at.timestamp())
         return [taken_line(voice, group.acknowledged_by.name, at, group.acknowledged_by)]
     return []
+
+
+def ended_line(voice: Voice, group: AlertGroup) -> str:
+    """How a group that is over ended: who resolved it, or what its sender says."""
+    at = int((group.resolved_at or group.changed_at).timestamp())
+    if group.resolved_by is not None:
+        return voice("outcome.resolved_by", who=group.resolved_by.name, at=at)
+    return voice(f"outcome.{group.how_it_ended}", at=at)
 
 
 def taken_line(voice: Voice, who: str, at: int, by: By | None) -> str:

@@ -6,7 +6,7 @@ from domain.views import PageView
 from notify.slack import actions
 from notify.slack.blocks import Block, button, context, fields, header, section
 from notify.slack.blocks import actions as row
-from notify.slack.cards.alerts import MARK, summary_of, taken_line, title_of, value_of
+from notify.slack.cards.alerts import MARK, ended_line, summary_of, taken_line, title_of, value_of
 from notify.slack.escape import line
 from notify.slack.links import Links
 from notify.texts import Voice
@@ -160,9 +160,5 @@ def _ended(voice: Voice, view: PageView) -> str | None:
         return voice("outcome.resolved_by", who=incident.resolved_by.name, at=at)
     if group is None or group.is_open:
         return None
-    at = int((group.resolved_at or group.changed_at).timestamp())
-    if group.resolved_by is not None:
-        said = voice("outcome.resolved_by", who=group.resolved_by.name, at=at)
-    else:
-        said = voice("outcome.recovered" if group.recovered else "outcome.closed_not_recovered", at=at)
+    said = ended_line(voice, group)
     return said if incident is None else f"{said} · {voice('page.still_open', number=incident.number)}"

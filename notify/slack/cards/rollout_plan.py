@@ -131,24 +131,23 @@ def change_lines(voice: Voice, plan: Plan) -> list[str]:
     apart = {Field.IMAGE, Field.OTHER, Field.ENV, Field.SECRET, *_DANGER}
     plain = [change for change in plan.changes if change.field not in apart]
     secrets = [change for change in plan.changes if change.field is Field.SECRET]
+    moved = [change for change in secrets if _way(change) == "changed"]  # Each says whose it was and is.
+    secrets = [change for change in secrets if change not in moved]
     variables = [change for change in plan.changes if change.field is Field.ENV]
     lines = [f"• {_change(voice, change)}" for change in (*first, *ahead)]
     if other:
         ordered = [_setting(name) for name in sorted(other, key=_harmless)]
         names = ", ".join(fitting(voice, ordered, NAMES_ROOM, NAMES))
         lines.append(f"• {voice.word('change', Field.OTHER.value)}: {names}")
-    lines += [f"• {_change(voice, change)}" for change in plain]
+    lines += [f"• {_change(voice, change)}" for change in (*plain, *moved)]
     return [*lines, *_by_way(voice, secrets, "secrets"), *_by_way(voice, variables, "variables")]
 
 
 def _by_way(voice: Voice, changes: Sequence[Change], kind: str) -> Iterator[str]:
-    """What changed, what went, what came: each as a list of names where it is long.
-
-    A secret that changed has a line in any case: it says whose it was and is.
-    """
+    """What changed, what went, what came: each as a list of names where it is long."""
     for way in ("changed", "removed", "added"):
         found = [change for change in changes if _way(change) == way]
-        if len(found) <= ONE_BY_ONE or (kind == "secrets" and way == "changed"):
+        if len(found) <= ONE_BY_ONE:
             yield from (f"• {_change(voice, change)}" for change in found)
             continue
         names = ", ".join(fitting(voice, [_setting(one.name) for one in found], NAMES_ROOM, NAMES))

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from domain.rollouts import Kind, Rollout
+from domain.rollouts import REASON_LIMIT, Kind, Rollout
 from notify.slack import actions
 from notify.slack.blocks import Block, context, section, select, suggested, text_input
 from notify.slack.cards.rollout_plan import code, shown_image
@@ -15,9 +15,6 @@ from notify.texts import Voice
 
 IMAGE_LIMIT = 512
 """Characters of an image's name."""
-
-REASON_LIMIT = 300
-"""Characters of a rejection's reason."""
 
 OPTIONS = 100
 """Services in one menu: Slack takes no more."""
