@@ -52,10 +52,7 @@ def webhook(world: World, keys: Keys, sender: Sender, limit: int, arrived: Calla
             return web.Response(status=401, text="credentials are needed\n", headers=realm)
         try:
             body = await bodies.read(request, sender, world.policy, limit)
-        except web.RequestPayloadError as broken:
-            refused.labels(kind=sender.name, code="400").inc()
-            return web.Response(status=400, text=f"the body cannot be read: {broken}\n")
-        except (bodies.TooLarge, Unreadable, LateBody) as why:
+        except (bodies.TooLarge, Unreadable, LateBody, web.RequestPayloadError) as why:
             code = _REFUSED.get(type(why), unreadable)
             refused.labels(kind=sender.name, code=str(code)).inc()
             delivery = refusals.delivery(_refusal(sender, request, why), began)
@@ -86,7 +83,7 @@ def webhook(world: World, keys: Keys, sender: Sender, limit: int, arrived: Calla
     return handle
 
 
-_REFUSED = {bodies.TooLarge: 413, LateBody: 408}
+_REFUSED = {bodies.TooLarge: 413, LateBody: 408, web.RequestPayloadError: 400}
 """How a body is answered that is not kept; one that cannot be read is answered as its sender's kind is."""
 
 
@@ -94,7 +91,8 @@ def _refusal(sender: Sender, request: web.Request, why: Exception) -> refusals.R
     way_out = refusals.WayOut.LOOK
     if isinstance(why, bodies.TooLarge):
         way_out = refusals.WayOut.SETTING if sender.condenser is not None else refusals.WayOut.CALLER
-    return refusals.Refusal(sender=sender.name, reason=str(why), size=request.content_length, way_out=way_out)
+    reason = " ".join(str(why).split())  # What aiohttp says of an encoding has lines of its own.
+    return refusals.Refusal(sender=sender.name, reason=reason, size=request.content_length, way_out=way_out)
 
 
 def slack_events(world: World, app: "AsyncApp", seal: Seal) -> Handler:

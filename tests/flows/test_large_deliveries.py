@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -211,6 +212,22 @@ async def test_13_12_a_large_end_that_is_overtaken_leaves_what_fires(stage: Stag
     assert found.is_open
     assert found.firing == 1
     assert "P0" in stage.card("#incidents").plain
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+async def test_13_10_a_body_in_a_broken_encoding_is_no_silence(stage: Stage, size: str) -> None:
+    sent = b"this is not gzip" * (1 if size == "small" else 500_000)
+    headers = {"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD), "Content-Encoding": "gzip"}
+    url = f"{stage.url}/webhooks/alertmanager"
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for _ in range(2):
+            # The rest of it is not read, so that the sender may not hear the answer.
+            with suppress(aiohttp.ClientError):
+                async with session.post(url, data=io.BytesIO(sent)) as answer:
+                    assert answer.status == 400
+    await stage.settle()
+    assert "were refused unread" in stage.card("#alerts").plain
+    assert len(stage.dms("kenji")) == 1
 
 
 async def test_13_10_a_group_that_is_over_ends_without_a_word_of_each_alert(stage: Stage) -> None:
