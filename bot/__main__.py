@@ -157,7 +157,11 @@ def manifest(
     import json
 
     from bot.manifest import manifest as made
+    from bot.manifest import why_not
 
+    refused = why_not(url)
+    if refused is not None:
+        _fail(refused)
     typer.echo(json.dumps(made(url), indent=2, ensure_ascii=False))
 
 

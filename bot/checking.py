@@ -9,6 +9,7 @@ from bot import authorities
 from bot.deploys import doubts, why_not_deployed
 from bot.policy import BadPolicy, read_policy
 from bot.settings import BadSettings, MetricsAccess, Settings
+from domain.backup_plans import BackupPlan
 from domain.deploys import DeployRule, Freeze
 from domain.escalation import REPEAT_AFTER
 from domain.indicators import SPOKEN as METRICS
@@ -65,12 +66,34 @@ def check(
     try:
         policy = read_policy(path or Path(environ.get("TOBAN_POLICY") or "toban.yaml"))
     except BadPolicy as bad:
+        errors += _emptiness(path or Path(environ.get("TOBAN_POLICY") or "toban.yaml"))
         errors += [str(problem) for problem in bad.problems]
     return Findings(
         sections=tuple(describe(policy, settings, webhooks)),
         errors=tuple(errors),
-        warnings=tuple(warnings(policy, settings)),
+        warnings=(*_unread(environ), *warnings(policy, settings)),
     )
+
+
+def _emptiness(path: Path) -> list[str]:
+    """What a newcomer with an empty policy is told first."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    if any(line.strip() and not line.lstrip().startswith("#") for line in lines):
+        return []
+    why = "It needs people, channels and ladders: whom to page, where to speak, who is next."
+    return [f"{path} is empty. {why} Begin with a copy of toban.example.yaml; docs/settings.md explains it."]
+
+
+def _unread(environ: Mapping[str, str]) -> list[str]:
+    """Names in the environment that look like ours. One that is near a real name is an error by itself."""
+    return [
+        f"{name} is set, and Toban reads no such setting. docs/settings.md lists them."
+        for name, meant in Settings.unknown(environ)
+        if meant is None
+    ]
 
 
 def describe(
@@ -86,6 +109,7 @@ def describe(
             Section("Services (the first that fits an alert's labels)", _services(policy)),
             Section("Rules (what Toban watches by itself)", _rules(policy)),
             Section("Deploys (what /deploy may do)", _deploys(policy)),
+            Section("Backups (what is copied, when, and where to)", _backups(policy)),
             Section("Levels (a sender's word, and what it means here)", _levels(policy)),
             Section("Channels", _table([(key, name) for key, name in policy.channels.model_dump().items()])),
         ]
@@ -308,6 +332,40 @@ def _deploys(policy: Policy) -> tuple[str, ...]:
     rows = [(f"frozen: {freeze.name}", _freeze(policy, freeze)) for freeze in deploys.freezes]
     passed = f"{', '.join(urgent.people)}, past {', '.join(urgent.skips)}" if urgent.people else "nobody"
     return (*lines, *_table([*rows, ("emergency", passed)]))
+
+
+def _backups(policy: Policy) -> tuple[str, ...]:
+    """Plan by plan what is copied, when and where to, what is kept, and how it is proven."""
+    if not policy.backups.plans:
+        return ("none: nothing is copied. docs/backups.md says how to add a plan",)
+    lines: list[str] = []
+    for plan in policy.backups.plans:
+        parts = ", ".join(f"{part.source.value}{f' {part.of}' if part.of else ''}" for part in plan.parts)
+        rows = [
+            ("copies", parts),
+            ("when", f"{plan.schedule.line} ({plan.schedule.zone}), done within {_long(plan.expected)}"),
+            ("to", plan.destination),
+            ("keeps", _kept(plan)),
+            ("alerts as", plan.level.value),
+            ("drill", _drilled(plan)),
+        ]
+        lines += [plan.name, *_indented(_table(rows))]
+    return tuple(lines)
+
+
+def _kept(plan: BackupPlan) -> str:
+    spans = {name: getattr(plan.keep, name) for name in ("daily", "weekly", "monthly")}
+    kept = ", ".join(f"{many} {name}" for name, many in spans.items() if many)
+    return f"{kept or 'every copy'}; {'deletes the others' if plan.deletes else 'deletes nothing by itself'}"
+
+
+def _drilled(plan: BackupPlan) -> str:
+    if plan.drill is None:
+        return "never restored to prove it: add drill"
+    when = plan.drill.schedule
+    return (
+        f"{when.line} ({when.zone})" if when is not None else "only when somebody asks: /toban backup drill"
+    )
 
 
 def _deploy_rule(rule: DeployRule) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The Slack app manifest: what this version really uses, no more (facts/slack.md §2.7)."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 SCOPES: dict[str, tuple[str, ...]] = {
     "auth.test": (),
@@ -39,6 +40,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "health | anomalies | capacity SERVICE | jobs",
     ),
 }
+
+
+def why_not(url: str | None) -> str | None:
+    """Why Slack could not call this address; ``None`` where it could, and for Socket Mode."""
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or "." not in parts.hostname:
+        return f"{url} is no address that Slack can call. Give one such as https://toban.example.com."
+    if parts.query or parts.fragment:
+        return f"{url}: give the address alone, without what stands behind ? or #."
+    return None
 
 
 def manifest(url: str | None) -> dict[str, Any]:

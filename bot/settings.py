@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG003  # One signature is the library's.
 
+import difflib
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -20,6 +21,8 @@ LONGEST_GRACE = 120.0
 
 LARGEST_BODY = 1024
 """MiB of one webhook body, at most."""
+
+_SERVICE_LINK = re.compile(r"TOBAN_(?:SERVICE_(?:HOST|PORT).*|PORT_[0-9]+_(?:TCP|UDP).*)")
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 """What an operator writes, and how SQLAlchemy calls it with the drivers that we ship."""
@@ -256,6 +259,22 @@ class Settings(BaseSettings):
         return tuple(str(field.alias) for field in cls.model_fields.values())
 
     @classmethod
+    def unknown(cls, environ: Mapping[str, str]) -> list[tuple[str, str | None]]:
+        """Names of ours in the environment that nothing reads, each with the one that may be meant.
+
+        What Kubernetes sets for a service named toban is not taken for a slip.
+        """
+        known = {name for one in cls.names() for name in (one, f"{one}_FILE")}
+        strange = [name for name in sorted(environ) if name.startswith("TOBAN_") and name not in known]
+        found = []
+        for name in strange:
+            if _SERVICE_LINK.fullmatch(name) or name.startswith("TOBAN_TEST_"):
+                continue
+            near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.8)
+            found.append((name, near[0] if near else None))
+        return found
+
+    @classmethod
     def read(cls, environ: Mapping[str, str], *, to_run: bool = True) -> Self:
         """The settings that an environment gives. Raises ``BadSettings`` with every problem at once.
 
@@ -268,6 +287,11 @@ class Settings(BaseSettings):
             values["TOBAN_PORT"] = environ["PORT"]
             asked_as["TOBAN_PORT"] = "PORT"
         problems += _contradictions(values, environ)
+        problems += [
+            f"{name}: there is no such setting; did you mean {meant}? Correct it, or unset it."
+            for name, meant in cls.unknown(environ)
+            if meant is not None
+        ]
         settings: Self | None = None
         try:
             settings = cls(**values)

@@ -19,6 +19,22 @@ BYTES = {
     **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", start=1)},
     **{f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", start=1)},
 }
+_ABBREVIATED = {
+    "JST": "Asia/Tokyo",
+    "KST": "Asia/Seoul",
+    "SGT": "Asia/Singapore",
+    "IST": "Asia/Kolkata",
+    "BST": "Europe/London",
+    "CEST": "Europe/Berlin",
+    "PST": "America/Los_Angeles",
+    "PDT": "America/Los_Angeles",
+    "CST": "America/Chicago",
+    "CDT": "America/Chicago",
+    "EDT": "America/New_York",
+    "AEST": "Australia/Sydney",
+}
+"""What people write for a zone and the time zone database does not know, or knows as something else."""
+
 _SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -37,10 +53,20 @@ def zone(node: Node | None, where: str, sheet: Sheet) -> str | None:
     if text in zones:
         return text
     assert node is not None
-    near = difflib.get_close_matches(text, zones, n=1)
-    guess = f'; did you mean "{near[0]}"?' if near else "."
+    near = _like(text, zones)
+    guess = f'; did you mean "{near}"?' if near is not None else "."
     sheet.wrong(node, f'{where}: unknown time zone "{text}"{guess} Write for example Asia/Tokyo')
     return None
+
+
+def _like(text: str, zones: set[str]) -> str | None:
+    """The zone that is meant by an abbreviation, by a city alone, or by a slip of the pen."""
+    if text.upper() in _ABBREVIATED:
+        return _ABBREVIATED[text.upper()]
+    city = text.replace(" ", "_").casefold()
+    cities = sorted(zone for zone in zones if zone.casefold().rpartition("/")[2] == city)
+    near = cities or difflib.get_close_matches(text, [zone for zone in zones if "/" in zone], n=1)
+    return near[0] if near else None
 
 
 def channel(node: Node | None, where: str, sheet: Sheet) -> str | None:

@@ -159,3 +159,52 @@ def test_the_clock_is_aware_and_never_goes_back():
     before = clock.monotonic()
     assert clock.now().utcoffset() is not None
     assert clock.monotonic() >= before
+
+
+def test_14_10_backup_plans_are_told():
+    """User 25."""
+    said = toban("check", "--policy", str(EXAMPLE)).output
+    assert "Backups (what is copied, when, and where to)" in said
+    assert "cloud-sql bondpoint-db" in said
+    assert "gs://bondpoint-backups" in said
+    assert "7 daily, 4 weekly, 12 monthly" in said
+
+
+def test_14_10_an_empty_policy_is_told_what_it_needs_and_where_to_begin(tmp_path):
+    policy = tmp_path / "toban.yaml"
+    policy.write_text("# nothing yet\n")
+    result = toban("check", "--policy", str(policy))
+    assert result.exit_code == 2
+    assert "is empty" in result.output and "toban.example.yaml" in result.output
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("JST", "Asia/Tokyo"), ("jst", "Asia/Tokyo"), ("Tokyo", "Asia/Tokyo"), ("Asia/Tokio", "Asia/Tokyo")],
+)
+def test_14_10_a_zone_is_suggested_as_it_was_meant(tmp_path, written, meant):
+    policy = tmp_path / "toban.yaml"
+    policy.write_text(EXAMPLE.read_text().replace("zone: Asia/Tokyo", f"zone: {written}", 1))
+    assert f'did you mean "{meant}"?' in toban("check", "--policy", str(policy)).output
+
+
+def test_14_10_a_misspelt_setting_is_an_error_and_a_strange_one_a_warning():
+    given = {"TOBAN_WEBHOOK_PASSWRD": "secret-canary", "TOBAN_COLOUR": "red", "TOBAN_PORT_3000_TCP": "x"}
+    result = toban("check", TOBAN_POLICY=str(EXAMPLE), **READY | given)
+    assert result.exit_code == 2
+    assert (
+        "TOBAN_WEBHOOK_PASSWRD: there is no such setting; did you mean TOBAN_WEBHOOK_PASSWORD?"
+        in result.output
+    )
+    assert "warning: TOBAN_COLOUR is set, and Toban reads no such setting." in result.output
+    assert "TOBAN_PORT_3000_TCP" not in result.output
+    assert "secret-canary" not in result.output
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x", "https://x", "toban.example.com", "https://", "https://a.example/?x=1"]
+)
+def test_14_10_a_manifest_is_made_for_addresses_that_slack_can_call_only(url):
+    result = toban("manifest", "--url", url)
+    assert result.exit_code == 2
+    assert toban("manifest", "--url", "https://toban.example.com").exit_code == 0
