@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from domain.effects import By, Subject, SubjectKind, Wording
+from domain.effects import By, Subject, SubjectKind, Text, Wording
 from domain.errors import Refused
 from domain.policy import Level, Value
 from domain.senders import is_elsewhere
@@ -232,6 +232,11 @@ class AlertGroup(Value):
         if self.recovered:
             return "recovered"
         return f"closed_{self.ending.value}" if self.ending is not None else "closed_not_recovered"
+
+    @property
+    def own_title(self) -> Text | None:
+        """The title in any language, where the alert is our own."""
+        return self.wording.title if self.wording is not None else None
 
     @property
     def is_silent(self) -> bool:

@@ -42,6 +42,11 @@ class Text(Value):
     picture: Picture | None = None
 
 
+def titled(title: str, own: Text | None) -> str | dict[str, Any]:
+    """A title as a parameter of a text (``{what:title}``): in the reader's language where it is our own."""
+    return title if own is None else {"key": own.key, "params": own.params}
+
+
 class Wording(Value):
     """The title and the summary of an alert that we wrote ourselves, so that each reader has them in
     their own language.

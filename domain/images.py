@@ -98,6 +98,23 @@ class Reference(Value):
             digest=digest if at else None,
         )
 
+    @classmethod
+    def read(cls, text: str, serving: str | None) -> Self:
+        """The same, or only what differs from the image that serves: ``v42``, ``api:v42``, ``sha256:…``.
+
+        Raises ``BadReference``, also for a short name where it is not known what serves.
+        """
+        text = text.strip()
+        if "/" in text or serving is None or not is_short(text):
+            return cls.parse(text)
+        of = cls.parse(serving)
+        own = of.repository.rpartition("/")[2]
+        named = re.fullmatch(rf"{re.escape(own)}([:@].+)", text)
+        if named is not None:
+            return cls.parse(of.name + named[1])
+        mark = "" if text[0] in ":@" else "@" if is_digest(text) else ":"
+        return cls.parse(of.name + mark + text)
+
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag is not None else ""
         return f"{self.name}{tag}" + (f"@{self.digest}" if self.digest is not None else "")
@@ -171,6 +188,11 @@ def refusal(reference: Reference) -> ImageTrouble | None:
     if reference.host.endswith(ARTIFACT_REGISTRY):
         return None
     return ImageTrouble.NOT_SUPPORTED
+
+
+def is_short(text: str) -> bool:
+    """Whether it may be the end of an image's name: a tag or a digest, perhaps behind its last part."""
+    return re.fullmatch(rf"(?:{_PART})?:{_TAG}|{_TAG}|(?:(?:{_PART})?@)?{_DIGEST}", text.strip()) is not None
 
 
 def is_tag(text: str) -> bool:

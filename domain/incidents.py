@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from domain.effects import By, Subject, SubjectKind
+from domain.effects import By, Subject, SubjectKind, Text
 from domain.errors import Refused
 from domain.policy import Severity, Value
 from domain.text import trimmed
@@ -41,10 +41,14 @@ SUMMARY_LIMIT = 2000
 
 
 class Incident(Value):
-    """Trouble that people work on. ``number`` is what people call it: ``INC-12``."""
+    """Trouble that people work on. ``number`` is what people call it: ``INC-12``.
+
+    ``own_title`` is its title in any language, where Toban opened it for an alert of its own.
+    """
 
     id: int | None = None
     title: str
+    own_title: Text | None = None
     severity: Severity
     status: IncidentStatus = IncidentStatus.OPEN
     service: str | None = None

@@ -78,6 +78,7 @@ def respond(
     if incident is None:
         opened = Incident(
             title=group.title[:TITLE_LIMIT],
+            own_title=group.own_title,
             severity=group.level.severity,
             service=group.service,
             born_of=group.id,

@@ -38,10 +38,15 @@ class AlertView(Value):
 
 
 class IncidentView(Value):
-    """The card of an incident: its alerts, who was reached, who is next."""
+    """The card of an incident: its alerts, who was reached, who is next.
+
+    ``groups``: what is open first, the worst and newest before the others. ``posted``: where the cards of
+    the first few of them stand, by their subjects' keys.
+    """
 
     incident: Incident
     groups: tuple[AlertGroup, ...] = ()
+    posted: dict[str, Posted] = Field(default_factory=dict)
     escalation: Escalation | None = None
     pages: tuple[Page, ...] = ()
 

@@ -122,6 +122,7 @@ class _Deploys:
             await ack()
             self._dry_run(body, asked)
             return
+        await self.catalogue.demand(service, asked.image)
         deploy = DeployRequest(
             service=service.name,
             image=asked.image,
@@ -321,7 +322,14 @@ class _Deploys:
                 serving = next(
                     (one.plan.revision for one in past if one.stage is Stage.DONE and one.plan), None
                 )
-                choice = DeployChoice(service=service.name, recent_images=images, revision=serving)
+                rule = policy.deploys.rule(service.name)
+                choice = DeployChoice(
+                    service=service.name,
+                    recent_images=images,
+                    revision=serving,
+                    steps=rule.steps,
+                    bake=rule.bake,
+                )
                 choices.append(choice)
         await self.desk.open_form(body, deploy_form(self.desk.voice(body), choices))
 
@@ -342,9 +350,11 @@ class _Deploys:
         steps = deploy_words.steps_of(values["steps"]) if values.get("steps") else None
         bake = deploy_words.bake_of(values["bake"]) if values.get("bake") else None
         service = self._service(values.get("service", ""))
+        image = _image(service, values)
+        await self.catalogue.demand(service, image)
         deploy = DeployRequest(
             service=service.name,
-            image=_image(service, values),
+            image=image,
             steps=steps,
             bake=int(bake.total_seconds()) if bake is not None else None,
         )

@@ -116,7 +116,9 @@ class _Incidents:
         if not isinstance(view, IncidentView):
             raise Refused("refused.unknown_incident", number=f"INC-{subject.id}")
         rules.resolve(view.incident, "", TOBAN, self.desk.world.clock.now())
-        await self._form(body, resolve_form(self.desk.voice(body), view.incident))
+        await self._form(
+            body, resolve_form(self.desk.voice(body), view.incident, sum(one.is_open for one in view.groups))
+        )
         await ack()
 
     async def open_declare(self, ack: "AsyncAck", body: Body, account: Account) -> None:

@@ -21,6 +21,7 @@ from operations import (
     watching,
 )
 from operations.clock import Guard
+from operations.forgotten import Forgotten
 from operations.inbox import Interpreters, redrive_due
 from operations.keeper import Keeper
 from operations.outbox import stay_in_touch
@@ -73,6 +74,7 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker) -> lis
     drilled = Keeper(world, drills.schedule, drills.tick)
     problems = ProblemNotes(world)
     unreadable = Unreadable(world)
+    forgotten = Forgotten(world)
     loops = [
         Job("clock", "clock", Guard(world).turn),
         Job("unreadable", "unreadable", unreadable.turn, unreadable.next_due),
@@ -86,6 +88,7 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker) -> lis
         Job("drills", "drills", drilled.turn, drilled.next_due),
         Job("outbox", "outbox", speaker.turn),
         Job("problems", "problems", problems.turn, problems.next_due),
+        Job("forgotten", "forgotten", forgotten.turn, forgotten.next_due),
         Job("touch", "slack", lambda: stay_in_touch(world)),
         Job("sessions", "sessions", Sessions(world).turn),
     ]

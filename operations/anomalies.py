@@ -330,6 +330,8 @@ def _signal(policy: Policy, service: Service, episode: Episode, *, lost: bool = 
     driver = episode.driver
     params = _told(driver) | {"service": service.name, "score": episode.peak}
     key = "stuck" if driver.direction is Direction.STUCK else "odd"
+    if key == "odd" and driver.low is not None and not _is_outside(driver):
+        key = "hour"
     if driver.low is None or driver.high is None:
         key = "stuck" if key == "stuck" else "rare"
     if episode.ended_at is not None:

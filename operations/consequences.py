@@ -21,7 +21,7 @@ from domain.response import NOTES_OF_FLAPPING, Response, is_only_again, respond
 from domain.rollouts import Rollout
 from operations import counters
 from operations.ladders import page_refreshes, stop_ladder
-from operations.places import alert_card, home, incident_card, thread_note
+from operations.places import INCIDENTS, alert_card, home, incident_card, thread_note
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,8 @@ async def _decide(
     deploys = rollouts.get(group.service or "", [])
     if deploys and group.service is not None and Reason.OUTLIVED not in change.reasons:
         hold = hold_on(group, deploys, policy.deploys.rule(group.service), at)
+    if incident is not None and incident.is_open and others == 0 and _is_told(change):
+        written.effects.append(_all_recovered(incident, at))
     response = respond(group, change.reasons, incident, ladder, others, at, hold)
     if ladder is not None and response.stop is not None:
         await stop_ladder(tx, ladder, response.stop, None, at)
@@ -282,6 +284,22 @@ def _events(group: AlertGroup, reasons: Counter[Reason], at: datetime) -> list[E
     ]
 
 
+def _is_told(change: Change) -> bool:
+    """Whether a group's end is said in a line; of what flaps only the card counts."""
+    group = change.group
+    over = Reason.ALL_RESOLVED in change.reasons and not group.is_open
+    return over and group.fires <= NOTES_OF_FLAPPING
+
+
+def _all_recovered(incident: Incident, at: datetime) -> Note:
+    """Nothing of the incident fires any more, and only a person ends it."""
+    text = Text(
+        key="note.incident_recovered", params={"number": incident.number, "service": incident.service or "—"}
+    )
+    name = f"all_recovered:{incident.subject.key}:{int(at.timestamp())}"
+    return thread_note(name, incident.subject, INCIDENTS, text)
+
+
 def _fired_again(group: AlertGroup, at: int) -> Note:
     """The card may stand far above by now, so that this line is shown in the channel as well."""
     title = Text(key="alert.said", params={"text": group.title})
@@ -297,7 +315,10 @@ def _effects(group: AlertGroup, reasons: Counter[Reason]) -> list[Effect]:
     effects: list[Effect] = [alert_card(group)]
     seconds = int(group.changed_at.timestamp())
     if Reason.ALL_RESOLVED in reasons and not group.is_open and group.fires <= NOTES_OF_FLAPPING:
-        text = Text(key=f"note.{group.how_it_ended}", params={"at": seconds})
+        ours = group.recovered and group.wording is not None  # Nobody else reports it.
+        text = Text(
+            key="note.recovered_here" if ours else f"note.{group.how_it_ended}", params={"at": seconds}
+        )
         effects.append(thread_note(f"recovered:{group.id}:{group.fires}", group.subject, home(group), text))
     if Reason.WENT_SILENT in reasons and group.silent and group.fires <= NOTES_OF_FLAPPING:
         key = "note.went_silent" if group.is_silent else "note.some_went_silent"

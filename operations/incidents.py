@@ -6,7 +6,7 @@ from domain import alerts as alert_rules
 from domain import escalation as ladders
 from domain import incidents as rules
 from domain.alerts import AlertGroup, AlertStatus
-from domain.effects import By, Effect, Event, Refresh, Subject, SubjectKind, Text
+from domain.effects import By, Effect, Event, Refresh, Subject, SubjectKind, Text, titled
 from domain.errors import Refused
 from domain.incidents import Incident
 from domain.policy import Policy, Severity
@@ -42,7 +42,7 @@ async def _acknowledge_group(tx: Tx, group: AlertGroup, by: By, at: datetime) ->
     text = Text(key=_note(by), params={"who": by.name, "at": _seconds(at)})
     note = thread_note(f"ack:{group.subject.key}:{_seconds(at)}", group.subject, home(group), text)
     await tx.say([Refresh(subject=group.subject), note], at)
-    return Text(key=_answer(by), params={"what": group.title})
+    return Text(key=_answer(by), params={"what": titled(group.title, group.own_title)})
 
 
 async def _acknowledge_incident(tx: Tx, incident: Incident, by: By, at: datetime) -> Text:
@@ -59,8 +59,8 @@ async def _acknowledge_incident(tx: Tx, incident: Incident, by: By, at: datetime
     effects.append(thread_note(f"ack:{taken.subject.key}:{_seconds(at)}", taken.subject, INCIDENTS, text))
     await tx.tell([_taken(taken.subject, "incident.acknowledged", by, at)])
     await tx.say(effects, at)
-    what = f"{taken.number} {taken.title}"
-    return Text(key=_answer(by), params={"what": what})
+    named = {"number": taken.number, "title": titled(taken.title, taken.own_title)}
+    return Text(key=_answer(by), params={"what": {"key": "incident.named", "params": named}})
 
 
 def _note(by: By) -> str:
@@ -114,7 +114,11 @@ async def declare(
 
 async def _declared(tx: Tx, policy: Policy, incident: Incident) -> Text:
     """What was declared as how bad, and who is paged by it and when."""
-    said = {"number": incident.number, "severity": incident.severity.value, "title": incident.title}
+    said = {
+        "number": incident.number,
+        "severity": incident.severity.value,
+        "title": titled(incident.title, incident.own_title),
+    }
     if incident.acknowledged_by is not None:
         return Text(key="answer.declared_taken", params=said | {"who": incident.acknowledged_by.name})
     running = (await tx.running_escalations([incident.subject.key])).get(incident.subject.key)
@@ -143,14 +147,18 @@ async def resolve_incident(tx: Tx, incident_id: int, summary: str, by: By, at: d
     effects += [Refresh(subject=group.subject) for group in groups]
     subjects = [over.subject.key, *(group.subject.key for group in groups)]
     effects += await page_refreshes(tx, (await tx.latest_escalations(subjects)).values())
+    firing = sum(group.is_open for group in groups)
     text = Text(
         key="note.incident_resolved" if over.summary else "note.incident_resolved_bare",
         params={"who": by.name, "at": _seconds(at)} | ({"summary": over.summary} if over.summary else {}),
+        lines=(Text(key="note.still_firing", params={"count": firing}),) if firing else (),
     )
     effects.append(thread_note(f"resolved:{over.subject.key}:{_seconds(at)}", over.subject, INCIDENTS, text))
     data = {"summary": over.summary}
     await tx.tell([Event(subject=over.subject, what="incident.resolved", at=at, by=by, data=data)])
     await tx.say(effects, at)
+    if firing:
+        return Text(key="answer.incident_resolved_firing", params={"number": over.number, "count": firing})
     return Text(key="answer.incident_resolved", params={"number": over.number})
 
 
@@ -176,7 +184,10 @@ async def resolve_alert(tx: Tx, group_id: int, by: By, at: datetime) -> Text:
     effects.append(thread_note(f"closed:{group.id}:{_seconds(at)}", group.subject, home(group), text))
     await tx.tell([Event(subject=group.subject, what="alert.resolved", at=at, by=by)])
     await tx.say(effects, at)
-    return Text(key="answer.alert_resolved", params={"what": group.title})
+    return Text(
+        key="answer.alert_resolved",
+        params={"what": titled(group.title, group.own_title)},
+    )
 
 
 async def the_only_open(tx: Tx, verb: str) -> Incident:

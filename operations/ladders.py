@@ -1,13 +1,14 @@
 """Ladders: what is due is done, what is answered stops, what was delivered starts the timers."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import structlog
 
 from domain import escalation as rules
-from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Subject, SubjectKind, Text
+from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Subject, SubjectKind, Text, titled
 from domain.errors import Outage
 from domain.escalation import Escalation, Page, PageStatus
 from domain.outbox import OPS
@@ -68,6 +69,7 @@ async def _advance(tx: Tx, world: World, due: Sequence[int]) -> None:
     effects: list[Effect] = []
     events: list[Event] = []
     others: list[Page] = []
+    names = await _titles(tx, [one.escalation for _, one in turns if one.what == "escalation.nobody_reached"])
     for before, turn in turns:
         for page in turn.pages:
             if page.status is PageStatus.QUEUED:
@@ -75,7 +77,7 @@ async def _advance(tx: Tx, world: World, due: Sequence[int]) -> None:
             else:
                 others.append(page)
             counters.pages.labels(means=page.means.value, status=page.status.value).inc()
-        effects += _notes(turn.escalation, turn.what, before, at)
+        effects += _notes(turn.escalation, turn.what, before, names, at)
         events += _events(turn.escalation, turn.what, turn.pages, at)
     await tx.save_escalations([turn.escalation for _, turn in turns])
     await tx.add_pages(placing.joined + others)
@@ -213,7 +215,27 @@ async def _cards(tx: Tx, escalations: Sequence[Escalation]) -> list[Refresh]:
     return [Refresh(subject=subject) for subject in (*subjects, *await tx.open_groups_of(incidents))]
 
 
-def _notes(escalation: Escalation, what: str | None, before: Escalation, at: datetime) -> list[Effect]:
+async def _titles(tx: Tx, escalations: Sequence[Escalation]) -> dict[str, str | dict[str, Any]]:
+    """What people call the things that these ladders are about, by subject."""
+    groups = await tx.groups([one.of.id for one in escalations if one.of.kind is SubjectKind.ALERT])
+    found: dict[str, str | dict[str, Any]] = {
+        one.subject.key: titled(one.title, one.own_title) for one in groups.values()
+    }
+    for escalation in escalations:
+        incident = await tx.incident(escalation.of.id) if escalation.of.kind is SubjectKind.INCIDENT else None
+        if incident is not None:
+            named = {"number": incident.number, "title": titled(incident.title, incident.own_title)}
+            found[incident.subject.key] = {"key": "incident.named", "params": named}
+    return found
+
+
+def _notes(
+    escalation: Escalation,
+    what: str | None,
+    before: Escalation,
+    names: Mapping[str, str | dict[str, Any]],
+    at: datetime,
+) -> list[Effect]:
     """The lines that people in the thread need, each once; who was reached stands on the card."""
     place = INCIDENTS if escalation.of.kind is SubjectKind.INCIDENT else ALERTS
     people = list(escalation.rung.tell) if escalation.rung else []
@@ -227,7 +249,9 @@ def _notes(escalation: Escalation, what: str | None, before: Escalation, at: dat
             text = Text(key="note.nobody", params={"level": escalation.level.value})
         case "escalation.nobody_reached":
             hour = int((at - escalation.started_at).total_seconds()) // 3600
-            ops = Text(key="ops.nobody_reached", params={"what": escalation.subject})
+            ops = Text(
+                key="ops.nobody_reached", params={"what": names.get(escalation.subject, escalation.subject)}
+            )
             return [
                 Note(key=f"ops:nobody:{name}:{hour}", place=OPS, text=ops),
                 thread_note(f"{name}:{hour}", escalation.of, place, Text(key="note.nobody_reached")),

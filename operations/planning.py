@@ -71,7 +71,7 @@ async def _deploy(
     world: World, rollout: Rollout, seen: ServiceSeen, before: RevisionSeen, salt: str
 ) -> Planned:
     base = before.name
-    reference, digest, tag_warning = await _pinned(world, rollout.image)
+    reference, digest, tag_warning = await _pinned(world, rollout.image, before.image)
     rule = world.policy.deploys.rule(rollout.service)
     _allow(reference, rule)
     pinned = str(reference.pinned(digest))
@@ -129,14 +129,15 @@ def _allow(reference: Reference, rule: DeployRule) -> None:
         raise CannotPlan("rollout.image_not_allowed", image=str(reference)[:200], allowed=allowed)
 
 
-async def _pinned(world: World, image: str) -> tuple[Reference, str, Warn | None]:
+async def _pinned(world: World, image: str, serving: str) -> tuple[Reference, str, Warn | None]:
     """The image's reference, its digest, and why its tag is not to be shown.
 
-    By digest there is nothing to look up, but for a tag beside it: people read it, so it has to be true.
+    A tag alone is one of the image that serves. By digest there is nothing to look up, but for a tag beside
+    it: people read it, so it has to be true.
     """
     warning = None
     try:
-        reference = Reference.parse(image)
+        reference = Reference.read(image, serving or None)
         digest = reference.digest or await world.images.digest(reference)
         if reference.digest is not None and reference.tag is not None:
             means = await tag_checks.meaning(world, reference)

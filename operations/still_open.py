@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from domain.alerts import AlertGroup, AlertStatus
-from domain.effects import Note, Text
+from domain.effects import Note, Text, titled
 from domain.errors import Outage, Undeliverable
 from domain.policy import Policy
 from domain.views import Posted
@@ -70,11 +70,10 @@ def owner_names(policy: Policy, group: AlertGroup) -> Sequence[str]:
 def _line(group: AlertGroup, posted: Posted | None, owners: Sequence[str], due: datetime) -> Text:
     taken = group.status is AlertStatus.ACKNOWLEDGED
     key = "still_open.nobody" if not owners else "still_open.mine" if taken else "still_open.owned"
-    title = group.wording.title if group.wording is not None else None
     params = {
         "card": {
             "posted": posted.model_dump() if posted is not None else None,
-            "title": group.title if title is None else {"key": title.key, "params": title.params},
+            "title": titled(group.title, group.own_title),
         },
         "level": group.level.value,
         "age": int((due - group.opened_at).total_seconds()),

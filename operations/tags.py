@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from domain.cloudrun import RunRefused
-from domain.errors import Outage
-from domain.images import BadReference, ImageProblem, Reference, Tag
+from domain.errors import Outage, Refused
+from domain.images import LATEST, BadReference, ImageProblem, Reference, Tag, is_short
 from domain.policy import Service
 from operations.deploys import target_of
 from operations.world import World
@@ -21,6 +21,9 @@ FRESH = timedelta(seconds=30)
 WITHIN = 2.0
 """Seconds: Slack gives a menu three, and goes on without its choices."""
 
+
+NEWEST = 3
+"""Tags that are named to whoever typed one that there is not."""
 
 Tagged = list[tuple[Reference, Tag]]
 """Images by tag, with what the registry says of each."""
@@ -48,6 +51,40 @@ class Catalogue:
             read = task.result() if task.done() and not task.cancelled() else []
             found[name] = [one for one in read if wanted in (one[0].tag or "").casefold()]
         return found
+
+    async def demand(self, service: Service, image: str) -> None:
+        """Refuse an image that cannot be: a name that is none, or a tag that the repository does not have.
+
+        What cannot be told in time, or lies elsewhere, passes: the plan looks it up.
+        """
+        try:
+            if not is_short(image):
+                Reference.parse(image)
+        except BadReference as bad:
+            raise Refused("refused.bad_image", given=image[:100] or "—", why=str(bad)) from bad
+        known, began = self._asked.get(service.name), self._world.clock.monotonic()
+        tags = (await self.find([service], ""))[service.name]
+        if tags and not self._has(tags, image) and self._asked[service.name] is known:
+            if self._world.clock.monotonic() - began > WITHIN / 2:
+                return
+            del self._asked[service.name]  # What was just pushed is not in a list that was read before.
+            tags = (await self.find([service], ""))[service.name]
+        if not tags or self._has(tags, image):
+            return
+        newest = [tag.name for _, tag in tags[:NEWEST]]
+        params = {"given": image[:100], "repository": tags[0][0].name, "tags": newest}
+        raise Refused("refused.no_such_tag", **params)
+
+    def _has(self, tags: Tagged, image: str) -> bool:
+        """Whether an image may be there: by one of these tags, by its digest, or in another repository."""
+        of = tags[0][0]
+        try:
+            found = Reference.read(image, of.name)
+        except BadReference:
+            return False
+        if found.name != of.name or found.digest is not None:
+            return True
+        return (found.tag or LATEST) in {tag.name for _, tag in tags}
 
     def _task(self, service: Service) -> asyncio.Task[Tagged]:
         now = self._world.clock.now()

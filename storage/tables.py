@@ -174,6 +174,7 @@ class IncidentRow(Incident, SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     title: str = Field(sa_type=sa.Text)
+    own_title: Text | None = Field(default=None, sa_type=Json(Text))
     severity: Severity = Field(sa_type=stored_enum(Severity))
     status: IncidentStatus = Field(default=IncidentStatus.OPEN, sa_type=stored_enum(IncidentStatus))
     opened_at: datetime = Field(sa_type=Instant)

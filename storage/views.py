@@ -31,6 +31,9 @@ RECENT_DEPLOYS = 5
 FIRING_SHOWN = 5
 """So many alerts of a group are named on its card; the rest is counted."""
 
+GROUPS_LINKED = 10
+"""So many alerts of an incident are linked on its card."""
+
 PAGES_LISTED = 10
 """So many pages are named in one message; the rest is counted."""
 
@@ -116,9 +119,12 @@ class ViewQueries(
         if incident is None:
             return None
         escalation = await self.latest_escalation(incident.subject)
+        groups = await self.groups_of_incident(incident_id)
+        groups.sort(key=lambda one: (one.is_open, one.level.rank, one.changed_at), reverse=True)
         return IncidentView(
             incident=incident,
-            groups=tuple(await self.groups_of_incident(incident_id)),
+            groups=tuple(groups),
+            posted=await self.posted([one.subject.key for one in groups[:GROUPS_LINKED]]),
             escalation=escalation,
             pages=tuple(await self.pages(escalation.id)) if escalation and escalation.id else (),
         )

@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from typing import Any
 
-from notify.slack.escape import clamp, paragraph, plain
+from notify.slack.escape import clamp, paragraph, plain, without_emoji
 
 Block = dict[str, Any]
 
 
-def header(text: str) -> Block:
-    """One line in large letters; plain text, at most 150 characters."""
-    return {"type": "header", "text": {"type": "plain_text", "text": plain(text, 150), "emoji": True}}
+def header(text: str, mark: str = "") -> Block:
+    """One line in large letters: plain text, at most 150 characters, behind an emoji of ours (``mark``)."""
+    shown = plain(f"{mark} {without_emoji(text)}".strip(), 150)
+    return {"type": "header", "text": {"type": "plain_text", "text": shown, "emoji": True}}
 
 
 def section(mrkdwn: str) -> Block:

@@ -4,9 +4,13 @@ import re
 import unicodedata
 
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_PAIRED = re.compile(r"[*`~]")
+_LIVE = re.compile(r"`|(?<!\s)[*~]|[*~](?!\s)")
 _EDGE_UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")
-_LOOKALIKE = str.maketrans({"*": "∗", "`": "ˋ", "~": "∼"})
+_QUOTE = re.compile(r"^(\s*)>", re.MULTILINE)
+_EMOJI = re.compile(r":(?=(?!\d+:)[\w'+-]{1,100}:)|:(?=(?:100|1234):)")
+"""What begins an emoji: names are letters (of any script, in a workspace's own), digits and ``_ ' + -``.
+A time of day is none."""
+_LOOKALIKE = {"*": "∗", "`": "ˋ", "~": "∼"}
 
 KEPT_CONTROLS = {"\n", "\t"}
 
@@ -29,15 +33,21 @@ def clamp(text: str, limit: int) -> str:
 def mrkdwn(text: str, limit: int = 3000) -> str:
     """Text from outside inside our markup: no mention, no link, no bold; line breaks are kept.
 
-    ``limit`` counts before escaping. Slack has no escape for ``* _ ~ ```: they are replaced by
-    characters that look the same, where they would have an effect.
+    ``limit`` counts before escaping. Slack has no escape for ``* _ ~ ```, for ``:emoji:`` and for a quote's
+    ``>``: they are replaced by characters that look the same, where they would have an effect. A single mark
+    has one too: it would pair with the next of our own.
     """
-    shown = clamp(visible(text), limit)
-    if len(_PAIRED.findall(shown)) > 1:
-        shown = shown.translate(_LOOKALIKE)
+    shown = without_emoji(clamp(visible(text), limit))
+    shown = _LIVE.sub(lambda mark: _LOOKALIKE[mark[0]], shown)
+    shown = _QUOTE.sub(r"\1›", shown)
     if "_" in shown:
         shown = _EDGE_UNDERSCORE.sub("ˍ", shown)
     return shown.translate(_ENTITIES)
+
+
+def without_emoji(text: str) -> str:
+    """Emoji codes of a text from outside as they were written, also where Slack draws emoji in plain text."""
+    return _EMOJI.sub("∶", text) if ":" in text else text
 
 
 def line(text: str, limit: int = 150) -> str:

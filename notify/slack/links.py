@@ -1,6 +1,9 @@
 """Links that may be clicked: to our own messages, and to pages that alerts name."""
 
-from urllib.parse import urlsplit
+import ipaddress
+import socket
+import unicodedata
+from urllib.parse import unquote, urlsplit
 
 from domain.views import Posted
 from notify.slack.escape import line
@@ -22,7 +25,10 @@ class Links:
         return f"<{_safe(address)}|{_label(text)}>"
 
     def outside(self, address: str | None, text: str) -> str | None:
-        """A link that an alert brought, http(s) only, with its host shown so that it cannot lie."""
+        """A link that an alert brought, http(s) only, with its host shown so that it cannot lie.
+
+        One that leads to the reader's own machine, or to a cloud's metadata, is named and cannot be clicked.
+        """
         if not address:
             return None
         try:
@@ -32,7 +38,38 @@ class Links:
             return None
         if parts.scheme not in {"http", "https"} or not host or "@" in parts.netloc:
             return None
+        if is_local(host):
+            return f"{text} ({line(host)})"
         return f"<{_safe(address)}|{text} ({_label(host)})>"
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is the machine itself or an address of its own link, in any spelling of browsers.
+
+    ``127.1``, ``0x7f000001``, ``2130706433`` and full-width digits are spellings of ``127.0.0.1``.
+    Addresses of a private network are not local: dashboards lie there.
+    """
+    name = unicodedata.normalize("NFKC", unquote(host)).replace("。", ".").casefold().strip("[]").rstrip(".")
+    if (
+        name == "localhost"
+        or name.endswith((".localhost", ".localdomain"))
+        or name == "metadata.google.internal"
+    ):
+        return True
+    try:
+        found = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        try:
+            found = ipaddress.IPv4Address(socket.inet_aton(name))
+        except (OSError, ValueError):
+            return False
+    if isinstance(found, ipaddress.IPv6Address):
+        found = found.ipv4_mapped or found.sixtofour or found
+    return found.is_loopback or found.is_link_local or found.is_unspecified or found == _METADATA_V6
+
+
+_METADATA_V6 = ipaddress.IPv6Address("fd00:ec2::254")
+"""The other address of a cloud's metadata, beside 169.254.169.254."""
 
 
 def _safe(address: str) -> str:

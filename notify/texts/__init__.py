@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from domain.effects import Text
+from domain.effects import TOBAN, Text
 from domain.views import Posted
-from notify.slack.escape import line, mrkdwn, plain
+from notify.slack.escape import clamp, line, mrkdwn, plain
 from notify.slack.links import Links
 from notify.texts import amounts
 
@@ -77,18 +77,22 @@ class _Formatter(string.Formatter):
             case "day":
                 return moment(int(value), "{date_num}")
             case "metrics":
-                return self._voice.people([self._voice.plain_word("metric", str(key)) for key in value])
-            case "people" | "names":
+                return self._voice.names([self._voice.plain_word("metric", str(key)) for key in value])
+            case "people":
                 return self._voice.people(value)
+            case "names":
+                return self._voice.names(value)
             case "person":
-                return line(str(value), 80)
+                return self._voice.person(str(value))
+            case "title":
+                return line(self._voice.title(value), 200)
             case "mentions":
                 return self._voice.mentions(value)
             case "card":
                 return self._voice.card(value)
             case kind if kind in WORDS:
                 return self._voice.word(kind, str(value))
-            case "amount" | "span" | "one_in":
+            case "amount" | "span" | "rarity":
                 return self._voice.quantity(format_spec, value)
             case "long":
                 return mrkdwn(str(value), 2000)
@@ -100,14 +104,20 @@ class _Formatter(string.Formatter):
                 raise MissingText(f"format {other}")
 
     def _plain(self, value: Any, format_spec: str) -> str:
-        if format_spec in {"amount", "span", "one_in"}:
+        if format_spec in {"amount", "span", "rarity"}:
             return self._voice.quantity(format_spec, value)
         if format_spec in WORDS:
             return self._voice.plain_word(format_spec, str(value))
         if format_spec == "card":
             return self._voice.title(value["title"])
-        if format_spec in {"people", "names", "metrics", "mentions"}:
-            return ", ".join(str(name) for name in value)
+        if format_spec == "title":
+            return plain(self._voice.title(value), 200)
+        if format_spec == "person":
+            return self._voice.plain_person(str(value))
+        if format_spec == "people":
+            return self._voice.joint.join(self._voice.plain_person(str(name)) for name in value)
+        if format_spec in {"names", "metrics", "mentions"}:
+            return self._voice.joint.join(plain(str(name), 80) for name in value)
         return plain(str(value), 200)
 
 
@@ -127,8 +137,7 @@ class Voice:
 
     def mentions(self, accounts: Sequence[str]) -> str:
         """Slack accounts, so that each of them hears of it; what is no account is a name."""
-        joint = self._messages["list.separator"].replace("␣", " ")
-        return joint.join(f"<@{one}>" if _ACCOUNT.fullmatch(one) else line(one, 80) for one in accounts)
+        return self.joint.join(f"<@{one}>" if _ACCOUNT.fullmatch(one) else line(one, 80) for one in accounts)
 
     def card(self, of: Mapping[str, Any]) -> str:
         """The title of a card of ours, linked to where it is posted."""
@@ -169,17 +178,33 @@ class Voice:
         return message if message is not None else line(value, 60)
 
     def quantity(self, form: str, value: Any) -> str:
-        """``amount`` of a pair (value, unit), ``span`` of seconds, ``one_in`` of a score."""
+        """``amount`` of a pair (value, unit), ``span`` of seconds, ``rarity`` of a score."""
         if form == "amount":
             number, unit = value
             return amounts.amount(number, unit, self.locale)
-        shown = amounts.span if form == "span" else amounts.one_in
+        shown = amounts.span if form == "span" else amounts.rarity
         return shown(float(value), self.locale)
 
+    @property
+    def joint(self) -> str:
+        """What stands between the parts of a list."""
+        return self._messages["list.separator"].replace("␣", " ")
+
+    def person(self, name: str) -> str:
+        """A person as this language names them; Toban itself by its name."""
+        return line(name, 80) if name == TOBAN.name else self("list.person", name=clamp(name, 80))
+
+    def plain_person(self, name: str) -> str:
+        """``person`` without markup."""
+        return plain(name, 80) if name == TOBAN.name else self.plain("list.person", name=clamp(name, 80))
+
     def people(self, names: Sequence[str]) -> str:
-        """Several names, as a list in this language."""
-        joint = self._messages["list.separator"].replace("␣", " ")
-        return joint.join(line(name, 80) for name in names)
+        """Several people, as a list in this language."""
+        return self.joint.join(self.person(str(name)) for name in names)
+
+    def names(self, names: Sequence[str]) -> str:
+        """Several names of things, as a list in this language."""
+        return self.joint.join(line(str(name), 80) for name in names)
 
 
 @cache

@@ -80,15 +80,18 @@ def _in_unit(count: int, unit: Part, locale: str) -> str:
     return str(format_timedelta(length, granularity=unit, threshold=math.inf, locale=locale))
 
 
-def one_in(score: float, locale: str) -> str:
-    """How rare a score of ``-log10 p`` is, as the N of "1 in N", to one digit that counts.
+def rarity(score: float, locale: str) -> str:
+    """How rare a score of ``-log10 p`` is, to one digit that counts: ``1 in 30,000``.
 
     A month has 8,640 steps of five minutes: beyond a million nothing is known any more.
     """
     from babel.numbers import format_decimal
 
-    if score >= RAREST:
-        return f"{format_decimal(10**RAREST, locale=locale)}+"
-    exponent = math.floor(max(score, 0.0))
-    leading = max(1, round(10 ** (max(score, 0.0) - exponent)))
-    return str(format_decimal(leading * 10**exponent, locale=locale))
+    exponent = math.floor(min(max(score, 0.0), RAREST))
+    leading = max(1, round(10 ** (min(max(score, 0.0), RAREST) - exponent)))
+    times = int(leading * 10**exponent)
+    if locale == "ja":
+        shown = f"{times // 10_000}万" if times >= 10_000 else str(format_decimal(times, locale=locale))
+        return f"{shown}回に1回未満" if score >= RAREST else f"{shown}回に1回"
+    shown = str(format_decimal(times, locale=locale))
+    return f"rarer than 1 in {shown}" if score >= RAREST else f"1 in {shown}"

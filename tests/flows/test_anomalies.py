@@ -80,8 +80,8 @@ async def test_the_reading_verbs_answer_with_what_is_there(town: tuple[Stage, Bo
     stage, _ = town
     await stage.advance(minutes=10)
     for verb, wanted in {
-        "health": "All 1 services look well",
-        "anomalies": "No anomaly goes on",
+        "health": "All 1 services are healthy",
+        "anomalies": "No anomalies now",
         "anomalies explain bondpoint-api": "p95 latency",
         "capacity bondpoint-api": "requests",
         "jobs": "Recurring jobs: all 7 well",

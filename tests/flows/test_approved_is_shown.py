@@ -13,7 +13,7 @@ from tests.flows.test_image_origin import ALLOWED, HOST, listed
 
 BY = "yuko@bondpoint.example"
 SPY = f"{HOST}/evil-project/app/spy:v1"
-TWO = "waiting for approval, 2 to go"
+TWO = "waiting for 2 approvals"
 
 
 async def edit(stage: Stage, template: Callable[[Any], None], *, serve: bool = False, **more: Any) -> str:

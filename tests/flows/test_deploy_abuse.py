@@ -231,7 +231,7 @@ CASES = (
         "Approvers",
         two_needed,
     ),
-    Case("a click that the network repeats", replayed, "card", "waiting for approval, 1 to go", two_needed),
+    Case("a click that the network repeats", replayed, "card", "waiting for 1 approval", two_needed),
     Case("a stranger who rejects", pressed("dan", "Reject"), "dan", "Approvers"),
     # When.
     Case("an approval that is too late", then(later(minutes=16), pressed("kenji")), "card", "expired"),
@@ -309,7 +309,7 @@ CASES = (
             later(minutes=3),
         ),
         "card",
-        "no approver any more",
+        "no longer an approver",
         two_needed,
     ),
     # Other ways in.

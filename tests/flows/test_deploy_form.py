@@ -67,3 +67,28 @@ async def test_a_registry_that_cannot_be_read_offers_nothing_and_recovers(stage:
     assert await offered(stage) == [], "remembered for a moment"
     await stage.advance(seconds=31)
     assert any(tag.startswith("v3") for tag in await offered(stage))
+
+
+async def test_14_5_the_form_says_what_empty_fields_stand_for_and_that_one_image_is_needed(
+    stage: Stage,
+) -> None:
+    """User 23."""
+    (view,) = stage.slack.open_views("mika")
+    hints = {block.get("block_id"): (block.get("hint") or {}).get("text", "") for block in view.doc["blocks"]}
+    assert "10,100" in hints["steps"]
+    assert "5m" in hints["bake"]
+    assert "One of the two is needed" in hints["tag"]
+
+
+async def test_14_5_a_short_tag_written_in_the_form_will_do(stage: Stage) -> None:
+    await stage.submit("mika", {"service": "bondpoint-api", "image": "v2"})
+    await stage.advance(seconds=5)
+    assert "api:v2" in card(stage).plain
+
+
+async def test_14_5_a_tag_that_there_is_not_is_told_beside_the_field(stage: Stage) -> None:
+    view = stage.slack.open_views("mika")[-1]
+    silent = {"service": "bondpoint-api", "tag": "", "image": "v22", "steps": "", "bake": ""}
+    told = str((await stage.slack.submit("mika", view.id, silent)).json())
+    assert "There is no `v22`" in told or "no v22" in told
+    assert stage.channel("#deploys") == []

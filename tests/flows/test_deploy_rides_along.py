@@ -84,7 +84,7 @@ async def test_an_edit_without_traffic_is_shown_and_needs_two_13_6(sqlite_only: 
         assert split(stage) == before, "no traffic"
         shown = (await asked(stage)).plain
         assert says in shown
-        assert "waiting for approval, 2 to go" in shown
+        assert "waiting for 2 approvals" in shown
         await stage.press("kenji", card(stage), "Approve Deploy")
         await stage.advance(minutes=2)
         assert split(stage) == before, "one is not enough"
@@ -105,7 +105,7 @@ async def test_another_order_of_variables_is_shown_13_6(sqlite_only: str) -> Non
         await stage.advance(minutes=1)
         shown = (await asked(stage)).plain
         assert "order of variables" in shown
-        assert "waiting for approval, 2 to go" in shown
+        assert "waiting for 2 approvals" in shown
 
 
 async def test_another_name_of_the_container_is_shown_and_a_first_one_is_not_13_6(sqlite_only: str) -> None:
@@ -123,7 +123,7 @@ async def test_another_name_of_the_container_is_shown_and_a_first_one_is_not_13_
                 await stage.advance(minutes=1)
         shown = (await asked(stage)).plain
         assert "container name" in shown
-        assert "waiting for approval, 2 to go" in shown
+        assert "waiting for 2 approvals" in shown
 
 
 async def test_a_hundred_variables_are_all_there_by_name_13_6(sqlite_only: str) -> None:
@@ -150,7 +150,7 @@ async def test_nothing_but_the_image_needs_one_13_6(sqlite_only: str) -> None:
     ) as stage:
         shown = (await asked(stage)).plain
         assert "Other settings" not in shown
-        assert "waiting for approval, 1 to go" in shown
+        assert "waiting for 1 approval" in shown
 
 
 async def test_a_sidecar_by_tag_that_did_not_move_is_no_change_13_6(sqlite_only: str) -> None:
@@ -162,7 +162,7 @@ async def test_a_sidecar_by_tag_that_did_not_move_is_no_change_13_6(sqlite_only:
         await stage.advance(minutes=1)
         shown = (await asked(stage)).plain
         assert "spy" not in shown
-        assert "waiting for approval, 1 to go" in shown
+        assert "waiting for 1 approval" in shown
 
 
 async def test_a_sidecar_whose_tag_moved_is_shown_13_6(sqlite_only: str) -> None:
@@ -175,7 +175,7 @@ async def test_a_sidecar_whose_tag_moved_is_shown_13_6(sqlite_only: str) -> None
         stage.cloud.images.push(f"{REPOSITORY}:v1", Behaviour(error_share=0.2))
         shown = (await asked(stage)).plain
         assert "spy" in shown
-        assert "waiting for approval, 2 to go" in shown
+        assert "waiting for 2 approvals" in shown
 
 
 async def test_a_sidecars_tag_that_moves_after_the_plan_gets_no_traffic_13_6(sqlite_only: str) -> None:
@@ -191,7 +191,7 @@ async def test_a_sidecars_tag_that_moves_after_the_plan_gets_no_traffic_13_6(sql
         stage.cloud.run.edit("bondpoint-api", by="yuko@bondpoint.example", percent={new: 100})
         await stage.advance(minutes=1)
         message = await asked(stage)
-        assert "waiting for approval, 1 to go" in message.plain
+        assert "waiting for 1 approval" in message.plain
         stage.cloud.images.push(f"{REPOSITORY}:spy", Behaviour(error_share=0.2))
         await stage.press("kenji", message, "Approve Deploy")
         await stage.advance(minutes=5)
@@ -208,7 +208,7 @@ async def test_a_rollback_to_a_revision_that_never_served_shows_what_differs_13_
         await stage.type("mika", "#general", f"/deploy rollback bondpoint-api {new}")
         await stage.advance(seconds=5)
         assert says in card(stage).plain
-        assert "waiting for approval, 2 to go" in card(stage).plain
+        assert "waiting for 2 approvals" in card(stage).plain
         await stage.press("kenji", card(stage), "Approve Rollback")
         await stage.advance(minutes=2)
         assert split(stage) == before

@@ -363,7 +363,7 @@ async def test_14_5_an_emergency_does_not_queue_behind_what_nobody_has_approved(
         assert "D-2" in stage.channel("#deploys")[1].plain
         assert "done" in stage.channel("#deploys")[1].plain
         assert any("emergency goes first" in one.plain for one in stage.thread(first))
-        assert "waiting for approval" in stage.channel("#deploys")[0].plain
+        assert "waiting for 1 approval" in stage.channel("#deploys")[0].plain
         assert len([one for one in stage.dms("kenji") if "D-1" in one.plain]) == 2
 
 
@@ -390,7 +390,7 @@ async def test_14_5_nobody_goes_alone_to_what_users_never_met(sqlite_only: str) 
         await stage.type("aya", "#general", f"/deploy rollback bondpoint-api {new}")
         await stage.advance(minutes=2)
         assert split(stage) == before
-        assert "waiting for approval, 2 to go" in card(stage).plain
+        assert "waiting for 2 approvals" in card(stage).plain
 
 
 async def test_14_5_what_never_had_traffic_is_not_told_to_be_back(sqlite_only: str) -> None:
@@ -402,3 +402,50 @@ async def test_14_5_what_never_had_traffic_is_not_told_to_be_back(sqlite_only: s
         told = "\n".join(one.plain for one in stage.thread(card(stage)))
         assert "again" not in told
         assert "never had any traffic" in told
+
+
+@pytest.mark.parametrize("typed", ["v2", ":v2", "api:v2", "`v2`", "ｖ２"])
+async def test_14_5_a_short_tag_is_one_of_the_image_that_serves(database_url: str, typed: str) -> None:
+    """User 14."""
+    async with world_of(database_url) as stage:
+        message = await asked(stage, typed)
+        assert "waiting for 1 approval" in message.plain
+        assert "api:v2" in message.plain
+        await stage.press("kenji", card(stage), "Approve Deploy")
+        await stage.advance(minutes=30)
+        assert "done, 100 %" in card(stage).plain
+
+
+@pytest.mark.parametrize(
+    "typed", ["v99", f"{REPOSITORY}:v99", "other:v2", "https://x.example/v2", "api@sha256:12"]
+)
+async def test_14_5_an_image_that_cannot_be_is_refused_to_whoever_typed_it_and_nobody_else(
+    sqlite_only: str, typed: str
+) -> None:
+    """User 14: a typo is no public failure, and the way out is named."""
+    async with world_of(sqlite_only) as stage:
+        await stage.type("mika", "#general", f"/deploy bondpoint-api {typed}")
+        await stage.advance(seconds=5)
+        assert stage.channel("#deploys") == []
+        said = stage.told("mika")[-1]
+        assert "nothing was asked" in said
+        assert "v2" in said or "`v42`" in said
+
+
+async def test_14_5_what_was_pushed_a_moment_ago_is_found(sqlite_only: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        await stage.type("mika", "#general", "/deploy bondpoint-api v7")
+        assert "nothing was asked" in stage.told("mika")[-1]
+        stage.cloud.images.push(f"{REPOSITORY}:v7", Behaviour())
+        message = await asked(stage, "v7")
+        assert "api:v7" in message.plain
+
+
+async def test_14_5_status_and_freeze_answer_while_a_deploy_is_open(database_url: str) -> None:
+    """User 4."""
+    async with world_of(database_url) as stage:
+        await asked(stage)
+        for command in ("/deploy status", "/deploy status bondpoint-api", "/deploy freeze"):
+            await stage.type("mika", "#general", command)
+            assert "did not work" not in stage.told("mika")[-1]
+        assert "D-1" in next(one for one in reversed(stage.told("mika")) if "running" in one)

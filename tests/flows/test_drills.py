@@ -155,7 +155,7 @@ async def test_the_timetable_drills_without_being_asked(sqlite_only: str, tmp_pa
         (drill,) = await drills(stage)
         assert drill.state is DrillState.PASSED
         assert f"{drill.due_at:%d %H:%M}" == "01 01:00", "ten in Tokyo"
-        assert any("By the policy's timetable" in card.plain for card in stage.channel("#ops"))
+        assert any("Scheduled by the policy" in card.plain for card in stage.channel("#ops"))
 
 
 async def test_nobody_agrees_or_somebody_says_no(sqlite_only: str, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ DOWN = Group(
     firing=2,
     raw="page",
     runbook="https://runbooks.example/instance-down",
-    shows=("Critical (page)", "2 firing of 2", f"• {FIRST}", f"• {SECOND}"),
+    shows=("Critical (page)", "2 of 2 still firing", f"• {FIRST}", f"• {SECOND}"),
 )
 """The word "page" is an operator's for what wakes people."""
 
@@ -206,7 +206,7 @@ SAMPLES = {
                 firing=2,
                 raw="critical",
                 shows=(
-                    "2 firing of 2",
+                    "2 of 2 still firing",
                     "• Instance localhost:8081 down",
                     "• Instance localhost:8082 down",
                     "localhost:8081 of job node has been down for more than 1 minute.",
@@ -229,7 +229,7 @@ SAMPLES = {
                 title=SECOND,
                 firing=1,
                 omitted=3,
-                shows=("Critical (page)", "1 firing of 1, and 3 more that are only counted"),
+                shows=("Critical (page)", "1 of 1 still firing, and 3 more that are only counted"),
             ),
         ),
         Sample(
@@ -255,7 +255,7 @@ SAMPLES = {
                 runbook="https://myrunbook.com/runbook/1234",
                 shows=(
                     "The system has high memory usage",
-                    "2 firing of 2",
+                    "2 of 2 still firing",
                     "• This alert was triggered for zone us-1",
                     "• This alert was triggered for zone eu-1",
                 ),
@@ -413,7 +413,7 @@ async def test_a_group_that_is_partly_resolved_still_fires_and_counts_what_was_l
     (card,) = stage.channel("alerts")
     assert f"• {SECOND}" in card.plain.splitlines()
     assert f"• {FIRST}" not in card.plain.splitlines()
-    assert "1 firing of 2, and 3 more that are only counted" in card.plain
+    assert "1 of 2 still firing, and 3 more that are only counted" in card.plain
 
 
 async def test_the_card_of_a_group_that_is_partly_resolved_is_not_headed_by_what_recovered(

@@ -40,7 +40,7 @@ async def test_a_page_stands_first_until_somebody_answers(stage: Stage) -> None:
     seen = await stage.home("kenji")
     assert seen.startswith("あなたの対応待ち：1 件")
     assert "INC-1 API error rate" in seen and "に呼び出されました" in seen
-    assert "発生中のインシデント: 1 件" in seen
+    assert "発生中のインシデント：1 件" in seen
     card = stage.card("incidents")
     assert links(stage, "kenji")[0].endswith(f"/archives/{card.channel}/p{card.ts.replace('.', '')}")
     assert buttons(stage, "kenji") == ["インシデントを宣言", "更新"]

@@ -44,7 +44,7 @@ async def test_an_image_from_elsewhere_is_named_in_full_and_takes_two_13_5(
         before = split(stage)
         stage.cloud.images.push(f"{image}:v2", Behaviour(error_share=0.001))
         message = await asked(stage, f"{image}:v2")
-        assert "waiting for approval, 2 to go" in message.plain
+        assert "waiting for 2 approvals" in message.plain
         for part in (host, project, repository):
             assert part in message.plain, part
         question = dialog(stage, message)
@@ -64,7 +64,7 @@ async def test_an_image_from_elsewhere_is_named_in_full_and_takes_two_13_5(
 async def test_an_image_from_the_same_place_takes_one_and_is_shown_in_short_13_5(sqlite_only: str) -> None:
     async with world_of(sqlite_only, policy()) as stage:
         message = await asked(stage)
-        assert "waiting for approval, 1 to go" in message.plain
+        assert "waiting for 1 approval" in message.plain
         assert "api:v2" in message.plain
         assert "ELSEWHERE" not in dialog(stage, message)
 
@@ -80,7 +80,7 @@ async def test_an_emergency_alone_brings_no_image_from_elsewhere_13_5(sqlite_onl
         await asked(stage, f"{image}:v2", "--emergency now")
         await stage.advance(minutes=2)
         assert split(stage) == before
-        assert "waiting for approval, 2 to go" in card(stage).plain
+        assert "waiting for 2 approvals" in card(stage).plain
 
 
 async def test_a_tag_beside_a_digest_is_shown_only_where_it_is_true_13_5(sqlite_only: str) -> None:

@@ -175,4 +175,4 @@ async def test_the_card_of_a_burn_in_japanese(sqlite_only: str) -> None:
     async with world_of(sqlite_only, service, TOBAN_LOCALE="ja") as stage:
         await stage.advance(minutes=4)
         card = stage.card("#alerts").plain
-        assert "重大 · bondpoint-api: 可用性99.9 %のエラーバジェットが20倍速で消費中" in card
+        assert "重大 · bondpoint-api：可用性 99.9 % のエラーバジェットが 20 倍速で消費中" in card

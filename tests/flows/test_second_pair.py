@@ -180,7 +180,7 @@ async def test_13_4_a_suspicious_backup_is_accepted_by_somebody_else(
         for who in ("mika", "dan"):
             await stage.type(who, "#ops", f"/toban backup accept {made.number}")
             await stage.advance(seconds=2)
-            assert "somebody else has to look" in stage.told(who)[-1]
+            assert "somebody else has to check" in stage.told(who)[-1]
         assert (await backups(stage))[-1].standing is Standing.SUSPICIOUS
         await stage.type("aya", "#ops", f"/toban backup accept {made.number}")
         await stage.advance(seconds=2)

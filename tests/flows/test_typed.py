@@ -141,7 +141,7 @@ async def test_the_form_answers_whom_it_pages_and_a_handed_over_paging_goes_on_u
     before = len(stage.told("mika"))
     assert (await stage.submit("mika", {"severity": "P2"})).ok
     await stage.advance(seconds=2)
-    assert "INC-2 declared as P2; the paging goes on with mika" in "\n".join(stage.told("mika")[before:])
+    assert "INC-2 declared as P2; paging of mika goes on" in "\n".join(stage.told("mika")[before:])
 
 
 def _loud() -> Emergency:

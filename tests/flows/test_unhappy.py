@@ -87,7 +87,7 @@ async def test_two_alerts_of_one_policy_in_the_same_millisecond_share_a_thread_a
     await stage.settle()
 
     (card,) = stage.channel("alerts")
-    assert "2 firing of 2" in card.plain
+    assert "2 of 2 still firing" in card.plain
     assert len(stage.channel("incidents")) == 1
     assert len(stage.dms("kenji")) == 1
 
@@ -224,7 +224,7 @@ async def test_a_second_critical_group_joins_the_incident_and_pages_only_when_th
     await stage.webhook("cloud-monitoring", monitoring("0.two", policy="API latency"))
 
     assert len(stage.channel("incidents")) == 1
-    assert "2 open of 2" in stage.card("incidents").plain
+    assert "2 of 2 still firing" in stage.card("incidents").plain
     assert "INC-1" in stage.card("alerts").plain
     assert len(stage.dms("kenji")) == 1
 
@@ -331,7 +331,7 @@ async def test_a_thousand_alerts_in_one_body_are_one_card(stage: Stage) -> None:
     assert await stage.webhook("alertmanager", body) == 200
 
     (card,) = stage.channel("alerts")
-    assert "1000 firing of 1000" in card.plain
+    assert "1000 of 1000 still firing" in card.plain
     assert "995 more" in card.plain
     assert len(stage.dms("mika")) == 1
     assert len(posts_to(stage, "alerts", "chat.update")) <= 3

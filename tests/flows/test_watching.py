@@ -649,11 +649,11 @@ async def test_japanese_cards_say_what_is_wrong_and_that_it_is_over(sqlite_only:
         await stage.advance(minutes=20)
         fired = "\n".join(headlines(stage))
         for wanted in (
-            "重大 · bondpoint-api: エラー率 8 %（上限1 %）",
-            "警告 · bondpoint-api: CPU使用率 95 %（上限80 %）",
-            "警告 · bondpoint-db: レプリケーション停止",
-            "警告 · silent-db: DBのCPU使用率のデータなし",
-            "情報 · bondpoint-api: active-usersが先週同時刻の26.2 %",
+            "重大 · bondpoint-api：エラー率 8 %（上限 1 %）",
+            "警告 · bondpoint-api：CPU 使用率 95 %（上限 80 %）",
+            "警告 · bondpoint-db：レプリケーション停止",
+            "警告 · silent-db：DB の CPU 使用率のデータなし",
+            "情報 · bondpoint-api：active-usersが先週同時刻の 26.2 %",
         ):
             assert wanted in fired
         service.set(stage.clock.now(), error_share=0, cpu=0.3)
@@ -662,9 +662,9 @@ async def test_japanese_cards_say_what_is_wrong_and_that_it_is_over(sqlite_only:
         await stage.advance(minutes=14)
         over = "\n".join(headlines(stage))
         for wanted in (
-            "bondpoint-api: エラー率 0 %、基準内に復帰",
-            "bondpoint-api: CPU使用率 30.9 %、基準内に復帰",
-            "bondpoint-db: レプリカ遅延 200 ms、基準内に復帰",
-            "silent-db: DBのCPU使用率 30 %、基準内に復帰",
+            "bondpoint-api：エラー率 0 %、基準内に復帰",
+            "bondpoint-api：CPU 使用率 30.9 %、基準内に復帰",
+            "bondpoint-db：レプリカ遅延 200 ms、基準内に復帰",
+            "silent-db：DB の CPU 使用率 30 %、基準内に復帰",
         ):
             assert wanted in over

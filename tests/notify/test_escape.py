@@ -1,5 +1,7 @@
 """Text from outside is never live markup."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,7 @@ def test_what_is_cut_fits_and_says_so(text, limit):
         ("_italic_", "ˍitalicˍ"),
         ("*bold*", "∗bold∗"),
         ("2 * 3", "2 * 3"),
+        ("5 *", "5 ∗"),
         ("`code`", "ˋcodeˋ"),
         ("\u202eevil\u202c", " evil "),
         ("a\x00b", "a b"),
@@ -93,3 +96,58 @@ def test_a_danger_button_without_a_question_is_refused():
     sure = confirm("Sure?", "It is gone then.", "Drop", "Keep")
     row = {"type": "actions", "elements": [button("Drop", "x", "1", style="danger", confirm=sure)]}
     check_message("x", [row])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["deploy :fire: now", ":+1:", "a:smile:b", ":skin-tone-2::wave:", ":障害:", "::x::", ":100: %", ":1234:"],
+)
+def test_14_9_emoji_codes_from_outside_are_shown_as_they_were_written(text):
+    for shown in (mrkdwn(text), line(text), header(text)["text"]["text"]):
+        assert not re.search(r":[\w'+-]*[^\W\d][\w'+-]*:|:100:|:1234:|:\+1:", shown), shown
+        assert len(shown) == len(text)
+
+
+@pytest.mark.parametrize("text", ["at 12:30:45", "http://x:8080/a", "a: b: c", "2026-11-30T01:02:03Z"])
+def test_14_9_times_and_addresses_keep_their_colons(text):
+    assert mrkdwn(text) == text
+
+
+def test_14_9_our_own_mark_of_a_header_stays_an_emoji():
+    assert header("a :fire: b", ":red_circle:")["text"]["text"] == ":red_circle: a ∶fire: b"
+
+
+@pytest.mark.parametrize("mark", ["*", "`", "~", "> "])
+def test_14_9_a_lone_mark_changes_nothing_around_it(mark):
+    """It would open what the next mark of our own closes, or quote the line."""
+    for text in (f"{mark}disk", f"disk{mark}", f"{mark}", f"disk\n{mark}full"):
+        shown = f"*ours* {mrkdwn(text)} *ours* `ours`"
+        assert shown.count("*") == 4 and shown.count("`") == 2 and "~" not in shown, shown
+        assert not re.search(r"^\s*&gt;", mrkdwn(text), re.MULTILINE), shown
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("169.254.169.254", "127.0.0.1", "127.1", "0x7f000001", "0x7f.1", "2130706433", "017700000001"),
+        *("localhost", "LOCALHOST", "api.localhost", "localhost.", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"),
+        *(
+            "[fe80::1]",
+            "[::ffff:169.254.169.254]",
+            "[fd00:ec2::254]",
+            "metadata.google.internal",
+            "１２７.0.0.1",
+        ),
+    ],
+)
+def test_14_9_an_address_of_the_machine_itself_is_named_and_no_link(host):
+    made = Links(None).outside(f"http://{host}:8080/admin", "Open")
+    assert made is None or ("<" not in made and "Open (" in made), made
+
+
+@pytest.mark.parametrize(
+    "host", ["10.1.2.3", "grafana.corp.example", "192.168.0.7", "[2001:db8::1]", "127.example"]
+)
+def test_14_9_other_addresses_stay_links(host):
+    made = Links(None).outside(f"https://{host}/d/1", "Open")
+    assert made is not None and made.startswith("<https://")

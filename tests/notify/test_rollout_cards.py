@@ -177,7 +177,7 @@ def test_what_is_over_has_an_outcome_line_and_no_buttons(stage, locale):
     [
         (Stage.QUEUED, {}, "queued"),
         (Stage.PLANNING, {}, "is being planned"),
-        (Stage.REQUESTED, {"needed": 2}, "waiting for approval, 2 to go"),
+        (Stage.REQUESTED, {"needed": 2}, "waiting for 2 approvals"),
         (Stage.APPROVED, {"held_by": "lock"}, "approved, but held"),
         (Stage.CREATING, {}, "the new revision is starting, without traffic"),
         (Stage.SHIFTING, {"step": 1}, "traffic is moving to 50 %"),
@@ -286,7 +286,7 @@ def test_the_approve_button_is_bound_to_what_is_shown_and_names_it_again():
 def test_approvals_so_far_are_shown():
     given = Approval(person="kenji", by=KENJI, fingerprint=a_plan().fingerprint, at=AT)
     shown = card(a_rollout(needed=2, approvals=(given,)))
-    assert "waiting for approval, 1 to go" in first_line(shown)
+    assert "waiting for 1 approval" in first_line(shown)
     assert "Approved by kenji" in read(shown)
 
 

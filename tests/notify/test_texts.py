@@ -1,6 +1,7 @@
 """Every text exists in both languages, is complete, and fits where it is shown."""
 
 import ast
+import re
 import string
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def words() -> set[str]:
     made |= {f"backup.flaw_{flaw.value}" for flaw in Flaw} | {
         f"backup.doubt_{doubt.value}" for doubt in Doubt
     }
+    made |= {f"rollout.p_{what}_open" for what in ("threshold", "stable")}
     made |= {f"drill.part_{stage.value}" for stage in BackupStage}
     made |= {f"signal.backup_{what}" for what in ("late", "missed", "failed", "suspicious")}
     made |= {f"signal.body_refused_{way_out}" for way_out in WayOut}
@@ -148,6 +150,9 @@ def test_japanese_is_japanese():
     }
     assert same <= {
         "anomalies.said",
+        "form.declare_pages",
+        "incident.named",
+        "incident.duration",
         "picture.anomaly",
         *("backup.part_going", "backup.size", "backup.took", "backup.fallback", "backup.when"),
         *("backup.plan_name", "backup.lies_in", "drill.from", "backup.part_done_one"),
@@ -164,6 +169,32 @@ def test_japanese_is_japanese():
     }
 
 
+JAPANESE = "[ぁ-んァ-ヶー一-龠々]"
+CODE, SLOT = r"`[^`]*`", r"\{\w+(?::(?:time|when|day|amount|markup))?\}"
+"""Code, and a parameter that begins and ends in Latin letters or digits."""
+
+
+def oddities(text: str) -> list[str]:
+    """What is not in the style of the Japanese catalogue."""
+    prose = re.sub(r"\{[^}]*\}|https?://\S+", "§", re.sub(CODE, "⌘", text))
+    prose = re.sub(r":[a-z_]+:", "", prose)
+    found = re.findall(r"[()?!,;](?!\d)|:(?!\d)", prose)
+    found += re.findall(rf"{JAPANESE} +(?:は|が|を|に|の|で|と|も|へ|から|まで)(?!\w)", prose)
+    found += re.findall(rf"{JAPANESE}⌘|⌘{JAPANESE}", prose)
+    found += re.findall(rf"{JAPANESE}{SLOT}|{SLOT}{JAPANESE}", re.sub(CODE, "", text))
+    for bold in re.finditer(r"\*[^*]+\*", prose):  # Slack wants blanks around its marks.
+        before, after = prose[: bold.start()][-1:], prose[bold.end() :][:1]
+        found += [bold[0]] * (before not in {"", " ", "\n"} or after not in {"", " ", "\n"})
+    return found + re.findall("さん|発報中", text)
+
+
+@pytest.mark.parametrize("key", sorted(catalogue("ja").keys() - {"list.person"}))
+def test_japanese_has_one_way_to_punctuate_and_to_name_people(key):
+    """14.8, user 29: full-width marks, one blank around codes, names and numbers, people by ``:person``."""
+    text = catalogue("ja")[key]
+    assert not re.search(JAPANESE, text) or oddities(text) == [], text
+
+
 @pytest.mark.parametrize("locale", LOCALES)
 def test_every_text_can_be_said_with_hostile_parameters(locale):
     evil = "<!channel> *x* <http://evil.example|click> `y` & {key}"
@@ -178,7 +209,7 @@ def test_every_text_can_be_said_with_hostile_parameters(locale):
                 "metrics": [evil, "latency"],
                 "amount": [1234.5, "seconds"],
                 "span": 98_765,
-                "one_in": 4.6,
+                "rarity": 4.6,
                 "mentions": [evil, "U0AYA"],
                 "card": {"posted": {"channel_id": "C1", "ts": "1.2"}, "title": evil},
             }.get(spec, evil)

@@ -30,7 +30,7 @@ def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
     group = view.group
     title = title_of(voice, group)
     blocks: list[Block] = [
-        header(f"{_mark(group)} {_state(voice, group)} · {title}"),
+        header(f"{_state(voice, group)} · {title}", mark_of(group)),
         *summary_of(voice, group),
     ]
     blocks.append(fields(_facts(voice, view, links)))
@@ -122,7 +122,8 @@ def summary_of(voice: Voice, group: AlertGroup, limit: int = 1500) -> list[Block
     return [said(group.summary, limit)] if group.summary.strip() else []
 
 
-def _mark(group: AlertGroup) -> str:
+def mark_of(group: AlertGroup) -> str:
+    """The emoji that says how it stands."""
     if group.is_silent or _is_closed(group):
         return ":grey_question:"
     match group.status:

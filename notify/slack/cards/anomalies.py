@@ -94,5 +94,7 @@ def _column(voice: Voice, one: ExplainedColumn, threshold: float) -> str:
         return voice("anomalies.column_bare" if score >= 1 else "anomalies.column_bare_calm", **params)
     if score < 1:
         return voice("anomalies.column_calm", **params)
-    said = voice("anomalies.column", **params)
+    # The score knows the last hour as well: a value that is back in its band may still be called odd.
+    inside = one.low[0] <= one.value[0] <= one.high[0]
+    said = voice("anomalies.column_hour" if inside else "anomalies.column", **params)
     return f"*{said}*" if score >= threshold else said

@@ -43,7 +43,7 @@ def backup_card(voice: Voice, view: BackupView) -> Rendered:
         plan=backup.plan,
         state=voice.plain_word("backup_standing", backup.standing.value),
     )
-    blocks: list[Block] = [header(f"{MARK[backup.standing]} {head}"), fields(_facts(voice, view))]
+    blocks: list[Block] = [header(head, MARK[backup.standing]), fields(_facts(voice, view))]
     if backup.reasons:
         lines = [f"• {voice.say(reason)}" for reason in backup.reasons[:REASONS]]
         if len(backup.reasons) > REASONS:

@@ -34,7 +34,7 @@ def drill_card(voice: Voice, view: DrillView) -> Rendered:
     drill = view.drill
     state = voice.plain_word("drill_state", drill.state.value)
     head = voice.plain("drill.head", number=drill.number, plan=drill.plan, state=state)
-    blocks: list[Block] = [header(f"{MARK[drill.state]} {head}"), fields(_facts(voice, view))]
+    blocks: list[Block] = [header(head, MARK[drill.state]), fields(_facts(voice, view))]
     if drill.state is DrillState.ASKED:
         blocks.append(section(voice("drill.asks", who=drill.requested_by.name)))
     if drill.reasons:

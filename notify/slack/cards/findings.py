@@ -9,7 +9,7 @@ from notify.texts import Voice
 
 
 def finding_card(voice: Voice, finding: Finding) -> Rendered:
-    """Asks until somebody has judged; muting goes on being possible while it lasts."""
+    """Asks what people think of it; the last word counts. Muting goes on being possible."""
     what = {"service": finding.service, "metric": finding.driver, "direction": finding.direction}
     text = voice("anomaly.line", **what, score=finding.score)
     blocks: list[Block] = [section(text)]
@@ -39,13 +39,14 @@ def _muted(voice: Voice, finding: Finding) -> str:
 def _buttons(voice: Voice, finding: Finding) -> list[Block]:
     value = finding.subject.key
     made: list[Block] = []
-    if finding.verdict is None:
-        choices = (
-            (Verdict.USEFUL, actions.FINDING_USEFUL),
-            (Verdict.NOT_USEFUL, actions.FINDING_NOT_USEFUL),
-            (Verdict.EXPECTED, actions.FINDING_EXPECTED),
-        )
-        made += [button(voice.plain(f"button.{verdict.value}"), act, value) for verdict, act in choices]
+    choices = (
+        (Verdict.USEFUL, actions.FINDING_USEFUL),
+        (Verdict.NOT_USEFUL, actions.FINDING_NOT_USEFUL),
+        (Verdict.EXPECTED, actions.FINDING_EXPECTED),
+    )
+    for verdict, act in choices:  # The last word counts, so that a slip can be put right.
+        if verdict is not finding.verdict:
+            made.append(button(voice.plain(f"button.{verdict.value}"), act, value))
     if finding.muted_until is None:
         sure = confirm(
             voice.plain("confirm.mute_title"),

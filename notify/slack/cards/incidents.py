@@ -1,17 +1,21 @@
 """The card of an incident."""
 
+from domain.alerts import AlertGroup
 from domain.incidents import Incident, IncidentStatus
 from domain.outbox import Rendered
 from domain.views import IncidentView, OpenNow
 from notify.slack import actions
 from notify.slack.blocks import Block, button, context, fields, header, said, section
 from notify.slack.blocks import actions as row
-from notify.slack.cards.alerts import taken_line
+from notify.slack.cards.alerts import ended_line, mark_of, taken_line, title_of, value_of
 from notify.slack.cards.ladder import ladder_lines
 from notify.slack.escape import line
 from notify.slack.links import Links
 from notify.slack.lists import listed
 from notify.texts import Voice
+
+ALERTS_LISTED = 10
+"""Alerts on one card; the rest is counted."""
 
 LISTED = 20
 """Incidents in one answer; the rest is counted."""
@@ -20,10 +24,10 @@ LISTED = 20
 def incident_card(voice: Voice, view: IncidentView, links: Links) -> Rendered:
     """What is wrong and how bad, who is on it, what can be done."""
     incident = view.incident
-    blocks: list[Block] = [
-        header(f"{_mark(incident)} {incident.severity} {incident.number} · {incident.title}")
-    ]
-    blocks.append(fields(_facts(voice, view)))
+    title = title_of_incident(voice, incident)
+    blocks: list[Block] = [header(f"{incident.severity} {incident.number} · {title}", _mark(incident))]
+    blocks.append(fields(_facts(voice, view, links)))
+    blocks += listed(voice, (_alert(voice, view, group, links) for group in view.groups), most=ALERTS_LISTED)
     if incident.summary:
         blocks.append(said(incident.summary))
     small = [*_outcome(voice, incident)]
@@ -36,8 +40,14 @@ def incident_card(voice: Voice, view: IncidentView, links: Links) -> Rendered:
     if buttons:
         blocks.append(row(*buttons))
     key = "incident.fallback_open" if incident.is_open else "incident.fallback_resolved"
-    params = {"number": incident.number, "severity": incident.severity.value, "title": incident.title}
+    params = {"number": incident.number, "severity": incident.severity.value, "title": title}
     return Rendered(text=voice(key, **params), blocks=blocks)
+
+
+def title_of_incident(voice: Voice, incident: Incident) -> str:
+    """The title, in the reader's language where it is our own."""
+    own = incident.own_title
+    return voice.plain(own.key, **own.params) if own is not None else incident.title
 
 
 def _mark(incident: Incident) -> str:
@@ -46,7 +56,17 @@ def _mark(incident: Incident) -> str:
     return ":rotating_light:" if incident.acknowledged_at is None else ":eyes:"
 
 
-def _facts(voice: Voice, view: IncidentView) -> list[tuple[str, str]]:
+def _alert(voice: Voice, view: IncidentView, group: AlertGroup, links: Links) -> str:
+    """One of its alerts: how it stands, and the way to its thread."""
+    name = links.message(view.posted.get(group.subject.key), title_of(voice, group))
+    if not group.is_open:
+        return f"• {mark_of(group)} {name} · {ended_line(voice, group)}"
+    value = f" · {value_of(voice, group)}" if group.value else ""
+    since = voice("incident.alert_since", at=int(group.opened_at.timestamp()))
+    return f"• {mark_of(group)} {name}{value} · {since}"
+
+
+def _facts(voice: Voice, view: IncidentView, links: Links) -> list[tuple[str, str]]:
     incident = view.incident
     opened = voice("incident.opened", who=incident.opened_by.name, at=int(incident.opened_at.timestamp()))
     facts = [
@@ -58,6 +78,13 @@ def _facts(voice: Voice, view: IncidentView) -> list[tuple[str, str]]:
     if view.groups:
         firing = sum(group.is_open for group in view.groups)
         facts.append((voice("field.alerts"), voice("incident.alerts", firing=firing, total=len(view.groups))))
+    if incident.resolved_at is not None:
+        length = (incident.resolved_at - incident.opened_at).total_seconds()
+        facts.append((voice("field.duration"), voice("incident.duration", length=length)))
+    book = next((group.runbook for group in view.groups if group.runbook), None)
+    runbook = links.outside(book, voice("link.open"))
+    if runbook is not None:
+        facts.append((voice("field.runbook"), runbook))
     return facts
 
 
@@ -77,7 +104,9 @@ def _buttons(voice: Voice, incident: Incident) -> list[Block]:
     value = incident.subject.key
     made: list[Block] = []
     if incident.acknowledged_at is None:
-        label = voice.plain("button.acknowledge_label", what=f"{incident.number} {incident.title}")
+        label = voice.plain(
+            "button.acknowledge_label", what=f"{incident.number} {title_of_incident(voice, incident)}"
+        )
         text = voice.plain("button.acknowledge")
         made.append(button(text, actions.INCIDENT_ACKNOWLEDGE, value, style="primary", label=label))
     made.append(button(voice.plain("button.resolve_form"), actions.INCIDENT_RESOLVE, value))
@@ -102,7 +131,7 @@ def incident_line(voice: Voice, incident: Incident) -> str:
         "list.line_taken" if who else "list.line",
         severity=incident.severity.value,
         number=incident.number,
-        title=incident.title,
+        title=title_of_incident(voice, incident),
         status=incident.status.value,
         at=int(incident.opened_at.timestamp()),
         **({"who": who} if who else {}),

@@ -7,6 +7,7 @@ from notify.slack import actions
 from notify.slack.blocks import Block, button, context, fields, header, section
 from notify.slack.blocks import actions as row
 from notify.slack.cards.alerts import MARK, ended_line, summary_of, taken_line, title_of, value_of
+from notify.slack.cards.incidents import title_of_incident
 from notify.slack.escape import line
 from notify.slack.links import Links
 from notify.texts import Voice
@@ -23,7 +24,7 @@ def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
     running = view.escalation.is_running
     first = voice.plain("page.title", level=level.value, what=title) if running else title
     mark = MARK[level] if running else _mark(view)
-    blocks: list[Block] = [header(f"{mark} {first}")]
+    blocks: list[Block] = [header(first, mark)]
     before = _before(voice, view) if running else []
     if before:
         blocks.append(section("\n".join(before)))
@@ -53,16 +54,20 @@ def _list(voice: Voice, view: PageView, links: Links) -> Rendered:
     title, _ = _what(voice, worst)
     level = worst.escalation.level
     first = voice.plain("page.list_title", count=count, level=level.value, what=title)
-    blocks: list[Block] = [header(f"{MARK[level]} {first}")]
+    blocks: list[Block] = [header(first, MARK[level])]
     for one in shown:
         name, number = _what(voice, one)
         at = int(one.escalation.started_at.timestamp())
         words = voice("page.list_line", level=one.escalation.level.value, what=name, at=at)
         if one.subject_at is not None:
-            words += f" · {links.message(one.subject_at, voice('link.thread', what=number))}"
+            words += f" · {_thread(voice, one, links, number)}"
         blocks.append(section(f"{MARK[one.escalation.level]} {words}"))
         label = voice.plain("button.acknowledge_label", what=name)
-        text = voice.plain("button.acknowledge_one", what=number)
+        text = (
+            voice.plain("button.acknowledge_one", what=number)
+            if number
+            else voice.plain("button.acknowledge")
+        )
         style = "primary" if one is worst else None
         acknowledge = button(text, actions.PAGE_ACKNOWLEDGE, one.page.subject.key, style=style, label=label)
         blocks.append(row(acknowledge))
@@ -74,16 +79,17 @@ def _list(voice: Voice, view: PageView, links: Links) -> Rendered:
 
 
 def _what(voice: Voice, view: PageView) -> tuple[str, str]:
-    """The title to show, and the name of the thing."""
+    """The title to show, and the number of the thing; an alert has none that people know."""
     if view.incident is not None:
         incident = view.incident
         if view.group is not None and incident.opened_by.id == TOBAN.id:
             # Toban named it after its first alert, which may be over: the newest trouble is what to look at.
             title = title_of(voice, view.group)
             return f"{incident.severity} {incident.number} · {title}", incident.number
-        return f"{incident.severity} {incident.number} · {incident.title}", incident.number
+        title = title_of_incident(voice, incident)
+        return f"{incident.severity} {incident.number} · {title}", incident.number
     if view.group is not None:
-        return title_of(voice, view.group), f"#{view.group.id}"
+        return title_of(voice, view.group), ""
     return view.escalation.subject, view.escalation.subject
 
 
@@ -97,11 +103,17 @@ def _facts(voice: Voice, view: PageView, links: Links, what: str) -> list[tuple[
     if group is not None and group.value and not _is_over(view):
         facts.append((voice("field.value"), value_of(voice, group)))
     if view.subject_at is not None:
-        facts.append((voice("field.thread"), links.message(view.subject_at, voice("link.thread", what=what))))
+        facts.append((voice("field.thread"), _thread(voice, view, links, what)))
     runbook = links.outside(group.runbook if group else None, voice("link.open"))
     if runbook:
         facts.append((voice("field.runbook"), runbook))
     return facts
+
+
+def _thread(voice: Voice, view: PageView, links: Links, number: str) -> str:
+    """The way to the thread where people talk about it."""
+    label = voice.plain("link.thread", what=number) if number else voice.plain("link.alert_thread")
+    return links.message(view.subject_at, label)
 
 
 def _before(voice: Voice, view: PageView) -> list[str]:

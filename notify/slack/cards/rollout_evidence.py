@@ -2,8 +2,11 @@
 
 from domain.chances import Counts
 from domain.rollouts import Rollout, Stage
-from domain.verdict import Evidence, Reason
+from domain.verdict import Evidence, Reason, Verdict
 from notify.texts import Voice
+
+UNLIKELY = 0.01
+"""A probability below which nobody would call it chance."""
 
 CELLS = 10
 """Of a bar."""
@@ -39,9 +42,9 @@ def evidence_lines(voice: Voice, rollout: Rollout) -> list[str]:
         shown.append(voice("rollout.latency", **params))
     if found.p_threshold is not None and found.canary.errors:
         params = {"threshold": [found.threshold, "share"], "p": _p(found.p_threshold)}
-        shown.append(voice("rollout.p_threshold", **params))
+        shown.append(voice(f"rollout.p_threshold{_chance(verdict, found.p_threshold)}", **params))
         if found.p_stable is not None:
-            shown.append(voice("rollout.p_stable", p=_p(found.p_stable)))
+            shown.append(voice(f"rollout.p_stable{_chance(verdict, found.p_stable)}", p=_p(found.p_stable)))
     why = [one for one in verdict.reasons if one is not Reason.STILL_BAKING]
     shown += [f"• {voice(f'reason.{one.value}')}" for one in why]
     if found.visible_until is not None:
@@ -72,4 +75,9 @@ def _interval(found: Evidence) -> dict[str, object]:
 
 
 def _p(value: float) -> str:
-    return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
+    return f"= {value:.2g}" if value >= 1e-4 else "< 0.0001"
+
+
+def _chance(verdict: Verdict, p: float) -> str:
+    """Which sentence says it: "not chance" never stands beside a verdict that calls it open."""
+    return "" if p < UNLIKELY and Reason.NOT_PROVEN not in verdict.reasons else "_open"

@@ -9,6 +9,7 @@ from domain.views import RolloutView
 from notify.slack import actions
 from notify.slack.blocks import Block, button, confirm, context, fields, header, section
 from notify.slack.blocks import actions as row
+from notify.slack.cards.incidents import title_of_incident
 from notify.slack.cards.rollout_evidence import bar, evidence_lines
 from notify.slack.cards.rollout_plan import (
     change_blocks,
@@ -50,7 +51,7 @@ def rollout_card(voice: Voice, view: RolloutView) -> Rendered:
     """What happened or what is needed, then what it is, then on what it was judged, then what can be done."""
     rollout = view.rollout
     head = _head(voice, rollout)
-    blocks: list[Block] = [header(f"{_mark(rollout)} {head}"), fields(_facts(voice, rollout))]
+    blocks: list[Block] = [header(head, _mark(rollout)), fields(_facts(voice, rollout))]
     if rollout.emergency is not None:
         reason = clamp(" ".join(rollout.emergency.split()), REASON)
         blocks.append(section(f":rotating_light: {voice('rollout.emergency', reason=reason)}"))
@@ -85,7 +86,8 @@ def _head(voice: Voice, rollout: Rollout) -> str:
 def _state(voice: Voice, rollout: Rollout) -> str:
     """Where it stands, in a few words."""
     if rollout.stage is Stage.REQUESTED:
-        return voice.plain("rollout.needs", missing=max(0, rollout.needed - len(rollout.approvals)))
+        missing = max(0, rollout.needed - len(rollout.approvals))
+        return voice.plain("rollout.needs_one" if missing == 1 else "rollout.needs", missing=missing)
     if rollout.stage is Stage.APPROVED and rollout.held_by is not None:
         return voice.plain("rollout.held")
     if rollout.paused_by is not None and rollout.stage.touches and rollout.stage is not Stage.ASKING:
@@ -94,6 +96,8 @@ def _state(voice: Voice, rollout: Rollout) -> str:
         return voice.plain("rollout.baking", percent=rollout.percent)
     if rollout.stage is Stage.SHIFTING:
         return voice.plain("rollout.shifting", percent=rollout.aim)
+    if rollout.stage is Stage.FAILED and rollout.plan is None:
+        return voice.plain("rollout.not_started")
     return voice.plain_word("stage", rollout.stage.value)
 
 
@@ -184,7 +188,13 @@ def _small(voice: Voice, view: RolloutView) -> list[str]:
         else:
             small.append(voice("rollout.ended", **params))
     if view.incident is not None:
-        small.append(voice("rollout.incident", number=view.incident.number, title=view.incident.title))
+        small.append(
+            voice(
+                "rollout.incident",
+                number=view.incident.number,
+                title=title_of_incident(voice, view.incident),
+            )
+        )
     if view.lock is not None and rollout.stage.is_over:
         small.append(voice("rollout.is_locked", service=rollout.service, who=view.lock.by.name))
     return small

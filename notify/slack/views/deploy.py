@@ -1,8 +1,8 @@
 """The form that asks for a deploy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -36,13 +36,16 @@ IMAGES = 3
 class DeployChoice:
     """A service that can be deployed, and the images that were deployed to it last.
 
-    ``revision`` serves ``percent`` of its traffic, as far as Toban knows without asking Google.
+    ``revision`` serves ``percent`` of its traffic, as far as Toban knows without asking Google. ``steps``
+    and ``bake`` are the policy's.
     """
 
     service: str
     recent_images: tuple[str, ...] = ()
     revision: str | None = None
     percent: int | None = None
+    steps: tuple[int, ...] = (100,)
+    bake: timedelta = timedelta()
 
 
 def deploy_form(voice: Voice, choices: Sequence[DeployChoice]) -> dict[str, Any]:
@@ -71,12 +74,16 @@ def deploy_form(voice: Voice, choices: Sequence[DeployChoice]) -> dict[str, Any]
         text_input(
             "steps",
             voice.plain("form.steps"),
-            hint=voice.plain("form.steps_hint"),
+            hint=voice.plain("form.steps_hint", defaults=_defaults(choices, _steps)),
             max_length=40,
             optional=True,
         ),
         text_input(
-            "bake", voice.plain("form.bake"), hint=voice.plain("form.bake_hint"), max_length=10, optional=True
+            "bake",
+            voice.plain("form.bake"),
+            hint=voice.plain("form.bake_hint", defaults=_defaults(choices, _bake)),
+            max_length=10,
+            optional=True,
         ),
         context(voice("form.deploy_notice")),
     ]
@@ -88,6 +95,23 @@ def deploy_form(voice: Voice, choices: Sequence[DeployChoice]) -> dict[str, Any]
         "close": _plain(voice.plain("button.cancel")),
         "blocks": blocks,
     }
+
+
+def _defaults(choices: Sequence[DeployChoice], shown: Callable[[DeployChoice], str]) -> str:
+    """What an empty field stands for: once where it is the same for all services, else for each of them."""
+    same = {shown(one) for one in choices}
+    if len(same) == 1:
+        return same.pop()
+    return ", ".join(f"{one.service} {shown(one)}" for one in choices[:DESCRIBED])
+
+
+def _steps(choice: DeployChoice) -> str:
+    return ",".join(map(str, choice.steps))
+
+
+def _bake(choice: DeployChoice) -> str:
+    minutes, seconds = divmod(int(choice.bake.total_seconds()), 60)
+    return f"{minutes}m" if not seconds else f"{int(choice.bake.total_seconds())}s"
 
 
 def reject_form(voice: Voice, rollout: Rollout) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from notify.slack import actions
 from notify.slack.blocks import Block, button, context, header, section
 from notify.slack.blocks import actions as row
 from notify.slack.cards.alerts import title_of
-from notify.slack.cards.incidents import incident_line
+from notify.slack.cards.incidents import incident_line, title_of_incident
 from notify.slack.links import Links
 from notify.slack.lists import listed
 from notify.texts import Voice
@@ -81,7 +81,7 @@ def _until(voice: Voice, at: int | None) -> str:
 
 def _page(voice: Voice, view: PageView, links: Links) -> str:
     if view.incident is not None:
-        title = f"{view.incident.number} {view.incident.title}"
+        title = f"{view.incident.number} {title_of_incident(voice, view.incident)}"
     else:
         title = title_of(voice, view.group) if view.group is not None else view.escalation.subject
     link = links.message(view.subject_at, title)

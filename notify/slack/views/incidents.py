@@ -7,6 +7,7 @@ from domain.incidents import SUMMARY_LIMIT, TITLE_LIMIT, Incident
 from domain.policy import Policy, Severity
 from notify.slack import actions
 from notify.slack.blocks import context, section, select, text_input
+from notify.slack.cards.incidents import title_of_incident
 from notify.slack.escape import line, plain
 from notify.texts import Voice
 
@@ -48,8 +49,8 @@ def _paged(voice: Voice, policy: Policy) -> Iterator[str]:
         yield voice(key, severity=severity.value, people=people)
 
 
-def resolve_form(voice: Voice, incident: Incident) -> dict[str, Any]:
-    """What it was, in a few words."""
+def resolve_form(voice: Voice, incident: Incident, firing: int = 0) -> dict[str, Any]:
+    """What it was, in a few words. ``firing``: its alerts that have not ended."""
     return {
         "type": "modal",
         "callback_id": actions.RESOLVE_FORM,
@@ -58,7 +59,8 @@ def resolve_form(voice: Voice, incident: Incident) -> dict[str, Any]:
         "submit": _plain(voice.plain("form.resolve_submit")),
         "close": _plain(voice.plain("button.cancel")),
         "blocks": [
-            section(f"*{line(incident.number)}* {line(incident.title, 200)}"),
+            section(f"*{line(incident.number)}* {line(title_of_incident(voice, incident), 200)}"),
+            *([context(voice("form.resolve_firing", count=firing))] if firing else []),
             text_input(
                 "summary",
                 voice.plain("form.summary"),

@@ -1,0 +1,87 @@
+"""Asks again about incidents that somebody took, or that recovered, and that nobody has resolved."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from domain.alerts import AlertGroup
+from domain.effects import Note, Text
+from domain.incidents import Incident
+from domain.policy import Severity
+from domain.ports import Tx
+from operations.places import INCIDENTS, thread_note
+from operations.world import World
+
+LOOKS = timedelta(minutes=15)
+"""Between two looks: nothing is told more exactly than that."""
+
+FIRST = {
+    Severity.P0: timedelta(minutes=30),
+    Severity.P1: timedelta(hours=1),
+    Severity.P2: timedelta(hours=4),
+    Severity.P3: timedelta(hours=24),
+}
+"""Until it is asked for the first time; after that each time when it has waited twice as long."""
+
+
+class Forgotten:
+    """Remembers when it looked last. What was said is known by the key of its note, to every replica."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._looked_at: datetime | None = None
+
+    def next_due(self, at: datetime) -> datetime:
+        """When to look again."""
+        return self._looked_at + LOOKS if self._looked_at is not None else at
+
+    async def turn(self) -> int:
+        """Ask about what has waited long enough. Returns how many lines were said."""
+        at = self._world.clock.now()
+        # A clock that was set back is no reason to wait until it has caught up.
+        if self._looked_at is not None and timedelta() <= at - self._looked_at < LOOKS:
+            return 0
+        async with self._world.store.read() as tx:
+            due = [one for one in await tx.open_incidents() if at - one.opened_at >= FIRST[one.severity]]
+            notes = [note for one in due if (note := await _note(tx, one, at)) is not None]
+        if notes:
+            async with self._world.store() as tx:
+                await tx.say(notes, at)
+        self._looked_at = at
+        return len(notes)
+
+
+async def _note(tx: Tx, incident: Incident, at: datetime) -> Note | None:
+    """The line for the incident's thread; ``None`` where it is not its turn, or a ladder still asks."""
+    groups = await tx.groups_of_incident(incident.subject.id)
+    since = _waits_since(incident, groups)
+    if since is None:
+        return None
+    first = FIRST[incident.severity]
+    age = at - since
+    times = (age // first).bit_length()  # 1 after the first span, 2 after twice as long, 3 after four times.
+    if times < 1:
+        return None
+    params = {"number": incident.number, "age": int(age.total_seconds()), "service": incident.service or "—"}
+    firing = sum(one.is_open for one in groups)
+    if groups and not firing:
+        key = "note.recovered_but_open"
+    else:
+        key = "note.still_on_it" if groups else "note.still_on_it_bare"
+        params |= {"firing": firing, "total": len(groups)}
+    if incident.acknowledged_by is not None:
+        params["who"] = [incident.acknowledged_by.id]
+    else:
+        key = "note.recovered_nobody"
+    name = f"forgotten:{incident.subject.key}:{int(since.timestamp())}:{times}"
+    note = thread_note(name, incident.subject, INCIDENTS, Text(key=key, params=params))
+    # Nobody is mentioned in it, so that it has to be seen in the channel.
+    return note if incident.acknowledged_by is not None else note.model_copy(update={"broadcast": True})
+
+
+def _waits_since(incident: Incident, groups: Sequence[AlertGroup]) -> datetime | None:
+    """Since when only a person can go on: it was taken, or its last alert has ended."""
+    if incident.acknowledged_at is not None:
+        return incident.acknowledged_at
+    if not groups or any(one.is_open for one in groups):
+        return None
+    return max(one.resolved_at or one.changed_at for one in groups)

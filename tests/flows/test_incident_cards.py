@@ -1,0 +1,108 @@
+"""14.6: what an incident's card says, and that nobody forgets one that is open (user 12, 22)."""
+
+from sandbox.senders import grafana
+from sandbox.stage import Stage
+from tests.conftest import make_policy, open_stage
+from tests.flows.test_pages import about
+
+
+async def test_14_6_the_card_lists_and_links_its_alerts(world: Stage) -> None:
+    """User 22: each alert by its title, value and state, with the way to its thread."""
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High", value="0.052"))
+    await world.webhook("cloud-monitoring", about(2, "Latency Too High"))
+    await world.webhook("cloud-monitoring", about(2, "Latency Too High", state="closed"))
+    await world.advance(seconds=30)
+    (card,) = world.channel("#incidents")
+    lines = [line for line in card.plain.splitlines() if line.startswith("• ")]
+    assert "Error Rate Too High" in lines[0] and "0.052" in lines[0]
+    assert "Latency Too High" in lines[1] and "Recovered" in lines[1]
+    assert "1 of 2 still firing" in card.plain
+    assert any("/archives/" in str(block) for block in card.blocks)
+
+
+async def test_14_6_a_resolved_incident_says_how_long_it_lasted(world: Stage) -> None:
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High"))
+    await world.advance(seconds=30)
+    await world.type("mika", "incidents", "/incident resolve INC-1 fixed")
+    await world.advance(minutes=1)
+    (card,) = world.channel("#incidents")
+    assert "Duration" in card.plain and "30 seconds" in card.plain
+
+
+async def test_14_6_who_resolves_while_it_fires_is_told_so(world: Stage) -> None:
+    """User 12."""
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High"))
+    await world.advance(seconds=30)
+    await world.type("mika", "incidents", "/incident resolve INC-1 fixed")
+    await world.advance(seconds=30)
+    assert "1 of its alerts are still firing" in world.told("mika")[-1]
+    (card,) = world.channel("#incidents")
+    assert "Still firing: 1 of its alerts" in world.thread(card)[-1].plain
+
+
+async def test_14_6_a_recovered_incident_says_that_it_is_open(world: Stage) -> None:
+    """User 12: it holds deploys, so the thread says so at once, and again while nobody resolves it."""
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High"))
+    await world.advance(minutes=1)
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High", state="closed"))
+    await world.advance(minutes=1)
+    (card,) = world.channel("#incidents")
+    assert "All alerts of INC-1 have recovered" in world.thread(card)[-1].plain
+    before = len(world.thread(card))
+    await world.advance(minutes=90)
+    (again,) = world.thread(card)[before:]
+    assert "nobody has it" in again.plain
+    await world.type("mika", "incidents", "/incident resolve INC-1 fixed")
+    await world.advance(minutes=1)
+    told = len(world.thread(card))
+    await world.advance(hours=9)
+    assert len(world.thread(card)) == told
+
+
+async def test_14_6_who_took_it_is_asked_again_ever_more_rarely(world: Stage) -> None:
+    """User 12: a P1 that somebody acknowledged and forgot: after one hour, two, four."""
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High"))
+    await world.advance(seconds=30)
+    await world.press("kenji", world.dms("kenji")[0], "対応する")
+    (card,) = world.channel("#incidents")
+    asked = []
+    for _ in range(20):
+        await world.advance(minutes=30)
+        asked.append(sum("you took INC-1" in one.plain for one in world.thread(card)))
+    assert asked[0] == 0
+    assert asked[2] == 1
+    assert asked[4] == 2
+    assert asked[8] == 3
+    assert asked[-1] == 4
+    last = next(one for one in reversed(world.thread(card)) if "you took INC-1" in one.plain)
+    assert "1 of 1 alerts are still firing" in last.plain
+    assert "<@U" in last.text or "@kenji" in last.plain
+
+
+async def test_14_6_it_is_asked_once_by_two_processes_and_after_a_death(world: Stage) -> None:
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High"))
+    await world.advance(seconds=30)
+    await world.press("kenji", world.dms("kenji")[0], "対応する")
+    await world.advance(minutes=80)
+    (card,) = world.channel("#incidents")
+    await world.crash()
+    await world.start()
+    await world.advance(minutes=20)
+    assert sum("you took INC-1" in one.plain for one in world.thread(card)) == 1
+
+
+async def test_14_8_own_titles_are_in_the_language_of_whoever_reads(sqlite_only: str) -> None:
+    """User 21: on the card in the channel's language, in lists and answers in the reader's."""
+    levels = make_policy().levels | {"no data": "critical"}
+    async with open_stage(sqlite_only, make_policy(levels=levels), TOBAN_LOCALE="ja") as stage:
+        body = grafana(name="DatasourceNoData", severity="warning", rulename="API 5xx")
+        await stage.webhook("alertmanager", body)
+        await stage.advance(seconds=30)
+        (card,) = stage.channel("#incidents")
+        assert "API 5xx：データなし" in card.plain
+        await stage.type("kenji", "#incidents", "/incident")
+        assert "API 5xx：データなし" in stage.told("kenji")[-1]
+        await stage.type("mika", "#incidents", "/incident show")
+        assert "API 5xx: no data" in stage.told("mika")[-1]
+        await stage.type("kenji", "#incidents", "/incident ack INC-1")
+        assert "INC-1 API 5xx：データなし" in stage.told("kenji")[-1]
