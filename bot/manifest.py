@@ -64,7 +64,7 @@ def manifest(url: str | None) -> dict[str, Any]:
         for name, (text, hint) in COMMANDS.items()
     ]
     interactivity: dict[str, Any] = {"is_enabled": True}
-    events: dict[str, Any] = {"bot_events": ["app_home_opened"]}
+    events: dict[str, Any] = {"bot_events": ["app_home_opened", "user_change"]}
     if endpoint:
         interactivity["request_url"] = endpoint
         interactivity["message_menu_options_url"] = endpoint  # For the tags in the form of /deploy.

@@ -14,7 +14,7 @@ __all__ = ["Desk", "interpreters", "register"]
 
 def register(app: "AsyncApp", desk: Desk) -> None:
     """The table of contents: every command, button and form, and what takes the rest."""
-    from handlers import alerts, backups, deploys, home, incidents, incoming, slack, toban
+    from handlers import alerts, backups, deploys, home, incidents, incoming, people, slack, toban
 
     incoming.register(app)
     tables: list[Callable[[AsyncApp, Desk], None]] = [
@@ -24,6 +24,7 @@ def register(app: "AsyncApp", desk: Desk) -> None:
         deploys.register,
         backups.register,
         home.register,
+        people.register,
         slack.register,
     ]
     for table in tables:

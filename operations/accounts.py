@@ -38,6 +38,14 @@ async def account_of(world: World, name: str) -> str:
     return await verify(world, name)
 
 
+def distrust(world: World, account: str) -> str | None:
+    """Believe no look-up of this account any more. Whose it is, by their name; ``None`` for a stranger's."""
+    name = next((name for name, (known, _) in world.accounts.items() if known == account), None)
+    if name is not None:
+        del world.accounts[name]
+    return name
+
+
 class Verifying:
     """The recurring job: somebody who left is told now, and not in the night in which they are paged."""
 

@@ -49,12 +49,13 @@ async def _acknowledge_incident(tx: Tx, incident: Incident, by: By, at: datetime
     taken = await tx.save_incident(rules.acknowledge(incident, by, at))
     await _stop(tx, incident.subject, "acknowledged", by, at)
     effects: list[Effect] = [Refresh(subject=taken.subject)]
-    for group in await tx.groups_of_incident(taken.subject.id):
-        if group.status is AlertStatus.FIRING:
-            await tx.save_groups([alert_rules.acknowledge(group, by, at)])
-            await _stop(tx, group.subject, "acknowledged", by, at)
-            await tx.tell([_taken(group.subject, "alert.acknowledged", by, at)])
-        effects.append(Refresh(subject=group.subject))
+    groups = await tx.groups_of_incident(taken.subject.id)
+    firing = [group for group in groups if group.status is AlertStatus.FIRING]
+    await tx.save_groups([alert_rules.acknowledge(group, by, at) for group in firing])
+    for ladder in (await tx.running_escalations([group.subject.key for group in firing])).values():
+        await stop_ladder(tx, ladder, "acknowledged", by, at)
+    await tx.tell([_taken(group.subject, "alert.acknowledged", by, at) for group in firing])
+    effects += [Refresh(subject=group.subject) for group in groups]
     text = Text(key=_note(by), params={"who": by.name, "at": _seconds(at)})
     effects.append(thread_note(f"ack:{taken.subject.key}:{_seconds(at)}", taken.subject, INCIDENTS, text))
     await tx.tell([_taken(taken.subject, "incident.acknowledged", by, at)])

@@ -153,6 +153,18 @@ async def test_13_2_somebody_who_leaves_is_noticed_without_a_page_and_the_next_p
     assert len(stage.dms("aya")) == 1
 
 
+async def test_13_2_who_left_a_moment_ago_is_not_paged_any_more(stage: Stage) -> None:
+    """Slack's own event is enough to ask again; the look-up of a minute ago is not believed."""
+    await night(stage)
+    await stage.press("kenji", stage.dms("kenji")[0], "対応する")
+    stage.slack.deactivate("kenji")
+    await stage.advance(seconds=10)
+    assert any("kenji cannot be paged in Slack any more" in line for line in ops(stage))
+    await night(stage, "2")
+    assert len(stage.dms("kenji")) == 1
+    assert len(stage.dms("aya")) == 1
+
+
 @pytest.mark.parametrize(
     "trouble",
     [faults.error("missing_scope"), faults.error("enterprise_is_restricted"), faults.status(503)],
