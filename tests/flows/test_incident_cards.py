@@ -35,9 +35,9 @@ async def test_14_6_who_resolves_while_it_fires_is_told_so(world: Stage) -> None
     await world.advance(seconds=30)
     await world.type("mika", "incidents", "/incident resolve INC-1 fixed")
     await world.advance(seconds=30)
-    assert "1 of its alerts are still firing" in world.told("mika")[-1]
+    assert "Alerts still firing: 1" in world.told("mika")[-1]
     (card,) = world.channel("#incidents")
-    assert "Still firing: 1 of its alerts" in world.thread(card)[-1].plain
+    assert "Alerts still firing: 1" in world.thread(card)[-1].plain
 
 
 async def test_14_6_a_recovered_incident_says_that_it_is_open(world: Stage) -> None:
@@ -75,7 +75,7 @@ async def test_14_6_who_took_it_is_asked_again_ever_more_rarely(world: Stage) ->
     assert asked[8] == 3
     assert asked[-1] == 4
     last = next(one for one in reversed(world.thread(card)) if "you took INC-1" in one.plain)
-    assert "1 of 1 alerts are still firing" in last.plain
+    assert "Alerts still firing: 1 of 1" in last.plain
     assert "<@U" in last.text or "@kenji" in last.plain
 
 

@@ -328,12 +328,14 @@ def history_card(voice: Voice, service: str, past: Sequence[Rollout]) -> Rendere
 
 def _line(voice: Voice, rollout: Rollout) -> str:
     planned = rollout.plan.revision if rollout.plan is not None else None
-    what = shown_image(rollout) if rollout.image else rollout.to_revision or planned or "—"
+    # Before there is a plan nobody has looked whose image it is: it is named in full.
+    image = shown_image(rollout) if rollout.plan is not None else rollout.image
+    what = image if rollout.image else rollout.to_revision or planned or "—"
     return f"{_mark(rollout)} " + voice(
         "rollout.line",
         number=rollout.number,
         service=rollout.service,
-        what=code(what),
+        what=code(what, 200),
         state=_state(voice, rollout),
         who=rollout.requested_by.name,
         at=_seconds(rollout.requested_at),
