@@ -44,6 +44,24 @@ class Phase(StrEnum):
     STOPPED = "stopped"
 
 
+class StopReason(StrEnum):
+    """Why a ladder ended. The values are stored."""
+
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+    """By a person, who so has answered."""
+    RECOVERED = "recovered"
+    """The sender says that all is well again."""
+    CLOSED = "closed"
+    """The sender ended it without a recovery."""
+    NOBODY = "nobody"
+    """The policy has nobody to page for this level."""
+    INCIDENT = "incident"
+    """An incident pages instead."""
+    LEVEL_ROSE = "level rose"
+    """A ladder of a worse level pages instead."""
+
+
 class PageStatus(StrEnum):
     """What became of one attempt to reach one person."""
 
@@ -192,7 +210,7 @@ def _flaps(before: Escalation, returns: int, at: datetime) -> bool:
     return quiet <= FLAPPING_WITHIN or returns >= FLAPPING_RETURNS
 
 
-_WENT = frozenset({"recovered", "closed"})
+_WENT = frozenset({StopReason.RECOVERED, StopReason.CLOSED})
 """A ladder that ended for these was answered by nobody."""
 
 
@@ -221,10 +239,10 @@ def _resumed(before: Escalation, rung: Step, at: datetime, again_at: datetime) -
 
 def has_nobody(before: Escalation | None, level: Level) -> bool:
     """True where this subject's ladder of this level was found empty already: once is enough to say it."""
-    return before is not None and before.stopped_because == "nobody" and before.level is level
+    return before is not None and before.stopped_because == StopReason.NOBODY and before.level is level
 
 
-def stop(escalation: Escalation, because: str, by: By, at: datetime) -> Escalation:
+def stop(escalation: Escalation, because: StopReason, by: By, at: datetime) -> Escalation:
     """Nobody is paged any more. Stopping twice keeps the first reason."""
     if not escalation.is_running:
         return escalation
@@ -299,7 +317,7 @@ def _page(escalation: Escalation, ladder: Ladder, pending: frozenset[str], at: d
     steps = escalation.steps or ladder.steps
     if not steps:
         return Turn(
-            escalation=stop(escalation, "nobody", TOBAN, at),
+            escalation=stop(escalation, StopReason.NOBODY, TOBAN, at),
             what="escalation.nobody",
         )
     on = escalation.model_copy(

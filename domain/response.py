@@ -7,7 +7,7 @@ from datetime import datetime
 from domain import incidents
 from domain.alerts import PAGE_AGAIN_AFTER, AlertGroup, AlertStatus, Reason
 from domain.effects import TOBAN
-from domain.escalation import Escalation
+from domain.escalation import Escalation, StopReason
 from domain.holding import Hold, is_held
 from domain.incidents import TITLE_LIMIT, Incident
 from domain.policy import Level
@@ -31,7 +31,7 @@ class Response:
 
     group: AlertGroup
     incident: Incident | None = None
-    stop: str | None = None
+    stop: StopReason | None = None
     start: Level | None = None
 
     @property
@@ -58,7 +58,7 @@ def respond(
     mine = incident if incident is not None and group.incident_id == incident.id else None
     if not group.is_open:
         over = Reason.ALL_RESOLVED in reasons and others_open == 0 and ladder is not None
-        because = "recovered" if group.recovered else "closed"
+        because = StopReason.RECOVERED if group.recovered else StopReason.CLOSED
         return Response(group=group, incident=mine, stop=because if over else None)
     if not any(reason.is_news for reason in reasons):
         return Response(group=group, incident=mine)
@@ -85,7 +85,8 @@ def respond(
             opened_at=at,
             opened_by=TOBAN,
         )
-        return Response(group=group, incident=opened, stop="incident" if ladder else None, start=group.level)
+        ended = StopReason.INCIDENT if ladder else None
+        return Response(group=group, incident=opened, stop=ended, start=group.level)
     return _join(group, incident, ladder, at)
 
 
@@ -103,7 +104,7 @@ def _join(group: AlertGroup, incident: Incident, ladder: Escalation | None, at: 
         return Response(
             group=joined,
             incident=asked,
-            stop="level rose" if louder else None,
+            stop=StopReason.LEVEL_ROSE if louder else None,
             start=level if ladder is None or louder else None,
         )
     if answered_at is not None and joined.status is AlertStatus.FIRING:

@@ -8,6 +8,7 @@ from domain import incidents as rules
 from domain.alerts import AlertGroup, AlertStatus
 from domain.effects import By, Effect, Event, Refresh, Subject, SubjectKind, Text, titled
 from domain.errors import Refused
+from domain.escalation import StopReason
 from domain.incidents import Incident
 from domain.policy import Policy, Severity
 from domain.ports import Tx
@@ -37,7 +38,7 @@ async def acknowledge(tx: Tx, subject: Subject, by: By, at: datetime) -> Text:
 async def _acknowledge_group(tx: Tx, group: AlertGroup, by: By, at: datetime) -> Text:
     taken = alert_rules.acknowledge(group, by, at)
     await tx.save_groups([taken])
-    await _stop(tx, group.subject, "acknowledged", by, at)
+    await _stop(tx, group.subject, StopReason.ACKNOWLEDGED, by, at)
     await tx.tell([_taken(group.subject, "alert.acknowledged", by, at)])
     text = Text(key=_note(by), params={"who": by.name, "at": _seconds(at)})
     note = thread_note(f"ack:{group.subject.key}:{_seconds(at)}", group.subject, home(group), text)
@@ -47,13 +48,13 @@ async def _acknowledge_group(tx: Tx, group: AlertGroup, by: By, at: datetime) ->
 
 async def _acknowledge_incident(tx: Tx, incident: Incident, by: By, at: datetime) -> Text:
     taken = await tx.save_incident(rules.acknowledge(incident, by, at))
-    await _stop(tx, incident.subject, "acknowledged", by, at)
+    await _stop(tx, incident.subject, StopReason.ACKNOWLEDGED, by, at)
     effects: list[Effect] = [Refresh(subject=taken.subject)]
     groups = await tx.groups_of_incident(taken.subject.id)
     firing = [group for group in groups if group.status is AlertStatus.FIRING]
     await tx.save_groups([alert_rules.acknowledge(group, by, at) for group in firing])
     for ladder in (await tx.running_escalations([group.subject.key for group in firing])).values():
-        await stop_ladder(tx, ladder, "acknowledged", by, at)
+        await stop_ladder(tx, ladder, StopReason.ACKNOWLEDGED, by, at)
     await tx.tell([_taken(group.subject, "alert.acknowledged", by, at) for group in firing])
     effects += [Refresh(subject=group.subject) for group in groups]
     text = Text(key=_note(by), params={"who": by.name, "at": _seconds(at)})
@@ -99,7 +100,7 @@ async def declare(
         effects.append(Refresh(subject=group.subject))
         running = (await tx.running_escalations([group.subject.key])).get(group.subject.key)
     if running is not None and severity.level.rank > running.level.rank:
-        await stop_ladder(tx, running, "level rose", by, at)
+        await stop_ladder(tx, running, StopReason.LEVEL_ROSE, by, at)
         await tx.add_escalation(ladders.start(incident.subject, severity.level, at))
     elif running is not None:
         await tx.save_escalation(ladders.move(running, incident.subject))
@@ -142,7 +143,7 @@ async def resolve_incident(tx: Tx, incident_id: int, summary: str, by: By, at: d
     """It is over; alerts that still fire keep their own state until their sender says so."""
     incident = await _incident(tx, incident_id)
     over = await tx.save_incident(rules.resolve(incident, summary, by, at))
-    await _stop(tx, over.subject, "resolved", by, at)
+    await _stop(tx, over.subject, StopReason.RESOLVED, by, at)
     effects: list[Effect] = [Refresh(subject=over.subject)]
     groups = await tx.groups_of_incident(over.subject.id)
     effects += [Refresh(subject=group.subject) for group in groups]
@@ -169,13 +170,13 @@ async def resolve_alert(tx: Tx, group_id: int, by: By, at: datetime) -> Text:
     over = alert_rules.resolve(group, by, at)
     await tx.save_groups([over])
     await tx.close_alerts(group_id, at)
-    await _stop(tx, group.subject, "resolved", by, at)
+    await _stop(tx, group.subject, StopReason.RESOLVED, by, at)
     effects: list[Effect] = [Refresh(subject=group.subject)]
     if group.incident_id is not None:
         incident = await tx.incident(group.incident_id)
         family = await tx.groups_of_incident(group.incident_id)
         if incident is not None and not any(one.is_open for one in family):
-            await _stop(tx, incident.subject, "recovered", by, at)
+            await _stop(tx, incident.subject, StopReason.RESOLVED, by, at)
         effects.append(Refresh(subject=Subject(kind=SubjectKind.INCIDENT, id=group.incident_id)))
     subjects = [group.subject.key]
     if group.incident_id is not None:
@@ -208,7 +209,7 @@ async def the_only_open(tx: Tx, verb: str) -> Incident:
     raise Refused("refused.which_one", **params)
 
 
-async def _stop(tx: Tx, subject: Subject, because: str, by: By, at: datetime) -> None:
+async def _stop(tx: Tx, subject: Subject, because: StopReason, by: By, at: datetime) -> None:
     running = (await tx.running_escalations([subject.key])).get(subject.key)
     if running is not None:
         await stop_ladder(tx, running, because, by, at)

@@ -10,7 +10,7 @@ import structlog
 from domain import escalation as rules
 from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Subject, SubjectKind, Text, titled
 from domain.errors import Outage
-from domain.escalation import Escalation, Page, PageStatus
+from domain.escalation import Escalation, Page, PageStatus, StopReason
 from domain.outbox import OPS
 from domain.ports import Tx
 from operations import counters
@@ -91,7 +91,9 @@ def _id(escalation: Escalation) -> int:
     return escalation.id
 
 
-async def stop_ladder(tx: Tx, escalation: Escalation, because: str, by: By | None, at: datetime) -> None:
+async def stop_ladder(
+    tx: Tx, escalation: Escalation, because: StopReason, by: By | None, at: datetime
+) -> None:
     """Nobody is paged any more: waiting pages are withdrawn, sent ones lose their button."""
     if not escalation.is_running:
         return

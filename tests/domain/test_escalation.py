@@ -526,6 +526,8 @@ def went(
         # News of another kind pages as before.
         (went(because="acknowledged"), 0, 6, Phase.DUE, 6),
         (went(), 0, 4, Phase.DUE, 5),
+        # A person ended it, so that what fires next is news (15.1).
+        (went(because="resolved"), 0, 4, Phase.DUE, 4),
     ],
 )
 def test_13_what_comes_back_is_paged_as_one_trouble(before, returns, at, phase, due):

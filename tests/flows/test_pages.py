@@ -68,3 +68,18 @@ async def test_14_2_the_second_person_reads_who_has_not_answered(world: Stage) -
     assert "kenji さんが応答なし" in words or "kenji has not answered since" in words
     if len(world.dms("kenji")) > 1:
         assert "再度の呼び出し" in world.dms("kenji")[1].plain
+
+
+async def test_15_1_what_a_person_resolved_did_not_go_by_itself(world: Stage) -> None:
+    """The page says who resolved it, and the next trouble of the incident pages at once."""
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High"))
+    await world.advance(seconds=30)
+    await world.press("mika", world.card("#alerts"), "Resolve")
+    await world.advance(seconds=20)
+    (page,) = world.dms("kenji")
+    assert "mika さんが解決" in page.plain
+    assert "回復" not in page.plain
+    await world.webhook("cloud-monitoring", about(2, "Latency Too High"))
+    await world.advance(seconds=20)
+    assert len(world.dms("kenji")) == 2
+    assert "Latency Too High" in world.dms("kenji")[-1].plain

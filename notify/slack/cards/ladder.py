@@ -1,6 +1,6 @@
 """Who was reached, how and when, and who is next: the same lines on every card."""
 
-from domain.escalation import Escalation, Page, PageStatus, Phase
+from domain.escalation import Escalation, Page, PageStatus, Phase, StopReason
 from domain.policy import Means
 from notify.texts import Voice
 
@@ -20,7 +20,7 @@ def ladder_lines(voice: Voice, escalation: Escalation | None, pages: tuple[Page,
         lines.append(voice("ladder.attempts", attempts=attempts))
     if escalation.is_running:
         lines.append(_next(voice, escalation))
-    elif escalation.stopped_because == "nobody":
+    elif escalation.stopped_because == StopReason.NOBODY:
         lines.append(voice("ladder.nobody", level=escalation.level.value))
     return lines
 

@@ -1,6 +1,7 @@
 """The page in a person's direct messages: what happened, what is needed, one button."""
 
 from domain.effects import TOBAN
+from domain.escalation import StopReason
 from domain.outbox import Rendered
 from domain.views import PageView
 from notify.slack import actions
@@ -135,7 +136,7 @@ def _is_over(view: PageView) -> bool:
 
 def _mark(view: PageView) -> str:
     """Of a ladder that has ended."""
-    return ":grey_question:" if view.escalation.stopped_because == "closed" else ":white_check_mark:"
+    return ":grey_question:" if view.escalation.stopped_because == StopReason.CLOSED else ":white_check_mark:"
 
 
 def _outcome(voice: Voice, view: PageView) -> str:
@@ -152,13 +153,13 @@ def _outcome(voice: Voice, view: PageView) -> str:
     at_seconds = int((escalation.stopped_at or escalation.started_at).timestamp())
     who = escalation.stopped_by.name if escalation.stopped_by else "Toban"
     match escalation.stopped_because:
-        case "acknowledged":
+        case StopReason.ACKNOWLEDGED:
             return taken_line(voice, who, at_seconds, escalation.stopped_by)
-        case "resolved":
+        case StopReason.RESOLVED:
             return voice("outcome.resolved_by", who=who, at=at_seconds)
-        case "recovered":
+        case StopReason.RECOVERED:
             return voice("outcome.recovered", at=at_seconds)
-        case "closed":
+        case StopReason.CLOSED:
             return voice("outcome.closed_not_recovered", at=at_seconds)
         case _:
             return voice("outcome.replaced", at=at_seconds)
