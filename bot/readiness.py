@@ -66,11 +66,6 @@ class Readiness:
         self._stopping = True
         counters.ready.set(0)
 
-    @property
-    def is_stopping(self) -> bool:
-        """True once the program has been told to end."""
-        return self._stopping
-
     async def reasons(self) -> dict[Unready, str]:
         """Why nothing can be accepted and kept, in detail; empty where it can."""
         if self._task is None or (self._proved_at is None and self._failure is None):

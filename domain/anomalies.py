@@ -200,14 +200,6 @@ def fuse(scores: Iterable[float]) -> float:
     return 6 + math.log2(1 + fused - 6) if fused > 6 else fused
 
 
-def one_in(score: float) -> int:
-    """How rare a score is, for people: once in so many steps, to two digits, a million at most."""
-    times = 10.0 ** min(max(score, 0.0), 6.0)
-    digits = max(int(math.log10(times)) - 1, 0)
-    unit = int(10**digits)
-    return int(round(times / unit) * unit)
-
-
 def ready_at(since: int | None) -> int | None:
     """The moment from which a service with its first sample at ``since`` is judged."""
     return None if since is None else since + READY

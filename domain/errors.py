@@ -22,14 +22,11 @@ class Outage(Exception):
     request may have taken effect all the same.
     """
 
-    def __init__(
-        self, reason: str, *, retry_after: float | None = None, unknown: bool = False, scope: str = "call"
-    ) -> None:
+    def __init__(self, reason: str, *, retry_after: float | None = None, unknown: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
         self.unknown = unknown
-        self.scope = scope
 
 
 class Undeliverable(Exception):

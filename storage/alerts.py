@@ -106,11 +106,6 @@ class AlertQueries(Rows):
         query = sa.select(GROUP).where(GROUP.c.status != AlertStatus.RESOLVED).order_by(GROUP.c.id)
         return await self.values(AlertGroup, query, lock=False)
 
-    async def open_group_count(self) -> int:
-        """How many groups are not resolved."""
-        query = sa.select(sa.func.count()).select_from(GROUP).where(GROUP.c.status != AlertStatus.RESOLVED)
-        return int((await self.connection.execute(query)).scalar_one())
-
     async def alerts(self, identities: Sequence[str]) -> dict[str, Alert]:
         """Alerts by identity. Of one that cannot be read the rest is taken, as far as it is to be trusted."""
         found = await self.values_in(Alert, sa.select(ALERT), ALERT.c.identity, identities, _rescued)

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
-
 from domain.alerts import AlertGroup, headed
 from domain.effects import Subject, SubjectKind
 from domain.escalation import Escalation, Page
@@ -13,7 +11,7 @@ from domain.holding import SHOWN_AFTER
 from domain.incidents import Incident
 from domain.rollouts import Rollout, Stage, rollout_group
 from domain.views import AlertView, BackupView, DrillView, IncidentView, OpenNow, PageView, RolloutView, View
-from storage.alerts import GROUP, AlertQueries
+from storage.alerts import AlertQueries
 from storage.backups import BackupQueries
 from storage.drills import DrillQueries
 from storage.escalations import EscalationQueries
@@ -73,10 +71,6 @@ class ViewQueries(
     async def open_now(self, at: datetime) -> OpenNow:
         """What is open."""
         return OpenNow(incidents=tuple(await self.open_incidents()), at=at)
-
-    async def group(self, group_id: int) -> AlertView | None:
-        """One alert group as its card shows it."""
-        return await self._alert(group_id)
 
     async def _alert(self, group_id: int) -> AlertView | None:
         group = (await self.groups([group_id])).get(group_id)
@@ -227,8 +221,3 @@ class ViewQueries(
         key = rollout_group(rollout.service)
         group = (await self.newest_groups([key])).get(key)
         return await self.incident(group.incident_id) if group and group.incident_id is not None else None
-
-    async def group_exists(self, group_id: int) -> bool:
-        """Whether there is such a group."""
-        found = await self.connection.execute(sa.select(GROUP.c.id).where(GROUP.c.id == group_id))
-        return found.scalar_one_or_none() is not None

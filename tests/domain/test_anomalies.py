@@ -315,11 +315,6 @@ def test_nothing_is_ready_before_two_days():
     assert anomalies.ready_at(AT) == AT + 2 * DAY
 
 
-def test_how_rare_a_score_is_in_words():
-    found = [anomalies.one_in(score) for score in (-1.0, 0.0, 1.0, 2.5, 4.0, 4.61, 6.0, 9.0)]
-    assert found == [1, 1, 10, 320, 10_000, 41_000, 1_000_000, 1_000_000]
-
-
 def test_several_metrics_together_count_more_than_one_but_one_is_enough():
     assert anomalies.fuse([]) == 0
     assert anomalies.fuse([4.0]) == 4.0
