@@ -69,8 +69,8 @@ async def test_people_answer_below_an_anomaly_and_the_answers_count(town: tuple[
     assert judged.buttons == ()
     await stage.type("mika", "#alerts", "/toban anomalies")
     listed = stage.told("mika")[-1]
-    assert "Useful this week: 1 of the 1" in listed
-    assert "p95 latency is muted until" in listed
+    assert "Judged useful this week: 1 of 1" in listed
+    assert "p95 latency muted until" in listed
     await stage.type("mika", "#alerts", "/toban anomalies unmute bondpoint-api")
     await stage.type("mika", "#alerts", "/toban anomalies")
     assert "muted" not in stage.told("mika")[-1]

@@ -194,7 +194,7 @@ async def test_old_ones_go_only_after_a_note_and_a_later_verified_one(
             there = len(list(tmp_path.rglob("manifest.json")))
             assert there == min(night + 1, 3), "two, and one that is announced"
         notes = [line.plain for line in stage.thread(stage.channel("#ops")[2])]
-        assert any("will be deleted after the next verified backup" in line for line in notes)
+        assert any("to be deleted after the next verified backup" in line for line in notes)
         assert any("B-1" in line for line in notes)
         assert "Deleted" in stage.channel("#ops")[0].plain
 
@@ -206,7 +206,7 @@ async def test_by_default_nothing_is_deleted(sqlite_only: str, tmp_path: Path) -
             await until_three(stage)
         assert len(list(tmp_path.rglob("manifest.json"))) == 4
         notes = [line.plain for line in stage.thread(stage.channel("#ops")[1])]
-        assert any("Toban deletes none of them" in line for line in notes)
+        assert any("Toban does not delete them" in line for line in notes)
 
 
 async def test_seed_defect_71_a_tool_that_fails_in_the_middle_is_told_and_fails_the_night(

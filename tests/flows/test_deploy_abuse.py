@@ -192,7 +192,7 @@ CASES = (
         "somebody whom the policy does not know",
         pressed("dan"),
         "dan",
-        "does not know you",
+        "are not in the policy",
         lambda: without("dan"),
     ),
     Case("an approver who became a guest", then(guest("kenji"), pressed("kenji")), "kenji", "ゲスト"),
@@ -207,7 +207,7 @@ CASES = (
         "one who was an approver when it was asked for",
         then(with_policy(lambda: deploying_by("aya", "mika")), pressed("kenji")),
         "kenji",
-        "承認権限がありません",
+        "この承認の権限がありません",
     ),
     Case("two needed, one gives both", then(pressed("aya"), pressed("aya")), "aya", "承認済み", two_needed),
     Case(
@@ -313,7 +313,7 @@ CASES = (
         two_needed,
     ),
     # Other ways in.
-    Case("a lock without a reason", typed("dan", "/deploy lock bondpoint-api"), "dan", "say why"),
+    Case("a lock without a reason", typed("dan", "/deploy lock bondpoint-api"), "dan", "give a reason"),
     Case(
         "a guest who unlocks",
         then(guest("dan"), typed("dan", "/deploy unlock bondpoint-api")),
@@ -327,13 +327,13 @@ CASES = (
         "an emergency of anybody",
         typed("dan", f"/deploy bondpoint-api {GOOD} --emergency now"),
         "dan",
-        "past the rules",
+        "may not use `--emergency`",
     ),
     Case(
         "an emergency without a reason",
         typed("dan", f"/deploy bondpoint-api {GOOD} --emergency"),
         "dan",
-        "say why",
+        "give a reason",
         lambda: with_deploys(emergency=Emergency(people=("dan",))),
     ),
     Case(
@@ -388,7 +388,7 @@ async def test_an_image_that_cannot_be_deployed_is_refused_in_words(sqlite_only:
             (f"{REPOSITORY}:nowhere", "Was it pushed"),
             ("gcr.io/bondpoint-prod/api:v2", "shut down"),
             ("docker.io/library/nginx:1", "by digest"),
-            ("api:v2", "no image name"),
+            ("api:v2", "not an image name"),
         ):
             await stage.type("mika", "#general", f"/deploy bondpoint-api {image}")
             await stage.advance(seconds=3)

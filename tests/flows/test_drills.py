@@ -79,7 +79,7 @@ async def test_a_drill_restores_every_table_measures_the_time_and_leaves_nothing
         await until_three(stage)
         await stage.type("mika", "#ops", "/toban backup drill nightly")
         card = stage.card("#ops")
-        assert "Restore drill RD-1 of nightly: waits for approval" in card.plain
+        assert "Restore drill RD-1 of nightly: waiting for approval" in card.plain
         await stage.press("mika", card, "Approve Drill")
         assert "somebody else has to approve it" in stage.told("mika")[-1]
         await stage.press("aya", card, "Approve Drill")
@@ -106,9 +106,9 @@ async def test_a_drill_restores_every_table_measures_the_time_and_leaves_nothing
     [
         (asked("SELECT count(*) FROM incident", least=1), "answers 0 instead of at least 1"),
         (asked("SELECT min(changed_at) FROM watch", within=timedelta(minutes=1)), "which is older than"),
-        (asked("SELECT 1 FROM nowhere"), "has no answer"),
-        (asked("SELECT id FROM incident"), "has no answer"),
-        (asked("DELETE FROM watch RETURNING id"), "has no answer"),
+        (asked("SELECT 1 FROM nowhere"), "returns no result"),
+        (asked("SELECT id FROM incident"), "returns no result"),
+        (asked("DELETE FROM watch RETURNING id"), "returns no result"),
     ],
 )
 async def test_a_restored_copy_that_cannot_answer_fails_the_drill_and_raises_an_alert(
@@ -167,8 +167,8 @@ async def test_nobody_agrees_or_somebody_says_no(sqlite_only: str, tmp_path: Pat
         await stage.press("aya", card, "Approve Drill")
         assert (await drills(stage))[0].state is DrillState.ASKED
         await stage.type("dan", "#ops", "/toban backup drill nightly")
-        assert "is open already" in stage.told("dan")[-1]
-        await stage.press("yuko", card, "Decline")
+        assert "is already waiting for approval or running" in stage.told("dan")[-1]
+        await stage.press("yuko", card, "Reject")
         assert (await drills(stage))[0].state is DrillState.DECLINED
         await stage.type("mika", "#ops", "/toban backup drill nightly")
         await stage.advance(hours=25)

@@ -336,7 +336,10 @@ async def test_a_sample_at_the_wrong_route_is_kept_aside_and_told_and_alarms_nob
     await assert_alerts(stage, ())
     await assert_group(stage, None)
     (told,) = stage.channel("ops")
-    assert f"A delivery of {wrong} could not be understood and is kept as no. 1: " in told.plain
+    assert (
+        f"A delivery of {wrong} could not be understood, had no effect and is set aside as no. 1: "
+        in told.plain
+    )
     assert len(bot_posts(stage)) == 1
     assert_nothing_private(stage)
 
@@ -504,7 +507,7 @@ def assert_said(stage: Stage, sample: Sample) -> None:
         assert told == []
     else:
         received = f"Test notification received from {sample.sender}: {sample.test}"
-        assert told == [f"{received}. It works; nobody was paged."]
+        assert told == [f"{received}. The connection works; nobody was paged."]
     places = ("alerts", "incidents", "ops")
     known = sum(len(stage.channel(name)) for name in places) + sum(
         len(stage.dms(one)) for one in people(stage)

@@ -13,7 +13,7 @@ from tests.flows.backing import backed_up, nightly, until_three
 from tests.flows.test_deploys import GOOD, world_of
 from tests.payloads import monitoring
 
-NOTHING, NOTHING_JA = "Nothing waits for you", "あなたの対応待ちはありません"
+NOTHING, NOTHING_JA = "Nothing is waiting for you", "あなたの対応待ちはありません"
 
 
 def buttons(stage: Stage, person: str) -> list[str]:
@@ -40,7 +40,7 @@ async def test_a_page_stands_first_until_somebody_answers(stage: Stage) -> None:
     seen = await stage.home("kenji")
     assert seen.startswith("あなたの対応待ち：1 件")
     assert "INC-1 API error rate" in seen and "に呼び出されました" in seen
-    assert "発生中のインシデント：1 件" in seen
+    assert "未解決のインシデント：1 件" in seen
     card = stage.card("incidents")
     assert links(stage, "kenji")[0].endswith(f"/archives/{card.channel}/p{card.ts.replace('.', '')}")
     assert buttons(stage, "kenji") == ["インシデントを宣言", "更新"]
@@ -98,8 +98,8 @@ async def test_backups_show_what_would_be_lost_and_how_long_a_restore_takes(
         assert mika.startswith(NOTHING)
         assert dan.splitlines()[0] == "Waiting for you: 1"
         assert "Restore drill RD-1 of nightly · mika asks for an approval · until" in dan
-        assert "Backup plans, all well: 1" in dan
-        assert "(RPO)" in dan and "Never restored so far" in dan
+        assert "All backup plans are fine: 1" in dan
+        assert "(RPO)" in dan and "Not restored so far" in dan
         await stage.press("dan", stage.card("#ops"), "Approve Drill")
         await stage.advance(hours=1)
         dan = await stage.refresh_home("dan", "Refresh")
@@ -175,7 +175,7 @@ async def test_trouble_is_told_and_gone_with_the_next_look(sqlite_only: str, tro
             rename("incident", "elsewhere")
             seen = await stage.home("mika")
             print(seen)
-            assert "cannot read what it remembers" in seen
+            assert "cannot read its records" in seen
             assert buttons(stage, "mika") == ["Refresh"]
             rename("elsewhere", "incident")
             assert (await stage.refresh_home("mika", "Refresh")).startswith(NOTHING)

@@ -76,7 +76,7 @@ async def test_fourteen_times_too_fast_pages_when_an_hours_budget_is_used_and_en
         assert stage.channel("#alerts") == []
         await stage.advance(seconds=2)
         (card,) = stage.channel("#alerts")
-        assert f"Critical · {TITLE} 15x too fast" in card.plain
+        assert f"Critical · {TITLE} at 15 times the allowed rate" in card.plain
         assert "over the last 1 hour" in card.plain.lower()
         assert "api-availability" in card.plain
         assert len(stage.channel("#incidents")) == 1
@@ -95,7 +95,7 @@ async def test_six_times_too_fast_pages_after_hours_of_it(sqlite_only: str) -> N
     async with world_of(sqlite_only, service) as stage:
         await stage.advance(minutes=3)
         (card,) = stage.channel("#alerts")
-        assert f"Critical · {TITLE} 6.5x too fast" in card.plain
+        assert f"Critical · {TITLE} at 6.5 times the allowed rate" in card.plain
         assert "6 hours" in card.plain
         service.set(stage.clock.now(), error_share=0)
         await stage.advance(minutes=20)
@@ -111,7 +111,7 @@ async def test_five_hours_of_six_times_are_not_enough_and_it_pages_when_they_are
     service.set(ago(hours=4, minutes=20), error_share=0.008)
     async with world_of(sqlite_only, service) as stage:
         passed = await fires_after(stage, minutes=20)
-        assert "6x too fast" in stage.card("#alerts").plain
+        assert "at 6 times the allowed rate" in stage.card("#alerts").plain
     # Ten more minutes, 120 s until they can be seen, and the look at 10 s past.
     assert passed == 13
 
@@ -121,7 +121,7 @@ async def test_a_budget_that_is_just_used_up_too_early_is_a_warning(sqlite_only:
     async with world_of(sqlite_only, service) as stage:
         await stage.advance(minutes=10)
         (card,) = stage.channel("#alerts")
-        assert f"Warning · {TITLE} 1.2x too fast" in card.plain
+        assert f"Warning · {TITLE} at 1.2 times the allowed rate" in card.plain
         assert "3 days" in card.plain
         assert "6 hours" in card.plain
         assert "12 %" in card.plain

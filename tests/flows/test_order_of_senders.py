@@ -47,13 +47,15 @@ async def test_13_9_the_same_bytes_after_an_end_are_not_lost(stage: Stage) -> No
     pages = len(stage.dms("kenji"))
     await stage.webhook("alertmanager", firing())
     assert await _card(stage) == (AlertStatus.FIRING, 1)
-    assert "Same firing repeated" in stage.card("#alerts").plain
-    assert sum("Same firing repeated" in note for note in notes(stage, "#alerts")) == 1
+    assert "The sender reported the same firing again" in stage.card("#alerts").plain
+    assert (
+        sum("now reports it again with the same start time" in note for note in notes(stage, "#alerts")) == 1
+    )
     assert len(stage.dms("kenji")) == pages
 
     await stage.advance(minutes=11)
     assert len(stage.dms("kenji")) == pages + 1
-    assert any("no other end from the sender" in note for note in notes(stage, "#alerts", 0))
+    assert any("has not reported another end" in note for note in notes(stage, "#alerts", 0))
     assert "Nobody is paged before" not in stage.card("#alerts", 0).plain
 
 
@@ -69,7 +71,9 @@ async def test_13_21_a_peer_that_missed_the_end_pages_nobody(stage: Stage) -> No
     assert await _card(stage) == (AlertStatus.RESOLVED, 1)
     assert len(stage.dms("kenji")) == pages
     assert stage.dms("aya") == []
-    assert sum("Same firing repeated" in note for note in notes(stage, "#alerts")) == 1
+    assert (
+        sum("now reports it again with the same start time" in note for note in notes(stage, "#alerts")) == 1
+    )
 
 
 async def test_other_trouble_beside_a_repeated_firing_pages_at_once(stage: Stage) -> None:
@@ -107,7 +111,7 @@ async def test_13_21_a_firing_whose_request_began_before_the_end_opens_nothing(s
         assert answer.status == 200
     await stage.settle()
     assert await _card(stage) == (AlertStatus.RESOLVED, 1)
-    assert "Same firing repeated" not in stage.card("#alerts").plain
+    assert "The sender reported the same firing again" not in stage.card("#alerts").plain
 
 
 @pytest.mark.parametrize("pause", [1, 30, 120])

@@ -251,4 +251,4 @@ async def test_a_failing_probe_in_japanese(sqlite_only: str, healthz: Healthz) -
         assert "応答: データベースに接続できません" in card
         healthz.status = 200
         await stage.advance(minutes=3)
-        assert "api-healthのヘルスチェック復旧" in stage.card("#alerts").plain
+        assert "api-health のヘルスチェック回復" in stage.card("#alerts").plain

@@ -42,7 +42,7 @@ async def test_a_delivery_that_the_database_refused_pages_by_itself_once_it_is_t
     await stage.advance(seconds=65)
     assert await _states(stage) == ["done"]
     assert len(stage.dms("kenji")) == 1
-    assert any("has now had its effect" in line.plain for line in stage.channel("ops"))
+    assert any("has now been processed" in line.plain for line in stage.channel("ops"))
 
 
 async def test_redrive_puts_back_what_is_quarantined_while_the_bot_runs(stage: Stage) -> None:

@@ -139,7 +139,7 @@ async def test_a_page_acknowledged_by_a_stranger_from_nowhere_is_refused_without
         blocks=[{"type": "actions", "elements": [button, other]}],
     )
     assert (await world.press("mika", world.card("alerts"), "Odd")).ok
-    assert "not known any more" in world.told("mika")[-1]
+    assert "no longer known" in world.told("mika")[-1]
     assert (await world.press("mika", world.card("alerts"), "Odder")).ok
     assert len(world.told("mika")) == 2, "a value that nobody wrote is answered, too"
 

@@ -377,7 +377,7 @@ async def test_where_nobody_can_be_reached_ops_is_told_and_the_ladder_begins_aga
 
     told = [line.plain for line in stage.channel("ops") if "Nobody could be paged" in line.plain]
     assert told
-    assert any("Nobody on the ladder could be reached" in note for note in notes(stage, "incidents"))
+    assert any("Nobody could be reached" in note for note in notes(stage, "incidents"))
     failed = await rows(stage, sa.select(ESCALATION))
     assert failed[0]["phase"] != "stopped"
     assert failed[0]["round"] >= 10, "three rungs, four times"

@@ -420,7 +420,7 @@ async def test_an_empty_answer_ends_nothing_and_is_an_alert_where_data_always_co
         await stage.advance(minutes=6)
         first, second = headlines(stage)
         assert "Critical" in first
-        assert "Warning · bondpoint-db: no data of database CPU" in second
+        assert "Warning · bondpoint-db: no data for database CPU" in second
         stage.cloud.faults.lift(empty)
         await stage.advance(minutes=10)
         assert all("Resolved" in headline for headline in headlines(stage))
@@ -653,7 +653,7 @@ async def test_japanese_cards_say_what_is_wrong_and_that_it_is_over(sqlite_only:
             "警告 · bondpoint-api：CPU 使用率 95 %（上限 80 %）",
             "警告 · bondpoint-db：レプリケーション停止",
             "警告 · silent-db：DB の CPU 使用率のデータなし",
-            "情報 · bondpoint-api：active-usersが先週同時刻の 26.2 %",
+            "情報 · bondpoint-api：active-usersが1週間前の同時刻の 26.2 %",
         ):
             assert wanted in fired
         service.set(stage.clock.now(), error_share=0, cpu=0.3)

@@ -183,7 +183,7 @@ def test_what_is_over_has_an_outcome_line_and_no_buttons(stage, locale):
         (Stage.SHIFTING, {"step": 1}, "traffic is moving to 50 %"),
         (Stage.BAKING, {}, "canary at 10 %, under watch"),
         (Stage.BAKING, {"paused_by": KENJI}, "paused at 10 %"),
-        (Stage.ASKING, {}, "needs your decision"),
+        (Stage.ASKING, {}, "needs a decision"),
         (Stage.WATCHING, {"percent": 100}, "100 %, still watched"),
         (Stage.ROLLING_BACK, {}, "rolling back"),
         (Stage.INTERRUPTED, {}, "stopped: somebody else changed the service"),
@@ -198,7 +198,7 @@ def test_the_first_line_says_what_happened_or_what_is_needed(stage, changes, say
 
 def test_a_question_is_asked_in_the_first_line_even_where_somebody_paused():
     shown = card(a_rollout(Stage.ASKING, paused_by=KENJI))
-    assert "needs your decision" in first_line(shown)
+    assert "needs a decision" in first_line(shown)
     assert shown.text.endswith("Please decide.")
 
 
@@ -259,7 +259,7 @@ def test_too_few_requests_are_told_with_what_would_do():
         course=Course(steps=(10, 100), bake=minutes(5), watch=minutes(15)),
     )
     seen = read(card(rollout))
-    assert "10 % for 5 minutes gives about 60 requests; 250 are needed" in seen
+    assert "10 % of the traffic for 5 minutes is about 60 requests; a verdict needs 250" in seen
     assert found.percent is not None
     assert found.bake is not None
     assert f"--steps {found.percent},100 --bake {int(found.bake.total_seconds() // 60)}m" in seen
@@ -365,7 +365,7 @@ def test_a_question_says_what_is_not_known_and_what_each_button_does():
     rollout = a_rollout(Stage.ASKING, problem=Text(key="rollout.inconclusive"), verdict=looked(requests=90))
     shown = card(rollout)
     seen = read(shown)
-    assert "do not tell whether it is good" in seen
+    assert "do not tell whether it is healthy" in seen
     assert "Too few requests for a verdict." in seen
     for name in ("Wait", "Promote", "Roll Back"):
         assert name in labels(shown)

@@ -73,7 +73,7 @@ def words() -> set[str]:
     made |= {f"probe.{what}.{part}" for what in ("failing", "answering") for part in ("title", "summary")}
     made |= {f"alert.{what}.{part}" for what in ("no_data", "query_error") for part in ("title", "summary")}
     made |= {f"link.{kind.value}" for kind in LinkKind}
-    odd = ("odd", "rare", "stuck", "over")
+    odd = ("odd", "hour", "rare", "stuck", "over")
     made |= {f"anomaly.{what}.{part}" for what in odd for part in ("title", "summary")} | {"direction.stuck"}
     made |= {"probe.failing_with.summary", "capacity.flat", "capacity.grows", "capacity.falls"}
     made |= {f"{kind}.{verdict.value}" for kind in ("anomaly", "button") for verdict in Verdict}
