@@ -441,6 +441,8 @@ class Means:
 
 def shown(value: float, unit: Unit) -> str:
     """A value with its unit for a reader of any language: ``1.84 s``, ``82.1 %``, ``1,204/s``."""
+    if unit is Unit.SECONDS and 0 < abs(value) < 1:
+        return shown(value * 1000, Unit.COUNT) + " ms"  # As ``notify.texts.amounts`` says it.
     number = value * 100 if unit is Unit.SHARE else value
     size = abs(number)
     if not math.isfinite(number):

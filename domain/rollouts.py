@@ -289,8 +289,9 @@ def ask(
 
 
 def make_way(rollout: Rollout, at: datetime) -> Rollout:
-    """What only waits for its approval stands back for an emergency, and is planned and asked for anew."""
+    """What has changed nothing yet stands back for an emergency, and is planned and asked for anew."""
     anew: dict[str, Any] = {"plan": None, "needed": 0, "approvals": (), "expires_at": None, "due_at": None}
+    anew["held_by"] = None
     return to_stage(rollout, Stage.QUEUED, at, **anew)
 
 

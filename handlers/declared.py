@@ -14,12 +14,27 @@ from handlers.typed import END, Folded, Line
 
 _STRONG = {
     Severity.P0: ("emergency", "緊急", "致命的", "非常事態"),
-    Severity.P1: ("critical", "crit", "urgent", "重大", "至急", "クリティカル"),
+    Severity.P1: ("critical", "crit", "urgent", "重大", "大至急", "至急", "クリティカル"),
 }
 """A severity wherever they stand first."""
 
 _WEAK = {
-    Severity.P1: ("major", "high", "severe", "高", "深刻"),
+    Severity.P1: (
+        *("major", "high", "highest", "severe", "fatal", "disaster", "blocker", "高", "深刻", "最重要"),
+        *(
+            "kritisch",
+            "critique",
+            "crítico",
+            "crítica",
+            "critico",
+            "严重",
+            "嚴重",
+            "긴급",
+            "심각",
+            "срочно",
+            "критично",
+        ),
+    ),
     Severity.P2: ("medium", "moderate", "中"),
     Severity.P3: ("minor", "low", "軽微", "低"),
 }
@@ -44,8 +59,8 @@ _FIRST = re.compile(rf"(?:{_STEP}|S[-ー]?(?P<s>\d)){END}", re.IGNORECASE)
 _SCALED = re.compile(rf"(?:{_SCALE})[\s:=]*(?P<word>{_any(_STRONG, _WEAK)})(?!\w)", re.IGNORECASE)
 _STRONG_WORD = re.compile(rf"(?P<word>{_any(_STRONG)})(?![\w-])", re.IGNORECASE)
 _WEAK_WORD = re.compile(rf"(?P<word>{_any(_WEAK)})(?![\w-])", re.IGNORECASE)
-_GROWN = re.compile(r"(?:緊急|致命的|非常事態|重大|至急)(?=\w)")
-_NEXT = re.compile(rf"(?:(?:[~→&+>-]|or|and|to|か)\s*)?(?:{_STEP}){END}", re.IGNORECASE)
+_GROWN = re.compile(r"(?:緊急|致命的|非常事態|重大|大至急|至急)(?=\w)")
+_NEXT = re.compile(rf"(?:(?:[~→&+>-]|or|and|to|vs\.?|か)\s*)?(?:{_STEP}){END}", re.IGNORECASE)
 _SET_OFF = re.compile(
     r"[\s:,.;|-]*[(\[{<「『【〔〈《]\s*"
     rf"(?:{_STEP}|S(?P<s>\d)|(?P<word>{_any(_STRONG, _WEAK)}))\s*[)\]}}>」』】〕〉》][\s.!]*$",

@@ -167,7 +167,7 @@ class _Deploys:
         else:
             reason = deploy_words.reason(typed.line)
             if not reason:
-                raise Refused("refused.no_reason")
+                raise Refused("refused.no_lock_reason")
             await self._keep(body, account, actions.DEPLOY_LOCK, deploy=deploy, text=reason)
         await ack()
 

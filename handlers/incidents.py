@@ -116,9 +116,8 @@ class _Incidents:
         if not isinstance(view, IncidentView):
             raise Refused("refused.unknown_incident", number=f"INC-{subject.id}")
         rules.resolve(view.incident, "", TOBAN, self.desk.world.clock.now())
-        await self._form(
-            body, resolve_form(self.desk.voice(body), view.incident, sum(one.is_open for one in view.groups))
-        )
+        firing = sum(one.firing + one.omitted for one in view.groups if one.is_open)
+        await self._form(body, resolve_form(self.desk.voice(body), view.incident, firing))
         await ack()
 
     async def open_declare(self, ack: "AsyncAck", body: Body, account: Account) -> None:

@@ -133,7 +133,7 @@ async def request(
         live is not None
         and emergency is not None
         and live.emergency is None
-        and live.stage is Stage.REQUESTED
+        and (live.stage is Stage.REQUESTED or (live.stage is Stage.APPROVED and live.held_by is not None))
     ):
         await _make_way(tx, live, at)
         live = None
@@ -170,7 +170,7 @@ async def request(
 
 
 async def _make_way(tx: Tx, live: Rollout, at: datetime) -> None:
-    """An emergency comes first; what has not been approved begins anew after it."""
+    """An emergency comes first; what waits for its approval, or is held, begins anew after it."""
     behind = await tx.save_rollout(rules.make_way(live, at))
     await tx.tell([Event(subject=behind.subject, what="deploy.made_way", at=at)])
     note = rollout_note(
@@ -331,7 +331,7 @@ async def lock(
     """Nothing is deployed on it until somebody unlocks it. What is on its way goes on."""
     approvals.person_behind(world.policy.people, account)
     if not reason.strip():
-        raise Refused("refused.no_reason")
+        raise Refused("refused.no_lock_reason")
     if len(reason) > REASON_LIMIT:
         raise Refused("refused.long_reason", limit=REASON_LIMIT)
     why = Text(key="rollout.locked_because", params={"reason": reason.strip()})

@@ -56,22 +56,24 @@ async def _note(tx: Tx, incident: Incident, at: datetime) -> Note | None:
     since = _waits_since(incident, groups)
     if since is None:
         return None
+    if not groups and incident.acknowledged_by is None and await _is_paging(tx, incident):
+        return None
     first = FIRST[incident.severity]
     age = at - since
     times = (age // first).bit_length()  # 1 after the first span, 2 after twice as long, 3 after four times.
     if times < 1:
         return None
     params = {"number": incident.number, "age": int(age.total_seconds()), "service": incident.service or "—"}
-    firing = sum(one.is_open for one in groups)
-    if groups and not firing:
+    firing = sum(one.firing + one.omitted for one in groups if one.is_open)
+    if groups and not any(one.is_open for one in groups):
         key = "note.recovered_but_open"
     else:
         key = "note.still_on_it" if groups else "note.still_on_it_bare"
-        params |= {"firing": firing, "total": len(groups)}
+        params |= {"firing": firing, "total": sum(one.total + one.omitted for one in groups)}
     if incident.acknowledged_by is not None:
         params["who"] = [incident.acknowledged_by.id]
     else:
-        key = "note.recovered_nobody"
+        key = "note.recovered_nobody" if groups else "note.nobody_has_it"
     name = f"forgotten:{incident.subject.key}:{int(since.timestamp())}:{times}"
     note = thread_note(name, incident.subject, INCIDENTS, Text(key=key, params=params))
     # Nobody is mentioned in it, so that it has to be seen in the channel.
@@ -79,9 +81,16 @@ async def _note(tx: Tx, incident: Incident, at: datetime) -> Note | None:
 
 
 def _waits_since(incident: Incident, groups: Sequence[AlertGroup]) -> datetime | None:
-    """Since when only a person can go on: it was taken, or its last alert has ended."""
+    """Since when only a person can go on: it was taken, its last alert has ended, or there never was one."""
     if incident.acknowledged_at is not None:
         return incident.acknowledged_at
-    if not groups or any(one.is_open for one in groups):
+    if not groups:
+        return incident.opened_at
+    if any(one.is_open for one in groups):
         return None
     return max(one.resolved_at or one.changed_at for one in groups)
+
+
+async def _is_paging(tx: Tx, incident: Incident) -> bool:
+    """Whether a ladder still asks for somebody."""
+    return incident.subject.key in await tx.running_escalations([incident.subject.key])

@@ -149,7 +149,7 @@ async def resolve_incident(tx: Tx, incident_id: int, summary: str, by: By, at: d
     effects += [Refresh(subject=group.subject) for group in groups]
     subjects = [over.subject.key, *(group.subject.key for group in groups)]
     effects += await page_refreshes(tx, (await tx.latest_escalations(subjects)).values())
-    firing = sum(group.is_open for group in groups)
+    firing = sum(group.firing + group.omitted for group in groups if group.is_open)
     text = Text(
         key="note.incident_resolved" if over.summary else "note.incident_resolved_bare",
         params={"who": by.name, "at": _seconds(at)} | ({"summary": over.summary} if over.summary else {}),

@@ -249,6 +249,9 @@ def _notes(
             text, name = Text(key=_NEXT[what], params={"people": people}), f"{name}:{escalation.step}"
         case "escalation.nobody":
             text = Text(key="note.nobody", params={"level": escalation.level.value})
+            if escalation.of.kind is SubjectKind.INCIDENT:
+                severity = escalation.level.severity.value
+                text = Text(key="note.nobody_incident", params={"severity": severity})
         case "escalation.nobody_reached":
             hour = int((at - escalation.started_at).total_seconds()) // 3600
             ops = Text(

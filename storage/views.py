@@ -115,6 +115,9 @@ class ViewQueries(
         escalation = await self.latest_escalation(incident.subject)
         groups = await self.groups_of_incident(incident_id)
         groups.sort(key=lambda one: (one.is_open, one.level.rank, one.changed_at), reverse=True)
+        for place, group in enumerate(groups[:GROUPS_LINKED]):
+            if group.is_open and group.total > 1:
+                groups[place] = headed(group, await self.firing_alerts(group.subject.id, FIRING_SHOWN))
         return IncidentView(
             incident=incident,
             groups=tuple(groups),

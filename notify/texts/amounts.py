@@ -77,7 +77,8 @@ def _in_unit(count: int, unit: Part, locale: str) -> str:
 
     length = timedelta(**{f"{unit}s": count})
     # A threshold that is never reached keeps it in the unit asked for.
-    return str(format_timedelta(length, granularity=unit, threshold=math.inf, locale=locale))
+    said = str(format_timedelta(length, granularity=unit, threshold=math.inf, locale=locale))
+    return said.replace(" ", "") if locale == "ja" else said
 
 
 def rarity(score: float, locale: str) -> str:

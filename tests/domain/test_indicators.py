@@ -304,7 +304,7 @@ SHOWN = {
     (1204.4, Unit.PER_SECOND): "1,204/s",
     (10, Unit.PER_MINUTE): "10/min",
     (0, Unit.COUNT): "0",
-    (0.00123, Unit.SECONDS): "0.001 s",
+    (0.00123, Unit.SECONDS): "1.23 ms",
     (math.inf, Unit.SECONDS): "-",
 }
 

@@ -47,7 +47,7 @@ async def test_14_6_a_recovered_incident_says_that_it_is_open(world: Stage) -> N
     await world.webhook("cloud-monitoring", about(1, "Error Rate Too High", state="closed"))
     await world.advance(minutes=1)
     (card,) = world.channel("#incidents")
-    assert "All alerts of INC-1 have recovered" in world.thread(card)[-1].plain
+    assert "None of the alerts of INC-1 is open any more" in world.thread(card)[-1].plain
     before = len(world.thread(card))
     await world.advance(minutes=90)
     (again,) = world.thread(card)[before:]

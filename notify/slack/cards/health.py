@@ -54,7 +54,7 @@ def health_card(voice: Voice, services: Sequence[ServiceHealth], at: int) -> Ren
 
 def _title(one: ServiceHealth) -> str:
     mark = MARK[one.groups[0].level] if one.groups else ":white_check_mark:"
-    if one.problem:
+    if one.problem or not (one.gauges or one.groups):  # What is not measured is not healthy.
         mark = ":grey_question:"
     return f"{mark} *{line(one.service, 60)}*"
 

@@ -76,8 +76,9 @@ def _facts(voice: Voice, view: IncidentView, links: Links) -> list[tuple[str, st
         (voice("field.opened"), opened),
     ]
     if view.groups:
-        firing = sum(group.is_open for group in view.groups)
-        facts.append((voice("field.alerts"), voice("incident.alerts", firing=firing, total=len(view.groups))))
+        firing = sum(group.firing + group.omitted for group in view.groups if group.is_open)
+        total = sum(group.total + group.omitted for group in view.groups)
+        facts.append((voice("field.alerts"), voice("incident.alerts", firing=firing, total=total)))
     if incident.resolved_at is not None:
         length = (incident.resolved_at - incident.opened_at).total_seconds()
         facts.append((voice("field.duration"), voice("incident.duration", length=length)))

@@ -1,5 +1,6 @@
 """Who was reached, how and when, and who is next: the same lines on every card."""
 
+from domain.effects import SubjectKind
 from domain.escalation import Escalation, Page, PageStatus, Phase, StopReason
 from domain.policy import Means
 from notify.texts import Voice
@@ -21,7 +22,10 @@ def ladder_lines(voice: Voice, escalation: Escalation | None, pages: tuple[Page,
     if escalation.is_running:
         lines.append(_next(voice, escalation))
     elif escalation.stopped_because == StopReason.NOBODY:
-        lines.append(voice("ladder.nobody", level=escalation.level.value))
+        if escalation.of.kind is SubjectKind.INCIDENT:
+            lines.append(voice("ladder.nobody_incident", severity=escalation.level.severity.value))
+        else:
+            lines.append(voice("ladder.nobody", level=escalation.level.value))
     return lines
 
 

@@ -144,6 +144,8 @@ def _outcome(voice: Voice, view: PageView) -> str:
     if escalation.is_running:
         at = escalation.next_at()
         people = list(escalation.next_people())
+        if at is not None and people == [view.page.person]:
+            return voice("page.or_again", at=int(at.timestamp()))
         if at is not None and people:
             return voice("page.or_next", people=people, at=int(at.timestamp()))
         return voice("page.please")
@@ -170,7 +172,8 @@ def _ended(voice: Voice, view: PageView) -> str | None:
     incident, group = view.incident, view.group
     if incident is not None and incident.resolved_by is not None and not incident.is_open:
         at = int((incident.resolved_at or incident.opened_at).timestamp())
-        return voice("outcome.resolved_by", who=incident.resolved_by.name, at=at)
+        said = voice("outcome.resolved_by", who=incident.resolved_by.name, at=at)
+        return f"{said} · {voice('page.still_firing')}" if group is not None and group.is_open else said
     if group is None or group.is_open:
         return None
     said = ended_line(voice, group)

@@ -40,11 +40,12 @@ def evidence_lines(voice: Voice, rollout: Rollout) -> list[str]:
             "stable": [found.stable_p95 / 1000, "seconds"],
         }
         shown.append(voice("rollout.latency", **params))
-    if found.p_threshold is not None and found.canary.errors:
+    rate, before = found.canary.rate or 0.0, found.stable.rate or 0.0
+    if found.p_threshold is not None and rate > found.threshold:
         params = {"threshold": [found.threshold, "share"], "p": _p(found.p_threshold)}
         shown.append(voice(f"rollout.p_threshold{_chance(verdict, found.p_threshold)}", **params))
-        if found.p_stable is not None:
-            shown.append(voice(f"rollout.p_stable{_chance(verdict, found.p_stable)}", p=_p(found.p_stable)))
+    if found.p_stable is not None and rate > before:
+        shown.append(voice(f"rollout.p_stable{_chance(verdict, found.p_stable)}", p=_p(found.p_stable)))
     why = [one for one in verdict.reasons if one is not Reason.STILL_BAKING]
     shown += [f"• {voice(f'reason.{one.value}')}" for one in why]
     if found.visible_until is not None:
