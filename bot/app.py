@@ -181,6 +181,7 @@ async def build(
         speaker = Speaker(world)
         jobs = timetable(world, interpreters(), speaker)
         ending.add("speaker", lambda: speaker.stop(DRAIN))
+        ending.add("under way", world.under_way.stop)
         running = Loops(world, jobs)
         if loops:
             running.start()

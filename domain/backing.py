@@ -43,6 +43,14 @@ AFTER_SILENCE, LONGEST_SILENCE = timedelta(seconds=30), timedelta(minutes=2)
 PART_OF_SILENCE = 10
 """The pause is this part of the time since it began."""
 
+ASKED = timedelta(minutes=2)
+"""How long a question may take that copies nothing: whether it is there, what its bucket forbids."""
+
+LOOKED = timedelta(minutes=10)
+"""How long one look may take: some vaults copy a share of a bucket in it."""
+
+LEAST_WAIT = timedelta(seconds=1)
+
 TOO_FAR = timedelta(minutes=5)
 """Nobody who works on a backup looks at it again later than so: the clock that said so was ahead."""
 
@@ -81,9 +89,21 @@ def begin(plan: BackupPlan, due_at: datetime, at: datetime, by: By = TOBAN) -> B
         destination=f"{plan.destination.rstrip('/')}/{plan.name}/{due_at:%Y%m%dT%H%M%SZ}",
         parts=tuple(Progress(part=part) for part in plan.parts),
         expected_by=due_at + plan.expected,
-        until=at + max(LEAST_PATIENCE, PATIENCE * plan.expected),
+        until=at + patience(plan),
         look_at=at,
     )
+
+
+def patience(plan: BackupPlan | None) -> timedelta:
+    """How long anything that reads or writes a whole copy may take before it is given up."""
+    expected = plan.expected if plan is not None else timedelta(0)
+    return max(LEAST_PATIENCE, PATIENCE * expected)
+
+
+def answer_within(stage: Stage, until: datetime | None, at: datetime) -> timedelta:
+    """How long a vault may take for its answer: what copies or reads all of it, until it is given up."""
+    left = until - at if until is not None else LEAST_PATIENCE
+    return max(LEAST_WAIT, min(left, LOOKED) if stage is Stage.COPYING else left)
 
 
 def brought_back(backup: Backup, plan: BackupPlan, at: datetime) -> Backup:
@@ -92,7 +112,7 @@ def brought_back(backup: Backup, plan: BackupPlan, at: datetime) -> Backup:
     """
     limits = {
         "expected_by": min(backup.expected_by, at + plan.expected),
-        "until": min(backup.until or at, at + max(LEAST_PATIENCE, PATIENCE * plan.expected)),
+        "until": min(backup.until or at, at + patience(plan)),
     }
     return backup.model_copy(update={"look_at": at, "lease_until": None, **limits})
 
@@ -115,6 +135,15 @@ def order(backup: Backup, progress: Progress) -> Order:
     name = f"{progress.part.name}{again}"
     key = f"toban/{backup.plan}/{backup.due_at:%Y%m%dT%H%M%SZ}/{name}"
     return Order(key=key, part=progress.part, at=backup.at, destination=f"{backup.destination}/{name}")
+
+
+def overdue(
+    backup: Backup, plan: BackupPlan | None, before: Mapping[str, Sequence[Evidence]], at: datetime
+) -> Backup:
+    """One that somebody holds and says nothing of: given up when its time is over, whatever comes later."""
+    if backup.until is None or at < backup.until:
+        return backup
+    return step(backup, {}, plan, before, at).model_copy(update={"fence": backup.fence + 1})
 
 
 def starting(backup: Backup) -> Backup:

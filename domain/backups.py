@@ -75,6 +75,8 @@ class Backup(Value):
     removed_at: datetime | None = None
     look_at: datetime | None = None
     lease_until: datetime | None = None
+    fence: int = 0
+    """Counts who has held it: what an earlier holder hears, or one that was given up, counts no more."""
     version: int = 1
 
     @property

@@ -22,6 +22,8 @@ CLEANING = timedelta(hours=6)
 """How long the removal of what was restored is tried."""
 
 
+NO_ANSWER = "no answer"
+
 TRY_AGAIN = timedelta(minutes=1)
 """Until the removal is tried again: it may only be under way."""
 
@@ -158,6 +160,12 @@ def step(drill: Drill, heard: Mapping[int, Heard], at: datetime) -> Drill:
             reasons += [finding.text(one.part.name) for finding in one.evidence.findings]
     decided = {"state": DrillState.CLEANING, "reasons": tuple(reasons), "look_at": at, "until": at + CLEANING}
     return changed.model_copy(update=decided)
+
+
+def overdue(drill: Drill, at: datetime) -> Drill:
+    """One that somebody holds and says nothing of, when its time is over."""
+    after = removed(drill, NO_ANSWER, at) if drill.state is DrillState.CLEANING else step(drill, {}, at)
+    return after.model_copy(update={"fence": drill.fence + 1})
 
 
 def abandon(drill: Drill, at: datetime) -> Drill:

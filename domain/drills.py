@@ -54,6 +54,7 @@ class Drill(Value):
     cleared_at: datetime | None = None
     look_at: datetime | None = None
     lease_until: datetime | None = None
+    fence: int = 0
     version: int = 1
 
     @property

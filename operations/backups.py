@@ -1,7 +1,9 @@
 """Carries out backups: begins what is due, looks at what is on its way, tells what is missing."""
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -22,15 +24,15 @@ from domain.series import epoch, moment
 from domain.voice import SOURCE
 from domain.watches import Watch, WatchKind
 from operations import counters, signals
-from operations.lease import LEASE, held
+from operations.lease import LEASE, held, in_time, is_held
 from operations.places import backup_card
 from operations.pruning import fates, hold_of, prune, remove
 from operations.world import World
 
 log = structlog.get_logger(__name__)
 
-LIMIT = 10
-"""Backups in one turn; they are carried out side by side."""
+LIMIT = 1000
+"""Backups with something to do that are looked at in one turn."""
 
 BLOCKED = timedelta(seconds=10)
 """Until it is looked again whether a plan's running backup has ended."""
@@ -56,10 +58,15 @@ async def schedule(world: World, at: datetime) -> datetime:
                 counters.backup_state.labels(plan=plan.name).set(newest.at.timestamp())
     again = [at + timedelta(days=1)]
     for plan in plans:
-        blocked = await _begin_due(world, plan, at)
-        again.append(
-            min(at + BLOCKED, plan.schedule.following(at)) if blocked else plan.schedule.following(at)
-        )
+        following = plan.schedule.following(at)
+        try:
+            blocked = await _begin_due(world, plan, at)
+        except Outage:
+            raise
+        except Exception:  # It is tried again; the other plans do not wait for that.
+            log.exception("backups.not_begun", plan=plan.name)
+            blocked = True
+        again.append(min(at + BLOCKED, following) if blocked else following)
     return min(again)
 
 
@@ -157,47 +164,85 @@ async def history(tx: Tx, plan: BackupPlan, at: datetime) -> list[tuple[Backup, 
 
 
 async def tick(world: World) -> int:
-    """Take each backup with something to do one step further. Returns how many.
+    """Begin all that is to be done, each thing in a task of its own. Returns how much that was.
 
-    Plans side by side, the backups of one plan one after the other: their alerts are of one group. What is
-    over comes first, since its alert cannot wait for a copy.
+    The tables let one backup of a plan run at a time. What needs no vault is done here: a moment that has
+    passed is judged whoever holds the backup, and however long its vault says nothing.
     """
+    at = world.clock.now()
     async with world.store.read() as tx:
-        due = await tx.due_backups(world.clock.now(), LIMIT)
-    plans: dict[str, list[Backup]] = {}
-    for one in sorted(due, key=lambda one: (not one.is_over, one.due_at)):
-        plans.setdefault(one.plan, []).append(one)
-    await asyncio.gather(*(_each(world, found) for found in plans.values()))
-    return len(due)
+        late = await tx.overdue_backups(at)
+        due = await tx.due_backups(at, LIMIT)
+    begun = 0
+    for one in (one for one in late if is_held(one.lease_until, at) or _name(one) in world.under_way):
+        begun += await _guarded(one, _judge(world, one))
+    doomed: dict[str, list[Backup]] = {}
+    for one in due:
+        if not one.is_over:
+            begun += world.under_way.begin(_name(one), partial(_each, world, [one]))
+        elif one.doomed_at is not None:
+            doomed.setdefault(one.plan, []).append(one)
+        else:
+            begun += await _guarded(one, _one(world, one))
+    for plan, found in doomed.items():
+        begun += world.under_way.begin(f"remove:{plan}", partial(_each, world, found))
+    return begun
+
+
+def _name(backup: Backup) -> str:
+    return f"backup:{backup.number}"
 
 
 async def _each(world: World, found: list[Backup]) -> None:
-    """What fails keeps its lease, and is tried again after it."""
     for one in found:
-        assert one.id is not None
-        try:
-            await _one(world, one.id)
-        except Outage as outage:
-            log.warning("backups.outage", backup=one.number, reason=outage.reason)
-        except Exception:
-            log.exception("backups.failed", backup=one.number)
+        await _guarded(one, _one(world, one))
 
 
-async def _one(world: World, backup_id: int) -> None:
-    backup = await _claim(world, backup_id)
+async def _guarded(backup: Backup, work: Awaitable[bool]) -> bool:
+    """What it says, or False: what fails keeps its lease, and is tried again after it."""
+    try:
+        return await work
+    except Outage as outage:
+        log.warning("backups.outage", backup=backup.number, reason=outage.reason)
+    except Exception:
+        log.exception("backups.failed", backup=backup.number)
+    return False
+
+
+async def _one(world: World, found: Backup) -> bool:
+    """One step of a backup, if nobody else does it."""
+    assert found.id is not None
+    backup = await _claim(world, found.id)
     if backup is None:
-        return
+        return False
     if backup.doomed_at is not None and backup.removed_at is None:
         await remove(world, backup)
-        return
-    if backup.is_over:  # It was to be verified by now.
+    elif backup.is_over:  # It was to be verified by now.
         async with world.store() as tx:
-            latest = await tx.backup(backup_id)
-            if latest is not None and latest.version == backup.version:
+            latest = await tx.backup(found.id)
+            if latest is not None and latest.fence == backup.fence:
                 told = latest.model_copy(update={"look_at": None, "lease_until": None})
                 await _keep(tx, world, latest, told, world.clock.now())
-        return
-    await _work(world, backup)
+    else:
+        await _work(world, backup)
+    return True
+
+
+async def _judge(world: World, found: Backup) -> bool:
+    """Its moment has passed while whoever holds it says nothing. True where that had to be told."""
+    assert found.id is not None
+    async with world.store() as tx:
+        at = world.clock.now()
+        latest = await tx.backup(found.id)
+        if latest is None or latest.is_over:
+            return False
+        after = rules.overdue(latest, world.policy.backups.plan(latest.plan), {}, at)
+        if after is latest and await _alarm(tx, world, latest, at) is None:
+            return False
+        kept = await _keep(tx, world, latest, after, at)
+    if kept.is_over:
+        world.under_way.cancel(_name(kept))
+    return True
 
 
 async def _claim(world: World, backup_id: int) -> Backup | None:
@@ -213,7 +258,8 @@ async def _claim(world: World, backup_id: int) -> Backup | None:
         if backup.lease_until is not None and backup.lease_until > at:
             return None
         held = backup if backup.is_over else rules.starting(backup)
-        return await tx.save_backup(held.model_copy(update={"lease_until": at + LEASE}))
+        lease = {"lease_until": at + LEASE, "fence": backup.fence + 1}
+        return await tx.save_backup(held.model_copy(update=lease))
 
 
 async def _work(world: World, backup: Backup) -> None:
@@ -227,7 +273,7 @@ async def _work(world: World, backup: Backup) -> None:
     async with world.store() as tx:
         at = world.clock.now()
         latest = await tx.backup(backup.id)
-        if latest is None or latest.version != backup.version:
+        if latest is None or latest.fence != backup.fence:
             return
         plan = world.policy.backups.plan(backup.plan)
         before: dict[str, list[Evidence]] = {}
@@ -239,20 +285,21 @@ async def _work(world: World, backup: Backup) -> None:
 
 
 async def _ask(world: World, backup: Backup, place: int) -> Heard:
-    """One question about one part."""
+    """One question about one part. The answer has a limit: without it the same is asked again."""
     progress = backup.parts[place]
     order = rules.order(backup, progress)
     vault = world.vaults.get(progress.part.source)
     if vault is None:
         return Broke(why=f"nothing here can copy {progress.part.source.value}")
+    within = rules.answer_within(progress.stage, backup.until, world.clock.now())
+    operation = progress.operation or ""
     try:
         if progress.stage is Stage.STARTING:
-            found: Began | Broke | None = await vault.find(order)
-            return found if found is not None else await vault.begin(order)
-        operation = progress.operation or ""
+            found: Began | Broke | None = await in_time(vault.find(order), rules.ASKED)
+            return found if found is not None else await in_time(vault.begin(order), within)
         if progress.stage is Stage.COPYING:
-            return await vault.look(order, operation)
-        evidence = await vault.prove(order, operation)
+            return await in_time(vault.look(order, operation), within)
+        evidence = await in_time(vault.prove(order, operation), within)
         hold = await hold_of(world, order)
         return Proved(evidence=evidence.model_copy(update={"hold": hold}))
     except Outage as outage:
@@ -266,12 +313,8 @@ async def _ask(world: World, backup: Backup, place: int) -> Heard:
 async def _keep(tx: Tx, world: World, before: Backup, after: Backup, at: datetime) -> Backup:
     """Save a changed backup and all that follows from it, in one transaction."""
     plan = world.policy.backups.plan(after.plan)
-    verified = await tx.verified_backups(after.plan, PAST)
-    newest = max((one.due_at for one in verified if one.due_at <= max(at, after.due_at)), default=None)
     is_new = after.standing is Standing.VERIFIED and before.standing is not Standing.VERIFIED
-    if is_new:
-        newest = after.due_at if newest is None else max(newest, after.due_at)
-    level = rules.alarm(after, plan, newest, at) if plan is not None else None
+    level = await _alarm(tx, world, after, at)
     if level is not None:
         after = after.model_copy(update={"alarmed_at": after.alarmed_at or at, "alarmed_level": level})
     saved = await tx.save_backup(after)
@@ -301,6 +344,16 @@ async def _keep(tx: Tx, world: World, before: Backup, after: Backup, at: datetim
     return saved
 
 
+async def _alarm(tx: Tx, world: World, backup: Backup, at: datetime) -> Level | None:
+    """The level at which its alert has to fire now."""
+    plan = world.policy.backups.plan(backup.plan)
+    if plan is None or backup.standing is Standing.VERIFIED:
+        return None
+    verified = await tx.verified_backups(backup.plan, PAST)
+    newest = max((one.due_at for one in verified if one.due_at <= max(at, backup.due_at)), default=None)
+    return rules.alarm(backup, plan, newest, at)
+
+
 async def _clear(tx: Tx, world: World, told: list[Backup], at: datetime, *, recovered: bool = True) -> None:
     """Their alerts are over: something newer is verified, or nobody wants to know any more."""
     heard = []
@@ -314,7 +367,7 @@ async def _clear(tx: Tx, world: World, told: list[Backup], at: datetime, *, reco
 
 def _is_worth_showing(before: Backup, after: Backup) -> bool:
     """A look that found the same is no news."""
-    hidden = {"look_at", "lease_until", "version"}
+    hidden = {"look_at", "lease_until", "fence", "version"}
     return before.model_dump(exclude=hidden) != after.model_dump(exclude=hidden)
 
 

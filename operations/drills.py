@@ -1,7 +1,9 @@
 """Carries out restore drills: begins what is due or agreed to, looks at each, removes what was restored."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -20,14 +22,14 @@ from domain.series import epoch, moment
 from domain.voice import SOURCE
 from domain.watches import Watch, WatchKind
 from operations import counters, signals
-from operations.lease import LEASE, held
+from operations.lease import LEASE, held, in_time, is_held
 from operations.places import drill_card
 from operations.world import World
 
 log = structlog.get_logger(__name__)
 
-LIMIT = 5
-"""Drills in one turn; they are carried out side by side."""
+LIMIT = 100
+"""Drills in one turn; each goes on by itself."""
 
 BLOCKED = timedelta(minutes=10)
 """Until it is looked again whether a drill that is due can begin."""
@@ -154,18 +156,35 @@ async def _asked(tx: Tx, world: World, drill_id: int) -> tuple[Drill, BackupPlan
 
 
 async def tick(world: World) -> int:
-    """Take each drill with something to do one step further. Returns how many."""
+    """Take each drill with something to do one step further, in a task of its own. Returns how many.
+
+    One whose time is over is judged here, whoever holds it and however long its rehearsal says nothing.
+    """
+    at = world.clock.now()
     async with world.store.read() as tx:
-        due = await tx.due_drills(world.clock.now(), LIMIT)
-    await asyncio.gather(*(_guarded(world, one) for one in due))
-    return len(due)
+        known = await tx.overdue_drills(at)
+        due = await tx.due_drills(at, LIMIT)
+    late = [one for one in known if is_held(one.lease_until, at) or _name(one) in world.under_way]
+    for one in late:
+        await _guarded(one, partial(_save, world, one, rules.overdue))
+        world.under_way.cancel(_name(one))
+    begun = sum(world.under_way.begin(_name(one), partial(_step, world, one)) for one in due)
+    return len(late) + begun
 
 
-async def _guarded(world: World, drill: Drill) -> None:
-    """What fails keeps its lease, and is tried again after it."""
+def _name(drill: Drill) -> str:
+    return f"drill:{drill.number}"
+
+
+async def _step(world: World, drill: Drill) -> None:
     assert drill.id is not None
+    await _guarded(drill, partial(_one, world, drill.id))
+
+
+async def _guarded(drill: Drill, work: Callable[[], Awaitable[None]]) -> None:
+    """What fails keeps its lease, and is tried again after it."""
     try:
-        await _one(world, drill.id)
+        await work()
     except Outage as outage:
         log.warning("drills.outage", drill=drill.number, reason=outage.reason)
     except Exception:
@@ -208,7 +227,8 @@ async def _claim(world: World, drill_id: int) -> Drill | None:
         if drill.lease_until is not None and drill.lease_until > at:
             return None
         begun = rules.starting(drill) if drill.state is DrillState.RUNNING else drill
-        return await tx.save_drill(begun.model_copy(update={"lease_until": at + LEASE}))
+        lease = {"lease_until": at + LEASE, "fence": drill.fence + 1}
+        return await tx.save_drill(begun.model_copy(update=lease))
 
 
 async def _ask(world: World, drill: Drill, place: int, backup: Backup, plan: BackupPlan) -> Heard:
@@ -218,14 +238,15 @@ async def _ask(world: World, drill: Drill, place: int, backup: Backup, plan: Bac
     if rehearsal is None:
         return Broke(why=f"nothing here can restore {progress.part.source.value}")
     restore = rules.restore(drill, progress, backup, plan)
+    within = backing.answer_within(progress.stage, drill.until, world.clock.now())
     try:
         if progress.stage is Stage.STARTING:
-            found: Began | Broke | None = await rehearsal.find(restore)
-            return found if found is not None else await rehearsal.begin(restore)
+            found: Began | Broke | None = await in_time(rehearsal.find(restore), backing.ASKED)
+            return found if found is not None else await in_time(rehearsal.begin(restore), within)
         operation = progress.operation or ""
         if progress.stage is Stage.COPYING:
-            return await rehearsal.look(restore, operation)
-        return Proved(evidence=await rehearsal.examine(restore, operation))
+            return await in_time(rehearsal.look(restore, operation), within)
+        return Proved(evidence=await in_time(rehearsal.examine(restore, operation), within))
     except Outage as outage:
         log.warning("drills.outage", drill=drill.number, part=progress.part.name, reason=outage.reason)
         return Silent(why=outage.reason[:300])
@@ -242,7 +263,8 @@ async def _remove(world: World, drill: Drill, backup: Backup, plan: BackupPlan) 
             if rehearsal is not None:
                 for attempt in range(1, progress.attempt + 1):
                     one = progress.model_copy(update={"attempt": attempt})
-                    await rehearsal.remove(rules.restore(drill, one, backup, plan))
+                    restore = rules.restore(drill, one, backup, plan)
+                    await in_time(rehearsal.remove(restore), backing.LOOKED)
     except Outage as outage:
         log.warning("drills.not_removed", drill=drill.number, reason=outage.reason)
         return outage.reason
@@ -255,7 +277,7 @@ async def _save(world: World, drill: Drill, step: rules.Step) -> None:
     async with world.store() as tx:
         at = world.clock.now()
         latest = await tx.drill(drill.id)
-        if latest is None or latest.version != drill.version:
+        if latest is None or latest.fence != drill.fence:
             return
         after = step(latest, at)
         fails = after.state is DrillState.FAILED
@@ -294,7 +316,7 @@ async def _clear(tx: Tx, world: World, told: list[Drill], at: datetime, *, recov
 
 def _is_worth_showing(before: Drill, after: Drill) -> bool:
     """A look that found the same is no news."""
-    hidden = {"look_at", "lease_until", "version"}
+    hidden = {"look_at", "lease_until", "fence", "version"}
     return before.model_dump(exclude=hidden) != after.model_dump(exclude=hidden)
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 
@@ -13,11 +14,27 @@ from operations.world import World
 
 log = structlog.get_logger(__name__)
 
+R = TypeVar("R")
+
 LEASE = timedelta(seconds=90)
 """How long one replica has something to itself."""
 
 PROLONG = 30.0
 """Seconds of real time between two prolongations."""
+
+
+def is_held(lease_until: datetime | None, at: datetime) -> bool:
+    """Whether somebody who is alive has it. Whose lease ran out may be dead: then it is looked at first."""
+    return lease_until is not None and lease_until > at
+
+
+async def in_time(answer: Awaitable[R], within: timedelta) -> R:
+    """What somebody answers. Raises ``Outage`` where that takes longer; real time counts."""
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            return await answer
+    except TimeoutError as error:
+        raise Outage(f"no answer after {within.total_seconds():.0f} s") from error
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Which old backups may go: told first, and only where the policy says so deleted at a later verified one."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -15,6 +15,7 @@ from domain.objects import BucketHold, bucket_of, in_bucket
 from domain.ports import Tx
 from domain.retention import Candidate, Fate, Standing
 from domain.series import epoch
+from operations.lease import held, in_time
 from operations.places import backup_note
 from operations.world import World
 
@@ -63,7 +64,7 @@ async def hold_of(world: World, order: Order) -> BucketHold | None:
         return None
     bucket, _ = bucket_of(order.destination)
     try:
-        return await world.objects.hold(bucket)
+        return await in_time(world.objects.hold(bucket), rules.ASKED)
     except Outage as outage:
         log.info("backups.hold_unknown", bucket=bucket, reason=outage.reason)
         return None
@@ -101,19 +102,18 @@ async def remove(world: World, backup: Backup) -> None:
     """Delete all that a backup left anywhere. Where that is forbidden it stays, and is told."""
     assert backup.id is not None
     problem = None
+    within = rules.patience(world.policy.backups.plan(backup.plan))
+    backup_id = backup.id
     try:
-        for progress in backup.parts:
-            vault = world.vaults.get(progress.part.source)
-            if vault is not None:
-                for attempt in _attempts(progress):
-                    await vault.remove(rules.order(backup, attempt))
+        async with held(world, lambda tx, until: tx.hold_backup(backup_id, until)):
+            await _remove(world, backup, within)
     except Outage as outage:
         log.warning("backups.not_removed", backup=backup.number, reason=outage.reason)
         problem = outage.reason
     async with world.store() as tx:
         at = world.clock.now()
         latest = await tx.backup(backup.id)
-        if latest is None or latest.version != backup.version:
+        if latest is None or latest.fence != backup.fence:
             return
         changes: dict[str, object] = {"lease_until": None, "look_at": None}
         changes |= {"removed_at": at} if problem is None else {"doomed_at": None, "marked_at": None}
@@ -122,6 +122,14 @@ async def remove(world: World, backup: Backup) -> None:
         if problem is not None:
             text = Text(key="backup.note_not_removed", params={"number": saved.number, "why": problem[:300]})
             await tx.say([backup_note(f"{saved.subject.key}:kept:{saved.version}", saved, text)], at)
+
+
+async def _remove(world: World, backup: Backup, within: timedelta) -> None:
+    for progress in backup.parts:
+        vault = world.vaults.get(progress.part.source)
+        if vault is not None:
+            for attempt in _attempts(progress):
+                await in_time(vault.remove(rules.order(backup, attempt)), within)
 
 
 def _attempts(progress: Progress) -> list[Progress]:

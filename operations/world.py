@@ -22,6 +22,7 @@ from domain.ports import (
     Vault,
 )
 from operations.problems import Problems
+from operations.under_way import UnderWay
 
 
 class Wake:
@@ -93,6 +94,7 @@ class World:
     """The Slack account of each person by name, and the monotonic second until which it is believed."""
     refused: dict[str, str] = field(default_factory=dict)
     """What Slack refuses although people could mend it, by error code, as it was told last."""
+    under_way: UnderWay = field(default_factory=UnderWay)
     recording: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an attempt is recorded: records of one process touch each other's cards."""
 

@@ -59,6 +59,8 @@ class Stage:
         self.pretended: Cloud | None = None
         self.prepare: Callable[[Bot], None] | None = None
         self.shared_time: Callable[[], datetime] | None = None
+        self.hangs: Collection[str] = ()
+        """What the bot works on without an end: nobody waits for it."""
         self._life: AsyncExitStack | None = None
         self._bot: Bot | None = None
         self._http: aiohttp.ClientSession | None = None
@@ -150,6 +152,7 @@ class Stage:
         """Kill it: nothing that was not committed survives, no goodbye is said."""
         for task in list(self.bot.speaker.tasks):
             task.cancel()
+        self.bot.world.under_way.cancel()
         await self.stop()
 
     @property
@@ -184,6 +187,7 @@ class Stage:
                 with suppress(Outage):
                     if await job.turn():
                         again.add(job.name)
+            await self.bot.world.under_way.quiet(self.hangs)
             await self.bot.speaker.quiet()
             if self.bot.speaker.crashed is not None:
                 raise self.bot.speaker.crashed

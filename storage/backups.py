@@ -68,6 +68,13 @@ class BackupQueries(Rows):
         query = sa.select(BACKUP).where(BACKUP.c.look_at <= at, free, not_aside(BACKUP))
         return await self.values(Backup, query.order_by(BACKUP.c.look_at).limit(limit), lock=False)
 
+    async def overdue_backups(self, at: datetime) -> list[Backup]:
+        """Those that somebody holds or held, and that are late, which nobody was told, or to be given up."""
+        late = sa.and_(BACKUP.c.expected_by <= at, BACKUP.c.alarmed_at.is_(None))
+        held = sa.and_(BACKUP.c.standing == Standing.RUNNING, BACKUP.c.lease_until.is_not(None))
+        query = sa.select(BACKUP).where(held, sa.or_(late, BACKUP.c.until <= at), not_aside(BACKUP))
+        return await self.values(Backup, query.order_by(BACKUP.c.id), lock=False)
+
     async def release_backups(self) -> None:
         """At the start of the only process on a database: whoever held one has died."""
         held = sa.update(BACKUP).where(BACKUP.c.lease_until.is_not(None)).values(lease_until=None)

@@ -1,6 +1,5 @@
 """Copies of our own database, of either kind: taken while it is used, and restored to prove them."""
 
-import asyncio
 import hashlib
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Literal
 
 from domain.copies import Manifest
 from storage import postgres_copies, sqlite_copies
+from storage.threads import in_own_thread
 
 CHUNK = 1 << 20
 
@@ -27,7 +27,7 @@ class Copies:
 
         Readable by its owner only. Raises ``Outage``; what was written so far is removed then.
         """
-        await asyncio.to_thread(file.touch, mode=0o600, exist_ok=False)
+        await in_own_thread(file.touch, mode=0o600, exist_ok=False)
         try:
             if self.is_sqlite:
                 tables = await sqlite_copies.dump(self._url, file)
@@ -37,7 +37,7 @@ class Copies:
             file.unlink(missing_ok=True)  # noqa: ASYNC240 - also where this task was cancelled.
             raise
         kind: Literal["sqlite", "postgresql"] = "sqlite" if self.is_sqlite else "postgresql"
-        size, digest = await asyncio.to_thread(_measured, file)
+        size, digest = await in_own_thread(_measured, file)
         return Manifest(kind=kind, at=at, file=file.name, bytes=size, sha256=digest, tables=tables)
 
     async def missing(self, manifest: Manifest, file: Path) -> tuple[str, ...]:

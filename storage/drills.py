@@ -56,6 +56,12 @@ class DrillQueries(Rows):
         query = sa.select(DRILL).where(DRILL.c.look_at <= at, free, not_aside(DRILL))
         return await self.values(Drill, query.order_by(DRILL.c.look_at).limit(limit), lock=False)
 
+    async def overdue_drills(self, at: datetime) -> list[Drill]:
+        """Those that somebody holds or held, although they are to be given up."""
+        held = sa.and_(DRILL.c.ended_at.is_(None), DRILL.c.lease_until.is_not(None), DRILL.c.until <= at)
+        query = sa.select(DRILL).where(held, not_aside(DRILL)).order_by(DRILL.c.id)
+        return await self.values(Drill, query, lock=False)
+
     async def release_drills(self) -> None:
         """At the start of the only process on a database: whoever held one has died."""
         held = sa.update(DRILL).where(DRILL.c.lease_until.is_not(None)).values(lease_until=None)

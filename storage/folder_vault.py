@@ -1,6 +1,5 @@
 """Keeps copies of our own database in a folder: written aside, forced to the disk, named when whole."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from domain.copies import Manifest
 from domain.errors import Outage
 from domain.evidence import Evidence, Finding, Flaw
 from storage.copies import Copies, sha256
+from storage.threads import in_own_thread
 
 R = TypeVar("R")
 
@@ -94,7 +94,7 @@ class FolderVault:
 
 async def _in_thread(work: Callable[..., R], *arguments: object) -> R:
     try:
-        return await asyncio.to_thread(work, *arguments)
+        return await in_own_thread(work, *arguments)
     except OSError as error:
         raise Outage(f"backup folder: {error.strerror or error}: {error.filename}") from error
 

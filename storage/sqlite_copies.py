@@ -1,6 +1,5 @@
 """Copies of a SQLite database through SQLite's own online backup, in a thread."""
 
-import asyncio
 import hashlib
 import shutil
 import sqlite3
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 
 from domain.copies import MODULUS, TableDigest
 from domain.errors import Outage
+from storage.threads import in_own_thread
 
 PAGES = 2048
 """Pages in one step of the backup; between two steps it can be ended."""
@@ -94,7 +94,7 @@ def _size(file: Path | None) -> int:
 
 async def _in_thread(work: Callable[..., R], *arguments: object, limits: Limits | None = None) -> R:
     try:
-        return await asyncio.to_thread(work, *arguments)
+        return await in_own_thread(work, *arguments)
     except (sqlite3.Error, OSError) as error:
         raise Outage(f"SQLite copy: {error}") from error
     finally:

@@ -561,6 +561,7 @@ class BackupRow(Backup, SQLModel, table=True):
     removed_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     look_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     lease_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    fence: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     version: int = Field(default=1)
 
 
@@ -605,6 +606,7 @@ class DrillRow(Drill, SQLModel, table=True):
     cleared_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     look_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     lease_until: datetime | None = Field(default=None, sa_type=EpochMillis)
+    fence: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     version: int = Field(default=1)
 
 

@@ -89,7 +89,9 @@ async def night(stage: Stage) -> None:
     world = stage.bot.world
     await operations.schedule(world, stage.clock.now())
     for _ in range(12):
-        if not await operations.tick(world):
+        begun = await operations.tick(world)
+        await world.under_way.quiet()
+        if not begun:
             return
     raise AssertionError("the night never ends")
 

@@ -15,6 +15,7 @@ from domain.retention import Retention, Standing
 from domain.schedule import Cron
 from operations import backups as operations
 from operations import drills as drilling
+from operations.under_way import UnderWay
 from operations.world import Wake, World
 from sandbox.stage import Stage
 from storage.database import Database
@@ -58,7 +59,7 @@ async def replicas(
         database = Database(engine_url(url))
         vaults = {Source.TOBAN: vault}
         one = replace(stage.bot.world, vaults=vaults)
-        other = replace(one, store=Store(database), wake=Wake())
+        other = replace(one, store=Store(database), wake=Wake(), under_way=UnderWay())
         try:
             yield stage, one, other, vault
         finally:
@@ -70,7 +71,9 @@ async def turn(world: World) -> None:
     for operation in (operations, drilling):
         await operation.schedule(world, world.clock.now())
     for _ in range(8):
-        if not await operations.tick(world) + await drilling.tick(world):
+        begun = await operations.tick(world) + await drilling.tick(world)
+        await world.under_way.quiet()
+        if not begun:
             return
 
 
@@ -125,7 +128,7 @@ async def test_what_a_replica_held_when_it_died_is_taken_over_after_its_lease(
         async with asyncio.timeout(20):
             await vault.reached.wait()
         dying.cancel()
-        await asyncio.gather(dying, return_exceptions=True)
+        await asyncio.gather(dying, one.under_way.stop(), return_exceptions=True)
         await turn(other)
         assert len(vault.begun) == 1, "it is the other one's still"
         stage.clock.push(timedelta(seconds=91))

@@ -1,0 +1,25 @@
+"""Backups and drills: who holds one.
+
+Revision ID: 0019
+Revises: 0018
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0019"
+down_revision = "0018"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("backup", sa.Column("fence", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("drill", sa.Column("fence", sa.Integer(), nullable=False, server_default="0"))
+
+
+def downgrade() -> None:
+    for table, names in (("drill", ("fence",)), ("backup", ("fence",))):
+        with op.batch_alter_table(table, schema=None) as batch_op:
+            for name in names:
+                batch_op.drop_column(name)
