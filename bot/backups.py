@@ -21,6 +21,7 @@ from domain.schedule import Cron, why_not_cron
 
 KEYS = ("at", "to", "copies", "project", "expected", "keep", "deletes", "sizes", "level", "drill")
 KEEP = tuple(Retention.model_fields)
+COUNTS = tuple(key for key in KEEP if key != "within")
 SIZES = ("low", "high")
 
 MOST = 1000
@@ -129,10 +130,13 @@ def _keep(node: Node | None, where: str, sheet: Sheet) -> Retention | None:
     if isinstance(node, MappingNode) and not details:
         sheet.wrong(node, f"{where} is empty. Say for example `keep: {{daily: 7, weekly: 4, monthly: 12}}`")
     lows = {"verified": 1}
-    found = {key: count(details.get(key), f"{where}.{key}", sheet, lows.get(key, 0), MOST) for key in KEEP}
+    found: dict[str, Any] = {
+        key: count(details.get(key), f"{where}.{key}", sheet, lows.get(key, 0), MOST) for key in COUNTS
+    }
+    found["within"] = sheet.duration(details.get("within"), f"{where}.within")
     said = {key: value for key, value in found.items() if value is not None}
     kept = Retention(**said)
-    if kept.daily + kept.weekly + kept.monthly == 0:
+    if kept.daily + kept.weekly + kept.monthly == 0 and not kept.within:
         sheet.wrong(
             node, f"{where} keeps no day, week or month: only the last {kept.verified} would stay. Keep some"
         )

@@ -24,7 +24,7 @@ from domain.errors import Refused
 from domain.evidence import Evidence, verdict
 from domain.levels import Level
 from domain.policy import Person
-from domain.retention import Standing
+from domain.retention import NOTICE, Fate, Standing
 
 ATTEMPTS = 2
 """A copy that came to nothing is begun once more: most such failures are the platform's, and pass."""
@@ -260,6 +260,37 @@ def alarm(backup: Backup, plan: BackupPlan, newest_verified: datetime | None, at
         return None
     told = backup.alarmed_level
     return wanted if told is None or told.rank < wanted.rank else None
+
+
+def to_go(backup: Backup, plan: BackupPlan, at: datetime) -> Backup:
+    """One that retention lets go, as something newer is verified: told first, deleted a day later at least.
+
+    ``deletes: false`` takes back at once what was to be deleted.
+    """
+    changes: dict[str, object] = {"marked_at": backup.marked_at or at}
+    if not plan.deletes:
+        changes |= {
+            "warned_at": None,
+            "doomed_at": None,
+            "look_at": None if backup.doomed_at else backup.look_at,
+        }
+    elif backup.warned_at is None:
+        changes |= {"warned_at": at}
+    elif backup.doomed_at is None:
+        changes |= {"doomed_at": at, "look_at": max(at, backup.warned_at + NOTICE)}
+    return backup.model_copy(update=changes)
+
+
+def may_delete(backup: Backup, plan: BackupPlan, fate: Fate | None, at: datetime) -> bool:
+    """Whether one that was to be deleted still is, at the moment at which that would be done."""
+    if not plan.deletes or fate is None or fate.keep:
+        return False
+    return backup.warned_at is not None and at >= backup.warned_at + NOTICE
+
+
+def demoted(backup: Backup, standing: Standing, reasons: tuple[Text, ...]) -> Backup:
+    """One that is not what it was believed to be."""
+    return backup.model_copy(update={"standing": standing, "reasons": (*backup.reasons, *reasons)})
 
 
 def accept(backup: Backup, person: Person, by: By, at: datetime) -> Backup:

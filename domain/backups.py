@@ -48,8 +48,8 @@ class Backup(Value):
 
     ``at``: the moment whose state it is to hold, of all parts alike; ``due_at`` and ``plan`` make it one.
     ``look_at``: when there is something to do; ``expected_by``: when a verified one must be there.
-    ``alarmed_at``, ``cleared_at``: its alert. ``marked_at``: retention said that it may go; ``doomed_at``: it
-    is to be deleted now.
+    ``alarmed_at``, ``cleared_at``: its alert. ``marked_at``: retention said that it may go; ``warned_at``:
+    and that Toban will delete it; ``doomed_at``: it is to be deleted at ``look_at``.
     """
 
     id: int | None = None
@@ -71,6 +71,7 @@ class Backup(Value):
     alarmed_level: Level | None = None
     cleared_at: datetime | None = None
     marked_at: datetime | None = None
+    warned_at: datetime | None = None
     doomed_at: datetime | None = None
     removed_at: datetime | None = None
     look_at: datetime | None = None

@@ -5,7 +5,7 @@ nothing goes while the last run is not verified.
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -40,12 +40,18 @@ class Why(StrEnum):
     WEEKLY = "weekly"
     MONTHLY = "monthly"
     MINIMUM = "minimum"
+    YOUNG = "young"
+    """Verified, and younger than everything may go."""
     UNPROVEN = "unproven"
     """Not verified, but nothing verified is newer: it may be all there is."""
 
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
     """Not verified, and something verified is newer."""
+
+
+NOTICE = timedelta(hours=24)
+"""Between the word that a backup will be deleted and its deletion; whatever is run meanwhile."""
 
 
 class Candidate(Value):
@@ -61,13 +67,15 @@ class Candidate(Value):
 class Retention(Value):
     """How many periods have their newest verified backup kept, and the least of verified ones at all.
 
-    ``weekly`` weeks behind the days, ``monthly`` months behind the weeks.
+    ``weekly`` weeks behind the days, ``monthly`` months behind the weeks. ``within``: whatever is younger
+    stays as well, however many there are.
     """
 
     daily: int = Field(default=7, ge=0)
     weekly: int = Field(default=4, ge=0)
     monthly: int = Field(default=12, ge=0)
     verified: int = Field(default=3, ge=1)
+    within: timedelta = Field(default=timedelta(0), ge=timedelta(0))
 
 
 class Fate(Value):
@@ -90,6 +98,9 @@ def plan(
     present = [one for one in ordered if one.at <= now]
     proven = [one for one in present if one.standing is Standing.VERIFIED and one.is_listed]
     kept = _periods(proven, retention, ZoneInfo(zone))
+    for one in proven:
+        if now - one.at < retention.within:
+            kept.setdefault(one.id, Why.YOUNG)
     fates = []
     for one in ordered:
         reason = _untouchable(one, now, halted=halted) or kept.get(one.id)

@@ -1,7 +1,7 @@
 """Which old backups may go: told first, and only where the policy says so deleted at a later verified one."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -13,13 +13,16 @@ from domain.effects import Refresh, Text
 from domain.errors import Outage
 from domain.objects import BucketHold, bucket_of, in_bucket
 from domain.ports import Tx
-from domain.retention import Candidate, Fate, Standing
+from domain.retention import NOTICE, Candidate, Fate, Standing, Why
 from domain.series import epoch
-from operations.lease import held, in_time
+from operations.lease import held, in_time, is_held
 from operations.places import backup_note
 from operations.world import World
 
 log = structlog.get_logger(__name__)
+
+KEPT: dict[str, object] = {"marked_at": None, "warned_at": None, "doomed_at": None, "look_at": None}
+"""What is no longer to go."""
 
 LINES = 12
 """Backups that are named in one note; the rest is counted."""
@@ -71,24 +74,29 @@ async def hold_of(world: World, order: Order) -> BucketHold | None:
 
 
 async def prune(tx: Tx, plan: BackupPlan, verified: Backup, at: datetime) -> None:
-    """Mark what may go and say so; what was marked before is to be deleted, if the policy lets us."""
+    """Mark what may go and say so; what was said a day ago is to be deleted, if the policy lets us."""
     goes = {key: fate for key, fate in (await fates(tx, plan, at)).items() if not fate.keep}
     kept = await tx.kept_backups(plan.name)
-    marked: list[tuple[Backup, Fate]] = []
+    told: list[tuple[Backup, Fate]] = []
     for one in kept:
         assert one.id is not None
+        if is_held(one.lease_until, at):
+            continue  # Whoever deletes it just now has decided for itself.
         fate = goes.get(one.id)
-        if fate is None and one.marked_at is not None and one.doomed_at is None:
-            await tx.save_backup(one.model_copy(update={"marked_at": None}))
-        elif fate is not None and one.marked_at is None:
-            await tx.save_backup(one.model_copy(update={"marked_at": at}))
-            marked.append((one, fate))
-        elif fate is not None and plan.deletes and one.doomed_at is None:
-            await tx.save_backup(one.model_copy(update={"doomed_at": at, "look_at": at}))
-    if marked:
+        if fate is None:
+            changed = one.model_copy(update=KEPT if one.marked_at is not None else {})
+        else:
+            changed = rules.to_go(one, plan, at)
+            if (one.marked_at, one.warned_at) != (changed.marked_at, changed.warned_at):
+                told.append((one, fate))
+        if changed != one:
+            await tx.save_backup(changed)
+    if told:
         key = "backup.note_to_go" if plan.deletes else "backup.note_may_go"
-        lines = [_line(one, fate) for one, fate in marked[:LINES]]
-        params = {"count": len(marked), "kept": len(kept) - len(goes)}
+        lines = [_line(one, fate) for one, fate in told[:LINES]]
+        params = {"count": len(told), "kept": len(kept) - len(goes)}
+        if plan.deletes:
+            params["at"] = epoch(at + NOTICE)
         text = Text(key=key, params=params, lines=tuple(lines))
         await tx.say([backup_note(f"{verified.subject.key}:to-go", verified, text)], at)
 
@@ -99,37 +107,85 @@ def _line(backup: Backup, fate: Fate) -> Text:
 
 
 async def remove(world: World, backup: Backup) -> None:
-    """Delete all that a backup left anywhere. Where that is forbidden it stays, and is told."""
-    assert backup.id is not None
-    problem = None
-    within = rules.patience(world.policy.backups.plan(backup.plan))
+    """Delete all that a backup left anywhere, if that is right still. Where it cannot be, it is told."""
     backup_id = backup.id
-    try:
-        async with held(world, lambda tx, until: tx.hold_backup(backup_id, until)):
-            await _remove(world, backup, within)
-    except Outage as outage:
-        log.warning("backups.not_removed", backup=backup.number, reason=outage.reason)
-        problem = outage.reason
+    assert backup_id is not None
+    if not await _decided_again(world, backup):
+        return
+    problem, whole = None, True
+    async with held(world, lambda tx, until: tx.hold_backup(backup_id, until)):
+        try:
+            await _remove(world, backup)
+        except Outage as outage:
+            log.warning("backups.not_removed", backup=backup.number, reason=outage.reason)
+            problem = outage.reason
+            whole = backup.standing is not Standing.VERIFIED or await _is_whole(world, backup)
     async with world.store() as tx:
         at = world.clock.now()
-        latest = await tx.backup(backup.id)
+        latest = await tx.backup(backup_id)
         if latest is None or latest.fence != backup.fence:
             return
-        changes: dict[str, object] = {"lease_until": None, "look_at": None}
-        changes |= {"removed_at": at} if problem is None else {"doomed_at": None, "marked_at": None}
-        saved = await tx.save_backup(latest.model_copy(update=changes))
+        changes = {"removed_at": at} if problem is None else KEPT
+        after = latest.model_copy(update=changes | {"lease_until": None, "look_at": None})
+        if not whole:
+            after = rules.demoted(after, Standing.FAILED, (Text(key="backup.half_removed"),))
+        saved = await tx.save_backup(after)
         await tx.say([Refresh(subject=saved.subject)], at)
         if problem is not None:
-            text = Text(key="backup.note_not_removed", params={"number": saved.number, "why": problem[:300]})
+            key = "backup.note_not_removed" if whole else "backup.note_half_removed"
+            text = Text(key=key, params={"number": saved.number, "why": problem[:300]})
             await tx.say([backup_note(f"{saved.subject.key}:kept:{saved.version}", saved, text)], at)
 
 
-async def _remove(world: World, backup: Backup, within: timedelta) -> None:
+async def _decided_again(world: World, backup: Backup) -> bool:
+    """Whether it may be deleted by the policy and the backups as they are now. If not, it is let off."""
+    plan = world.policy.backups.plan(backup.plan)
+    async with world.store() as tx:
+        at = world.clock.now()
+        latest = await tx.backup(backup.id or 0)
+        if latest is None or latest.fence != backup.fence:
+            return False
+        fate = None if plan is None else (await fates(tx, plan, at)).get(latest.id or 0)
+        if plan is not None and rules.may_delete(latest, plan, fate, at):
+            return True
+        waits = fate is not None and (not fate.keep or fate.why is Why.HALTED)
+        let_off: dict[str, object] = {"doomed_at": None} if waits else dict(KEPT)
+        if plan is None or not plan.deletes:
+            let_off["warned_at"] = None  # Where deleting is allowed again, it is said again.
+        let_off |= {"lease_until": None, "look_at": None}
+        await tx.save_backup(latest.model_copy(update=let_off))
+        log.info("backups.not_to_go", backup=latest.number)
+    return False
+
+
+async def _remove(world: World, backup: Backup) -> None:
+    """Every attempt at every part; the policy may change on the way."""
     for progress in backup.parts:
         vault = world.vaults.get(progress.part.source)
-        if vault is not None:
-            for attempt in _attempts(progress):
-                await in_time(vault.remove(rules.order(backup, attempt)), within)
+        if vault is None:
+            continue
+        for attempt in _attempts(progress):
+            plan = world.policy.backups.plan(backup.plan)
+            if plan is None or not plan.deletes:
+                raise Outage("the policy forbids it by now")
+            await in_time(vault.remove(rules.order(backup, attempt)), rules.patience(plan))
+
+
+async def _is_whole(world: World, backup: Backup) -> bool:
+    """Whether all of it is right still, after a part of it could not be deleted; False where nobody knows."""
+    within = rules.patience(world.policy.backups.plan(backup.plan))
+    try:
+        for progress in backup.parts:
+            vault = world.vaults.get(progress.part.source)
+            if vault is None:
+                return False
+            order = rules.order(backup, progress)
+            if (await in_time(vault.prove(order, progress.operation or ""), within)).flaws:
+                return False
+    except Outage as outage:
+        log.warning("backups.unknown", backup=backup.number, reason=outage.reason)
+        return False
+    return True
 
 
 def _attempts(progress: Progress) -> list[Progress]:

@@ -557,6 +557,7 @@ class BackupRow(Backup, SQLModel, table=True):
     alarmed_level: Level | None = Field(default=None, sa_type=stored_enum(Level))
     cleared_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     marked_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    warned_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     doomed_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     removed_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     look_at: datetime | None = Field(default=None, sa_type=EpochMillis)

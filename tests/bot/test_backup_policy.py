@@ -30,7 +30,7 @@ FULL = """\
     to: gs://bondpoint-backups/prod/
     copies: [toban, secrets, {cloud-sql: db}, {firestore: (default)}, {bucket: images/users}]
     expected: 2h
-    keep: {daily: 3, weekly: 2, monthly: 1, verified: 5}
+    keep: {daily: 3, weekly: 2, monthly: 1, verified: 5, within: 72h}
     deletes: true
     sizes: {low: 80%, high: 120%}
     level: warning
@@ -72,7 +72,7 @@ def test_everything_that_can_be_said_is_taken(tmp_path: Path) -> None:
         Part(name="bucket-images-users", source=Source.BUCKET, of="images/users", project=project),
     )
     assert found.expected == timedelta(hours=2)
-    assert found.keep == Retention(daily=3, weekly=2, monthly=1, verified=5)
+    assert found.keep == Retention(daily=3, weekly=2, monthly=1, verified=5, within=timedelta(hours=72))
     assert found.deletes
     assert found.sizes == Range(low=0.8, high=1.2)
     assert found.level is Level.WARNING

@@ -36,6 +36,16 @@ def test_a_year_of_nights_leaves_a_week_of_days_a_month_of_weeks_and_a_year_of_m
     assert max(NOW - one.at for one in left(nights)) > 320 * DAY
 
 
+def test_21_10_whatever_is_younger_than_within_stays_and_so_does_what_the_periods_keep() -> None:
+    """By count and by age both: what either of them keeps."""
+    often = [backup(days / 4) for days in range(400)]
+    kept = left(often, Retention(daily=2, weekly=0, monthly=2, verified=1, within=3 * DAY))
+    assert [NOW - one.at for one in kept[:12]] == [n * DAY / 4 for n in range(12)]
+    assert len(kept) == 13, "and one of its month"
+    few = [backup(days) for days in (10, 20, 30)]
+    assert left(few, Retention(daily=2, weekly=0, monthly=0, verified=1, within=3 * DAY)) == few[:2]
+
+
 def test_days_without_a_backup_use_nothing_up() -> None:
     """Defect 74: what was not deleted on its very day stayed for ever, and a gap cost backups."""
     gappy = [backup(days) for days in (0, 9, 20, 31, 33, 47, 62)]

@@ -1,4 +1,4 @@
-"""Backups and drills: who holds one.
+"""Backups and drills: who holds one; when it was said that a backup will be deleted.
 
 Revision ID: 0019
 Revises: 0018
@@ -15,11 +15,12 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("backup", sa.Column("fence", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("backup", sa.Column("warned_at", sa.BigInteger(), nullable=True))
     op.add_column("drill", sa.Column("fence", sa.Integer(), nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
-    for table, names in (("drill", ("fence",)), ("backup", ("fence",))):
+    for table, names in (("drill", ("fence",)), ("backup", ("warned_at", "fence"))):
         with op.batch_alter_table(table, schema=None) as batch_op:
             for name in names:
                 batch_op.drop_column(name)
