@@ -38,6 +38,7 @@ class Act(StrEnum):
     DRILL_REQUEST = "drill-request"
     DRILL_APPROVE = "drill-approve"
     DRILL_DECLINE = "drill-decline"
+    DRILL_RELEASE = "drill-release"
     READ_INCIDENTS = "read-incidents"
     READ_DEPLOYS = "read-deploys"
     READ_HEALTH = "read-health"
@@ -62,6 +63,7 @@ class Besides(StrEnum):
     NOT_OWN_LOCK = "a person of the policy; the lock of a failed deploy: not whoever asked for that deploy"
     NOT_OWN_BACKUP = "a person of the policy, not whoever asked for the backup"
     DRILL = "one of the plan's `drill.approvers`, never whoever asked for the drill"
+    NOT_OWN_DRILL = "a person of the policy, not whoever asked for the drill"
     DRILL_OR_REQUESTER = "one of the plan's `drill.approvers`, or whoever asked for the drill"
 
 
@@ -115,6 +117,9 @@ RULES = MappingProxyType(
         Act.DRILL_REQUEST: _rule(_RESPOND, "ask for a restore drill", Besides.PERSON),
         Act.DRILL_APPROVE: _rule(_APPROVE, "agree to a restore drill", Besides.DRILL),
         Act.DRILL_DECLINE: _rule(_RESPOND, "decline a restore drill", Besides.DRILL_OR_REQUESTER),
+        Act.DRILL_RELEASE: _rule(
+            _APPROVE, "let old backups go again after a failed drill", Besides.NOT_OWN_DRILL
+        ),
         Act.READ_INCIDENTS: _rule(_READ, "see alerts and incidents"),
         Act.READ_DEPLOYS: _rule(_READ, "see deploys, locks and freezes"),
         Act.READ_HEALTH: _rule(_READ, "see the health of the services"),

@@ -11,6 +11,7 @@ from domain.effects import By, Text
 from domain.errors import Refused
 from domain.policy import Person
 from domain.rehearsal import Restore
+from domain.retention import Standing
 
 ASKED_FOR = timedelta(hours=24)
 """How long somebody may agree."""
@@ -114,6 +115,36 @@ def _begun(drill: Drill, plan: BackupPlan, backup: Backup, at: datetime) -> Dril
     parts = tuple(Progress(part=one.part) for one in backup.parts if one.part.source not in UNREHEARSED)
     until = at + max(backing.LEAST_PATIENCE, PATIENCE * rule.expected)
     return drill.model_copy(update={"parts": parts, "begun_at": at, "until": until, "look_at": at})
+
+
+def has_failed(drill: Drill) -> bool:
+    """Whether it is known that what was restored is not right, or that nothing was."""
+    return drill.state is DrillState.FAILED or (drill.state is DrillState.CLEANING and not drill.is_well)
+
+
+def halts(drill: Drill | None) -> bool:
+    """Whether the plan's last drill forbids that anything old goes: until one passes, or a person says so."""
+    return drill is not None and has_failed(drill) and drill.released_by is None
+
+
+def blame(drill: Drill) -> Standing | None:
+    """What its backup is after a drill that failed; ``None`` where it says nothing about the backup.
+
+    What was restored and is wrong proves it. What could not be restored may be the place's fault: somebody
+    has to look.
+    """
+    if any(one.evidence is not None and one.evidence.flaws for one in drill.parts):
+        return Standing.FAILED
+    return Standing.SUSPICIOUS if any(one.stage is Stage.FAILED for one in drill.parts) else None
+
+
+def release(drill: Drill, person: Person, by: By) -> Drill:
+    """A person says that old backups may go again. Refused for who asked for the drill."""
+    if not halts(drill):
+        raise Refused("refused.drill_not_halting", number=drill.number)
+    if person.name == drill.requester:
+        raise Refused("refused.own_drill_release")
+    return drill.model_copy(update={"released_by": by})
 
 
 def expire(drill: Drill, at: datetime) -> Drill:

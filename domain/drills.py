@@ -43,6 +43,8 @@ class Drill(Value):
     requested_by: By = TOBAN
     requester: str | None = None
     answered_by: By | None = None
+    released_by: By | None = None
+    """Who said that old backups may go again although it failed."""
     parts: tuple[Progress, ...] = ()
     reasons: tuple[Text, ...] = ()
     begun_at: datetime | None = None

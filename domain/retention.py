@@ -1,7 +1,7 @@
 """Which backups are kept and which may go, each with its reason. Pure: the same answer every time.
 
 Counted are periods that have a verified backup, not the calendar, so that missed days use nothing up; and
-nothing goes while the last run is not verified.
+nothing goes while the last run is not verified, or the last restore drill has failed.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,6 +29,8 @@ class Why(StrEnum):
 
     HALTED = "halted"
     """The last run was not verified."""
+    DRILL = "drill"
+    """The last restore drill failed."""
     FUTURE = "future"
     """It is dated later than now: some clock is wrong."""
     FOREIGN = "foreign"
@@ -87,9 +89,15 @@ class Fate(Value):
 
 
 def plan(
-    backups: Iterable[Candidate], retention: Retention, now: datetime, zone: str, *, halted: bool
+    backups: Iterable[Candidate],
+    retention: Retention,
+    now: datetime,
+    zone: str,
+    *,
+    halted: bool,
+    by: Why = Why.HALTED,
 ) -> tuple[Fate, ...]:
-    """The fate of each, newest first. ``halted``: the last run was not verified, so that nothing goes.
+    """The fate of each, newest first. ``halted``: nothing goes now, ``by``: for this reason.
 
     Days, ISO weeks and months are those of ``zone``. Of two at the same moment the one with the greater id
     counts as newer.
@@ -103,7 +111,7 @@ def plan(
             kept.setdefault(one.id, Why.YOUNG)
     fates = []
     for one in ordered:
-        reason = _untouchable(one, now, halted=halted) or kept.get(one.id)
+        reason = (by if halted else _untouchable(one, now)) or kept.get(one.id)
         if reason is None and one.standing is not Standing.VERIFIED:
             newer = any(other.at >= one.at for other in proven)
             fates.append(Fate(backup=one, keep=not newer, why=Why.SUPERSEDED if newer else Why.UNPROVEN))
@@ -112,10 +120,8 @@ def plan(
     return tuple(fates)
 
 
-def _untouchable(backup: Candidate, now: datetime, *, halted: bool) -> Why | None:
+def _untouchable(backup: Candidate, now: datetime) -> Why | None:
     """Why nobody decides about it."""
-    if halted:
-        return Why.HALTED
     if backup.at > now:
         return Why.FUTURE
     if not backup.is_listed:

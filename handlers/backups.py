@@ -16,7 +16,13 @@ from operations import backups, drills
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck, AsyncApp
 
-BUTTONS = (actions.BACKUP_ACCEPT, actions.BACKUP_RUN, actions.DRILL_APPROVE, actions.DRILL_DECLINE)
+BUTTONS = (
+    actions.BACKUP_ACCEPT,
+    actions.BACKUP_RUN,
+    actions.DRILL_APPROVE,
+    actions.DRILL_DECLINE,
+    actions.DRILL_RELEASE,
+)
 
 
 def register(app: "AsyncApp", desk: Desk) -> None:

@@ -285,4 +285,5 @@ ACTS: dict[str, Act] = {
     actions.DRILL_REQUEST: _ask_drill,
     actions.DRILL_APPROVE: _drill(drills.approve),
     actions.DRILL_DECLINE: _drill(drills.decline),
+    actions.DRILL_RELEASE: _drill(drills.release),
 }

@@ -17,11 +17,13 @@ from domain.drills import Drill, DrillState
 from domain.effects import TOBAN, By, Event, Refresh, Text, Wording
 from domain.errors import Outage, Refused
 from domain.ports import Tx
+from domain.retention import Standing
 from domain.schedule import Cron
 from domain.series import epoch, moment
 from domain.voice import SOURCE
 from domain.watches import Watch, WatchKind
 from operations import counters, signals
+from operations.demoting import demote
 from operations.lease import LEASE, held, in_time, is_held
 from operations.places import drill_card
 from operations.world import World
@@ -130,6 +132,19 @@ async def decline(tx: Tx, world: World, drill_id: int, account: Account, by: By,
     await _told(tx, saved, "drills.declined", at, by)
     await tx.say([Refresh(subject=saved.subject)], at)
     return Text(key="answer.drill_declined", params={"number": saved.number})
+
+
+async def release(tx: Tx, world: World, drill_id: int, account: Account, by: By, at: datetime) -> Text:
+    """Somebody says that old backups may go again, although the last drill failed."""
+    person = approvals.person_behind(world.policy.people, account)
+    drill, plan = await _asked(tx, world, drill_id)
+    judged = await tx.judged_drill(plan.name)
+    if judged is None or judged.id != drill.id:
+        raise Refused("refused.drill_not_halting", number=drill.number)
+    saved = await tx.save_drill(rules.release(drill, person, by))
+    await _told(tx, saved, "drills.released", at, by)
+    await tx.say([Refresh(subject=saved.subject)], at)
+    return Text(key="answer.drill_released", params={"plan": plan.name})
 
 
 async def newest(tx: Tx, policy: Backups) -> dict[str, Drill]:
@@ -280,7 +295,7 @@ async def _save(world: World, drill: Drill, step: rules.Step) -> None:
         if latest is None or latest.fence != drill.fence:
             return
         after = step(latest, at)
-        fails = after.state is DrillState.FAILED
+        fails = rules.has_failed(after) and after.alarmed_at is None
         if fails:
             after = after.model_copy(update={"alarmed_at": at})
         saved = await tx.save_drill(after)
@@ -291,11 +306,21 @@ async def _save(world: World, drill: Drill, step: rules.Step) -> None:
         if _is_worth_showing(latest, saved):
             await tx.say([Refresh(subject=saved.subject)], at)
         if fails:
+            await _demote(tx, saved, at)
             await signals.receive(tx, world.policy, [(_signal(world, saved, ended=None), at)], at)
         if saved.state is DrillState.PASSED:
             if saved.seconds is not None:
                 counters.drill_seconds.labels(plan=saved.plan).set(saved.seconds)
             await _clear(tx, world, [one for one in await tx.alarmed_drills() if one.plan == saved.plan], at)
+
+
+async def _demote(tx: Tx, drill: Drill, at: datetime) -> None:
+    """Its backup is verified no more, where the drill says something about it."""
+    standing, backup = rules.blame(drill), await tx.backup(drill.backup_id)
+    if standing is None or backup is None or backup.standing is not Standing.VERIFIED:
+        return
+    told = Text(key="backup.failed_drill", params={"number": drill.number})
+    await demote(tx, backup, standing, (told, *drill.reasons[:5]), at)
 
 
 async def _told(tx: Tx, drill: Drill, what: str, at: datetime, by: By) -> None:
@@ -324,6 +349,9 @@ def _signal(world: World, drill: Drill, *, ended: int | None) -> Signal:
     """A drill that failed, as an alert like any other: what cannot be restored is no backup."""
     plan = world.policy.backups.plan(drill.plan)
     params = {"plan": drill.plan, "at": epoch(drill.due_at), "number": drill.number}
+    blamed = rules.blame(drill) is not None
+    why = {"number": drill.number} | ({"backup": f"B-{drill.backup_id}"} if blamed else {})
+    summary = Text(key="signal.drill_blames" if blamed else "signal.drill_why", params=why)
     title = Text(key="signal.drill_is_back" if ended is not None else "signal.drill_failed", params=params)
     return Signal(
         source=SOURCE,
@@ -336,7 +364,5 @@ def _signal(world: World, drill: Drill, *, ended: int | None) -> Signal:
         started_at=drill.due_at,
         ended_at=None if ended is None else moment(ended),
         reusable=True,
-        wording=Wording(
-            title=title, summary=Text(key="signal.drill_why", params=params, lines=drill.reasons[:5])
-        ),
+        wording=Wording(title=title, summary=summary.model_copy(update={"lines": drill.reasons[:5]})),
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 import structlog
 
 from domain import backing as rules
-from domain import retention
+from domain import drilling, retention
 from domain.backup_plans import BackupPlan
 from domain.backups import Backup, Order, Progress
 from domain.effects import Refresh, Text
@@ -31,7 +31,8 @@ LINES = 12
 async def fates(tx: Tx, plan: BackupPlan, at: datetime) -> dict[int, Fate]:
     """What becomes of every backup of a plan that may still lie there, by its id."""
     latest = await tx.backups_of(plan.name, 1)
-    halted = not latest or latest[0].standing is not Standing.VERIFIED
+    unproven = not latest or latest[0].standing is not Standing.VERIFIED
+    failed = drilling.halts(await tx.judged_drill(plan.name))
     kept = await tx.kept_backups(plan.name)
     holds = _holds(kept)
     candidates = [
@@ -40,7 +41,14 @@ async def fates(tx: Tx, plan: BackupPlan, at: datetime) -> dict[int, Fate]:
         )
         for one in kept
     ]
-    decided = retention.plan(candidates, plan.keep, at, plan.schedule.zone, halted=halted)
+    decided = retention.plan(
+        candidates,
+        plan.keep,
+        at,
+        plan.schedule.zone,
+        halted=unproven or failed,
+        by=Why.HALTED if unproven else Why.DRILL,
+    )
     return {int(fate.backup.id): fate for fate in decided}
 
 
@@ -148,7 +156,7 @@ async def _decided_again(world: World, backup: Backup) -> bool:
         fate = None if plan is None else (await fates(tx, plan, at)).get(latest.id or 0)
         if plan is not None and rules.may_delete(latest, plan, fate, at):
             return True
-        waits = fate is not None and (not fate.keep or fate.why is Why.HALTED)
+        waits = fate is not None and (not fate.keep or fate.why in {Why.HALTED, Why.DRILL})
         let_off: dict[str, object] = {"doomed_at": None} if waits else dict(KEPT)
         if plan is None or not plan.deletes:
             let_off["warned_at"] = None  # Where deleting is allowed again, it is said again.

@@ -45,6 +45,12 @@ class DrillQueries(Rows):
             query = query.where(DRILL.c.state == state)
         return await self.values(Drill, query.limit(limit), lock=False)
 
+    async def judged_drill(self, plan: str) -> Drill | None:
+        """The newest of a plan of which it is known what it came to; what is removed still counts too."""
+        judged = DRILL.c.state.in_([DrillState.PASSED, DrillState.FAILED, DrillState.CLEANING])
+        query = sa.select(DRILL).where(DRILL.c.plan == plan, judged).order_by(DRILL.c.id.desc()).limit(1)
+        return next(iter(await self.values(Drill, query, lock=False)), None)
+
     async def alarmed_drills(self) -> list[Drill]:
         """Those whose alert fires."""
         fires = sa.and_(DRILL.c.alarmed_at.is_not(None), DRILL.c.cleared_at.is_(None))

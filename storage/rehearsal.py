@@ -10,8 +10,13 @@ from domain.copies import Manifest, differences
 from domain.errors import Outage
 from domain.evidence import Evidence, Finding, Flaw
 from domain.rehearsal import Restore, answer_findings
+from storage.folder_vault import compare_file
 from storage.postgres_copies import PostgresScratch
 from storage.sqlite_copies import SqliteScratch
+from storage.threads import in_own_thread
+
+SPOILT = "spoilt"
+"""The name of a restore that was not begun: the copy is not the file that its manifest describes."""
 
 Fetch = Callable[[Order], AbstractAsyncContextManager[tuple[Manifest, Path] | None]]
 """Lends a copy's manifest and its file on this machine, wherever it lies; ``None`` where it is not whole."""
@@ -46,6 +51,8 @@ class TobanRehearsal:
             scratch = self._scratch(manifest, restore)
             if scratch is None:
                 return Broke(why="no server to restore it on: set TOBAN_DRILL_DATABASE_URL")
+            if await spoilt(manifest, file):
+                return Began(operation=SPOILT)  # Nothing is restored of it; its examination says why.
             try:
                 seconds = await scratch.restore(file, _name(restore))
             except Outage as outage:
@@ -55,6 +62,8 @@ class TobanRehearsal:
 
     async def look(self, restore: Restore, operation: str) -> Going | Finished | Broke:
         """It was finished when it began; only its place may be gone."""
+        if operation == SPOILT:
+            return Finished()
         async with self._fetch(restore.copy_of) as found:
             scratch = None if found is None else self._scratch(found[0], restore)
             if scratch is None or not await scratch.exists(_name(restore)):
@@ -66,13 +75,16 @@ class TobanRehearsal:
         async with self._fetch(restore.copy_of) as found:
             if found is None:
                 return Evidence.of([Finding(flaw=Flaw.UNFINISHED, name="manifest.json")])
-            manifest, _ = found
+            manifest, file = found
+            findings = await spoilt(manifest, file)
+        if findings:
+            return Evidence.of(findings, objects=1, bytes=manifest.bytes, at=manifest.at)
         name = _name(restore)
         place: SqliteScratch | PostgresScratch | None = self._scratch(manifest, restore)
         if place is None:
             raise Outage("no server to restore it on: set TOBAN_DRILL_DATABASE_URL")
         tables = await place.tables(name)
-        findings = [
+        findings += [
             Finding(
                 flaw=Flaw.MISSING if one.found is None else Flaw.COUNT,
                 name=one.table,
@@ -110,6 +122,14 @@ class TobanRehearsal:
 
     def _place(self, restore: Restore) -> Path:
         return Path(restore.scratch) if restore.scratch else self._folder
+
+
+async def spoilt(manifest: Manifest, file: Path) -> list[Finding]:
+    """What is wrong with the file of a copy beside its manifest. Raises ``Outage``."""
+    try:
+        return await in_own_thread(compare_file, manifest, file)
+    except OSError as error:
+        raise Outage(f"backup folder: {error.strerror or error}: {error.filename}") from error
 
 
 def _name(restore: Restore) -> str:

@@ -597,6 +597,7 @@ class DrillRow(Drill, SQLModel, table=True):
     requested_by: By = Field(sa_type=Json(By))
     requester: str | None = Field(default=None, sa_type=sa.Text)
     answered_by: By | None = Field(default=None, sa_type=Json(By))
+    released_by: By | None = Field(default=None, sa_type=Json(By))
     parts: tuple[Progress, ...] = Field(default=(), sa_type=Json(tuple[Progress, ...]))
     reasons: tuple[Text, ...] = Field(default=(), sa_type=Json(tuple[Text, ...]))
     begun_at: datetime | None = Field(default=None, sa_type=EpochMillis)

@@ -33,6 +33,7 @@ BACKUP_ACCEPT = "backups.accept"
 DRILL_REQUEST = "drills.request"
 DRILL_APPROVE = "drills.approve"
 DRILL_DECLINE = "drills.decline"
+DRILL_RELEASE = "drills.release"
 
 HOME_REFRESH = "app_home.refresh"
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from domain.backup_plans import BackupPlan
 from domain.backups import Backup, Progress, Stage
+from domain.drilling import halts
 from domain.drills import Drill, DrillState
 from domain.outbox import Rendered
 from domain.retention import Fate, Standing
@@ -163,7 +164,11 @@ def plans_card(
     at: datetime,
 ) -> Rendered:
     """All plans on one screen, those without a recent verified backup first."""
-    bad = [one for one in plans if one.name not in verified or _is_bad(latest.get(one.name))]
+    bad = [
+        one
+        for one in plans
+        if one.name not in verified or _is_bad(latest.get(one.name)) or halts(tried.get(one.name))
+    ]
     head = voice("backup.plans_bad", count=len(bad)) if bad else voice("backup.plans_well", count=len(plans))
     blocks: list[Block] = [section(f"*{head}*")]
     for plan in [*bad, *(one for one in plans if one not in bad)]:

@@ -47,6 +47,8 @@ def drill_card(voice: Voice, view: DrillView) -> Rendered:
     blocks.append(context(*_small(voice, drill)))
     if drill.state is DrillState.ASKED:
         blocks.append(row(*_buttons(voice, drill)))
+    elif drill.state is DrillState.FAILED and drill.released_by is None:
+        blocks.append(row(_release(voice, drill)))
     asks = drill.state in {DrillState.ASKED, DrillState.FAILED}
     text = voice("backup.fallback_asks" if asks else "backup.fallback", head=head)
     return Rendered(text=text, blocks=blocks)
@@ -103,11 +105,28 @@ def _small(voice: Voice, drill: Drill) -> list[str]:
     if drill.answered_by is not None:
         key = "drill.declined_by" if drill.state is DrillState.DECLINED else "drill.approved_by"
         small.append(voice(key, who=drill.answered_by.name))
+    if drill.released_by is not None:
+        small.append(voice("drill.released_by", who=drill.released_by.name))
+    elif drill.state is DrillState.FAILED:
+        small.append(voice("drill.halts"))
     if drill.state is DrillState.CLEANING:
         small.append(voice("drill.cleaning"))
     if drill.state is DrillState.PASSED:
         small.append(voice("drill.cleaned"))
     return small
+
+
+def _release(voice: Voice, drill: Drill) -> Block:
+    """The person's word, without which nothing old goes until a drill passes."""
+    asked = confirm(
+        voice.plain("confirm.drill_release_title"),
+        voice.plain("confirm.drill_release_text", plan=drill.plan),
+        voice.plain("button.drill_release"),
+        voice.plain("button.cancel"),
+    )
+    return button(
+        voice.plain("button.drill_release"), actions.DRILL_RELEASE, drill.subject.key, confirm=asked
+    )
 
 
 def _buttons(voice: Voice, drill: Drill) -> list[Block]:
