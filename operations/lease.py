@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -41,9 +41,13 @@ async def in_time(answer: Awaitable[R], within: timedelta) -> R:
 async def held(world: World, prolong: Callable[[Tx, datetime], Awaitable[None]]) -> AsyncIterator[None]:
     """Keep the lease while something takes long; ``prolong`` saves until when."""
 
+    ended = asyncio.Event()
+
     async def again() -> None:
-        while True:
-            await asyncio.sleep(PROLONG)
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), PROLONG)
+                return
             try:
                 async with world.store() as tx:
                     await prolong(tx, world.clock.now() + LEASE)
@@ -54,5 +58,5 @@ async def held(world: World, prolong: Callable[[Tx, datetime], Awaitable[None]])
     try:
         yield
     finally:
-        task.cancel()
+        ended.set()  # It ends by itself: cut off, it would leave a transaction behind.
         await asyncio.gather(task, return_exceptions=True)
