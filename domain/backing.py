@@ -54,6 +54,12 @@ LEAST_WAIT = timedelta(seconds=1)
 TOO_FAR = timedelta(minutes=5)
 """Nobody who works on a backup looks at it again later than so: the clock that said so was ahead."""
 
+AHEAD = timedelta(minutes=1)
+"""What is dated so much later than now was dated by a clock that was ahead."""
+
+BESIDE = timedelta(seconds=1)
+"""A moment that a clock ahead has used up already is taken so much later."""
+
 LONGEST_GAP = 400
 """Due moments that are looked at after an absence; what is older is not told one by one."""
 

@@ -66,6 +66,8 @@ class Backup(Value):
     until: datetime | None = None
     """When it is given up."""
     ended_at: datetime | None = None
+    ahead: bool = False
+    """A clock that was ahead has dated it: it proves nothing, whatever moment it is of."""
     accepted_by: By | None = None
     alarmed_at: datetime | None = None
     alarmed_level: Level | None = None

@@ -32,7 +32,7 @@ class Why(StrEnum):
     DRILL = "drill"
     """The last restore drill failed."""
     FUTURE = "future"
-    """It is dated later than now: some clock is wrong."""
+    """It is dated later than now, or was so once: some clock is or was wrong."""
     FOREIGN = "foreign"
     """The policy does not list it."""
     LOCKED = "locked"
@@ -57,13 +57,16 @@ NOTICE = timedelta(hours=24)
 
 
 class Candidate(Value):
-    """One backup that may stay or go. ``at``: the moment whose state it holds; ``is_listed``: ours."""
+    """One backup that may stay or go. ``at``: the moment whose state it holds; ``is_listed``: ours;
+    ``is_ahead``: a clock that was ahead has dated it.
+    """
 
     id: str
     at: datetime
     standing: Standing
     is_locked: bool = False
     is_listed: bool = True
+    is_ahead: bool = False
 
 
 class Retention(Value):
@@ -103,7 +106,7 @@ def plan(
     counts as newer.
     """
     ordered = sorted(backups, key=lambda one: (one.at, one.id), reverse=True)
-    present = [one for one in ordered if one.at <= now]
+    present = [one for one in ordered if one.at <= now and not one.is_ahead]
     proven = [one for one in present if one.standing is Standing.VERIFIED and one.is_listed]
     kept = _periods(proven, retention, ZoneInfo(zone))
     for one in proven:
@@ -122,7 +125,7 @@ def plan(
 
 def _untouchable(backup: Candidate, now: datetime) -> Why | None:
     """Why nobody decides about it."""
-    if backup.at > now:
+    if backup.at > now or backup.is_ahead:
         return Why.FUTURE
     if not backup.is_listed:
         return Why.FOREIGN

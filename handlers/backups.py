@@ -67,7 +67,7 @@ class Backups:
     async def _status(self, ack: "AsyncAck", body: Body) -> None:
         world = self.desk.world
         async with world.store.read() as tx:
-            latest, verified = await backups.overview(tx, world.policy.backups)
+            latest, verified = await backups.overview(tx, world.policy.backups, world.clock.now())
             tried = await drills.newest(tx, world.policy.backups)
         shown = plans_card(
             self.desk.voice(body), world.policy.backups.plans, latest, verified, tried, world.clock.now()

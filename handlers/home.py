@@ -75,7 +75,7 @@ class _Home:
         at = desk.world.clock.now()
         async with desk.world.store.read() as tx:
             found = await home(tx, policy, desk.chat.directory.person_of(user_id), at)
-            latest, verified = await backups.overview(tx, policy.backups)
+            latest, verified = await backups.overview(tx, policy.backups, at)
             tried = await drills.newest(tx, policy.backups)
         voice, plans = desk.voice(body), policy.backups.plans
         kept = plans_card(voice, plans, latest, verified, tried, at).blocks if plans else []

@@ -13,10 +13,11 @@ from domain.alerts import Signal, group_key
 from domain.approvals import Account
 from domain.backup_plans import BackupPlan, Backups
 from domain.backups import Backup, Began, Broke, Heard, Proved, Silent, Stage
-from domain.effects import TOBAN, By, Effect, Event, Refresh, Text, Wording
+from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Text, Wording
 from domain.errors import Outage, Refused
 from domain.evidence import Evidence
 from domain.levels import Level
+from domain.outbox import OPS
 from domain.ports import Tx
 from domain.retention import Fate, Standing
 from domain.schedule import Cron
@@ -26,7 +27,7 @@ from domain.watches import Watch, WatchKind
 from operations import counters, signals
 from operations.lease import LEASE, held, in_time, is_held
 from operations.places import backup_card
-from operations.pruning import fates, hold_of, prune, remove
+from operations.pruning import LINES, fates, hold_of, prune, remove
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -79,16 +80,16 @@ async def _begin_due(world: World, plan: BackupPlan, at: datetime) -> bool:
             new = Watch(kind=WatchKind.PLAN, key=plan.name, state=cron | {"since": epoch(at)}, changed_at=at)
             await tx.save_watches([new])
             return False
-        latest = await tx.backups_of(plan.name, PAST)
+        await _set_right(tx, world, plan, at)
         since = moment(watch.state["since"])
         # What a clock that was ahead has made or kept is no reason to make nothing until it is right.
-        made = [one.due_at for one in latest if one.due_at <= at and one.standing is not Standing.MISSED]
+        made = await tx.last_made(plan.name, at)
         from_now = since > at
-        since = max([min(since, at), *made])
+        since = max(min(since, at), made or since.min.replace(tzinfo=since.tzinfo))
         # A schedule that was changed counts from now on: what the old one left undone is still missed.
         old = Cron(line=watch.state["line"], zone=watch.state["zone"])
         lost, newest = rules.due(plan.model_copy(update={"schedule": old}), since, at)
-        running = [one for one in latest if not one.is_over]
+        running = await tx.running_backups(plan.name)
         for one in running:
             if one.look_at is not None and one.look_at > at + rules.TOO_FAR:
                 await tx.save_backup(rules.brought_back(one, plan, at))
@@ -100,9 +101,39 @@ async def _begin_due(world: World, plan: BackupPlan, at: datetime) -> bool:
         if newest is None:
             return False
         for due_at in lost:
-            await tx.add_backup(rules.missed(plan, due_at))
+            await _miss(tx, plan, due_at)
         await _begin(tx, plan, newest, at, TOBAN)
     return False
+
+
+async def _set_right(tx: Tx, world: World, plan: BackupPlan, at: datetime) -> None:
+    """What a clock that was ahead has dated proves nothing; what it called missed has not come yet."""
+    found = await tx.backups_ahead(plan.name, at + rules.AHEAD)
+    missed = [one for one in found if one.standing is Standing.MISSED]
+    fires = [one for one in missed if one.alarmed_at is not None and one.cleared_at is None]
+    await _clear(tx, world, fires, at, recovered=False)
+    for one in missed:
+        await tx.forget_backup(one.id or 0)
+    made = [one for one in found if one.standing is not Standing.MISSED]
+    for one in made:
+        await tx.save_backup(one.model_copy(update={"ahead": True}))
+        await tx.say([Refresh(subject=one.subject)], at)
+    if made:
+        lines = tuple(
+            Text(key="backup.ahead_line", params={"number": one.number, "at": epoch(one.due_at)})
+            for one in made[:LINES]
+        )
+        text = Text(key="backup.made_ahead", params={"plan": plan.name, "count": len(made)}, lines=lines)
+        await tx.say([Note(key=f"backups-ahead:{plan.name}:{epoch(at)}", place=OPS, text=text)], at)
+
+
+async def _miss(tx: Tx, plan: BackupPlan, due_at: datetime) -> None:
+    """A moment for which nothing was made; what a clock ahead has made of it does not count."""
+    there = await tx.backup_for(plan.name, due_at)
+    if there is not None and there.ahead:
+        await _miss(tx, plan, due_at + rules.BESIDE)
+    elif there is None:
+        await tx.add_backup(rules.missed(plan, due_at))
 
 
 async def _begin(tx: Tx, plan: BackupPlan, due_at: datetime, at: datetime, by: By) -> Backup | None:
@@ -110,9 +141,12 @@ async def _begin(tx: Tx, plan: BackupPlan, due_at: datetime, at: datetime, by: B
     new = rules.begin(plan, due_at, at, by)
     begun = await tx.add_backup(new)
     if begun is None:
-        # A clock that was ahead has called a moment missed that only comes now.
-        there = next((one for one in await tx.backups_of(plan.name, PAST) if one.due_at == due_at), None)
-        if there is None or there.standing is not Standing.MISSED:
+        there = await tx.backup_for(plan.name, due_at)
+        if there is None:
+            return None
+        if there.ahead:
+            return await _begin(tx, plan, due_at + rules.BESIDE, at, by)
+        if there.standing is not Standing.MISSED:
             return None
         # Its alert goes on; one that is over is no reason to keep silent when it fails.
         kept = {"id", "version"} | ({"alarmed_at", "alarmed_level"} if there.cleared_at is None else set())
@@ -127,8 +161,8 @@ async def run_now(tx: Tx, world: World, name: str, account: Account, by: By, at:
     approvals.person_behind(world.policy.people, account)
     plan = world.policy.backups.named(name)
     # Moments that a clock ahead has used are no reason to wait for them.
-    used = [one.due_at for one in await tx.backups_of(plan.name, PAST) if one.due_at <= at]
-    due_at = rules.free_moment(max(used, default=None), at)
+    used = await tx.backups_of(plan.name, 1, until=at)
+    due_at = rules.free_moment(used[0].due_at if used else None, at)
     begun = await _begin(tx, plan, due_at, at, by)
     if begun is None:
         raise Refused("refused.backup_runs", plan=plan.name)
@@ -147,12 +181,12 @@ async def accept(tx: Tx, world: World, backup_id: int, account: Account, by: By,
     return Text(key="answer.backup_accepted", params={"number": accepted.number})
 
 
-async def overview(tx: Tx, policy: Backups) -> tuple[dict[str, Backup], dict[str, Backup]]:
+async def overview(tx: Tx, policy: Backups, at: datetime) -> tuple[dict[str, Backup], dict[str, Backup]]:
     """The newest backup of each plan, and the newest verified one, by the plan's name."""
     latest: dict[str, Backup] = {}
     verified: dict[str, Backup] = {}
     for plan in policy.plans:
-        latest |= {one.plan: one for one in await tx.backups_of(plan.name, 1)}
+        latest |= {one.plan: one for one in await tx.backups_of(plan.name, 1, until=at + rules.AHEAD)}
         verified |= {one.plan: one for one in await tx.verified_backups(plan.name, 1)}
     return latest, verified
 
@@ -336,7 +370,9 @@ async def _keep(tx: Tx, world: World, before: Backup, after: Backup, at: datetim
     if is_new:
         counters.backup_state.labels(plan=saved.plan).set(saved.at.timestamp())
         told = [
-            one for one in await tx.alarmed_backups() if one.plan == saved.plan and one.due_at <= saved.due_at
+            one
+            for one in await tx.alarmed_backups()
+            if one.plan == saved.plan and (one.due_at <= saved.due_at or one.ahead)
         ]
         await _clear(tx, world, told, at)
         if plan is not None:

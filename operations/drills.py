@@ -73,7 +73,7 @@ async def _begin_due(world: World, plan: BackupPlan, cron: Cron, at: datetime) -
             )
             await tx.save_watches([found])
             return False
-        since = moment(watch.state["since"])
+        since = min(moment(watch.state["since"]), at)  # A clock that was ahead may have kept it.
         _, newest = backing.due(plan.model_copy(update={"schedule": cron}), since, at)
         if newest is None:
             return False

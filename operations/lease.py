@@ -40,7 +40,6 @@ async def in_time(answer: Awaitable[R], within: timedelta) -> R:
 @asynccontextmanager
 async def held(world: World, prolong: Callable[[Tx, datetime], Awaitable[None]]) -> AsyncIterator[None]:
     """Keep the lease while something takes long; ``prolong`` saves until when."""
-
     ended = asyncio.Event()
 
     async def again() -> None:

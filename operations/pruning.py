@@ -30,14 +30,18 @@ LINES = 12
 
 async def fates(tx: Tx, plan: BackupPlan, at: datetime) -> dict[int, Fate]:
     """What becomes of every backup of a plan that may still lie there, by its id."""
-    latest = await tx.backups_of(plan.name, 1)
+    latest = await tx.backups_of(plan.name, 1, until=at + rules.AHEAD)
     unproven = not latest or latest[0].standing is not Standing.VERIFIED
     failed = drilling.halts(await tx.judged_drill(plan.name))
     kept = await tx.kept_backups(plan.name)
     holds = _holds(kept)
     candidates = [
         Candidate(
-            id=f"{one.id:09d}", at=one.due_at, standing=one.standing, is_locked=_is_locked(one, holds, at)
+            id=f"{one.id:09d}",
+            at=one.due_at,
+            standing=one.standing,
+            is_locked=_is_locked(one, holds, at),
+            is_ahead=one.ahead,
         )
         for one in kept
     ]

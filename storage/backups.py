@@ -40,14 +40,54 @@ class BackupQueries(Rows):
         held = sa.update(BACKUP).where(BACKUP.c.id == backup_id, BACKUP.c.lease_until.is_not(None))
         await self.connection.execute(held.values(lease_until=until))
 
-    async def backups_of(self, plan: str, limit: int) -> list[Backup]:
-        """The newest of a plan by the moments for which they are, newest first."""
+    async def backups_of(self, plan: str, limit: int, until: datetime | None = None) -> list[Backup]:
+        """The newest of a plan by the moments for which they are, newest first.
+
+        With ``until`` none later than that, nor any that a clock ahead has dated.
+        """
         query = sa.select(BACKUP).where(BACKUP.c.plan == plan).order_by(BACKUP.c.due_at.desc())
+        if until is not None:
+            query = query.where(BACKUP.c.due_at <= until, BACKUP.c.ahead.is_(False))
         return await self.values(Backup, query.limit(limit), lock=False)
 
+    async def backup_for(self, plan: str, due_at: datetime) -> Backup | None:
+        """The one for a moment of a plan."""
+        query = sa.select(BACKUP).where(BACKUP.c.plan == plan, BACKUP.c.due_at == due_at)
+        return next(iter(await self.values(Backup, query)), None)
+
+    async def running_backups(self, plan: str) -> list[Backup]:
+        """Those of a plan that are not over."""
+        query = sa.select(BACKUP).where(BACKUP.c.plan == plan, BACKUP.c.standing == Standing.RUNNING)
+        return await self.values(Backup, query)
+
+    async def last_made(self, plan: str, until: datetime) -> datetime | None:
+        """The newest moment up to ``until`` for which one was begun by a clock that was right."""
+        begun = sa.and_(BACKUP.c.standing != Standing.MISSED, BACKUP.c.ahead.is_(False))
+        query = sa.select(sa.func.max(BACKUP.c.due_at))
+        found = await self.connection.execute(
+            query.where(BACKUP.c.plan == plan, BACKUP.c.due_at <= until, begun)
+        )
+        newest: datetime | None = found.scalar_one()
+        return newest
+
+    async def backups_ahead(self, plan: str, after: datetime) -> list[Backup]:
+        """Those that are dated later than ``after``, of which that is not known yet."""
+        dated = sa.or_(BACKUP.c.due_at > after, BACKUP.c.at > after)
+        query = sa.select(BACKUP).where(BACKUP.c.plan == plan, dated, BACKUP.c.ahead.is_(False))
+        return await self.values(Backup, query.order_by(BACKUP.c.due_at))
+
+    async def forget_backup(self, backup_id: int) -> None:
+        """One of which nothing was ever made."""
+        gone = sa.delete(BACKUP).where(BACKUP.c.id == backup_id, BACKUP.c.standing == Standing.MISSED)
+        await self.connection.execute(gone)
+
     async def verified_backups(self, plan: str, limit: int) -> list[Backup]:
-        """The newest verified ones of a plan that are still there, newest first."""
+        """The newest verified ones of a plan that are still there, newest first.
+
+        None that a clock ahead has dated.
+        """
         there = sa.and_(BACKUP.c.standing == Standing.VERIFIED, BACKUP.c.removed_at.is_(None))
+        there &= BACKUP.c.ahead.is_(False)
         query = sa.select(BACKUP).where(BACKUP.c.plan == plan, there).order_by(BACKUP.c.due_at.desc())
         return await self.values(Backup, query.limit(limit), lock=False)
 

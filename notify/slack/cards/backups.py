@@ -124,6 +124,8 @@ def _small(voice: Voice, view: BackupView) -> list[str]:
         small.append(voice("backup.newest", number=verified.number, at=_seconds(verified.at)))
     if not backup.requested_by.is_toban:
         small.append(voice("backup.asked_by", who=backup.requested_by.name))
+    if backup.ahead:
+        small.append(voice("backup.ahead"))
     if backup.removed_at is not None:
         small.append(voice("backup.removed", at=_seconds(backup.removed_at)))
     elif backup.marked_at is not None:

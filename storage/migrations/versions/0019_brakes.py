@@ -1,4 +1,5 @@
-"""Backups and drills: who holds one; when it was said that a backup will be deleted; who lets it.
+"""Backups and drills: who holds one; when it was said that a backup will be deleted; who lets it; what a clock
+that was ahead has dated.
 
 Revision ID: 0019
 Revises: 0018
@@ -16,12 +17,13 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("backup", sa.Column("fence", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("backup", sa.Column("warned_at", sa.BigInteger(), nullable=True))
+    op.add_column("backup", sa.Column("ahead", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("drill", sa.Column("released_by", sa.Text(), nullable=True))
     op.add_column("drill", sa.Column("fence", sa.Integer(), nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
-    for table, names in (("drill", ("released_by", "fence")), ("backup", ("warned_at", "fence"))):
+    for table, names in (("drill", ("released_by", "fence")), ("backup", ("ahead", "warned_at", "fence"))):
         with op.batch_alter_table(table, schema=None) as batch_op:
             for name in names:
                 batch_op.drop_column(name)
