@@ -66,6 +66,8 @@ class Backup(Value):
     until: datetime | None = None
     """When it is given up."""
     ended_at: datetime | None = None
+    read_at: datetime | None = None
+    """When all of it was read again last, after it was verified."""
     ahead: bool = False
     """A clock that was ahead has dated it: it proves nothing, whatever moment it is of."""
     accepted_by: By | None = None

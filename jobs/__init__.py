@@ -17,6 +17,7 @@ from operations import (
     ladders,
     listed,
     rollouts,
+    scrub,
     still_open,
     watching,
 )
@@ -56,12 +57,15 @@ def recurring(world: World) -> list[Work]:
         found.append(Work("capacity", weekly, lambda due: capacity.report(world, due)))
     nightly = Cron(line="40 4 * * *", zone=rules.zone)  # Behind the nightly backups of most teams.
     found.append(Work("retention", nightly, lambda due: data_retention.retain(world, due)))
+    if world.policy.backups.plans:
+        behind = Cron(line="10 5 * * *", zone=rules.zone)  # Most teams' backups are made by then.
+        found.append(Work("scrub", behind, lambda due: scrub.choose(world, due)))
     daily = Cron(line=still_open.LINE, zone=rules.zone)
     found.append(Work("still_open", daily, lambda due: still_open.tell(world, due)))
     return found
 
 
-NAMES = ("health", "probes", "accounts", "anomalies", "capacity", "retention", "still_open")
+NAMES = ("health", "probes", "accounts", "anomalies", "capacity", "retention", "scrub", "still_open")
 """Every recurring job that a policy may ask for."""
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from domain import approvals
+from domain import approvals, scrubbing
 from domain import backing as rules
 from domain.alerts import Signal, group_key
 from domain.approvals import Account
@@ -25,9 +25,11 @@ from domain.series import epoch, moment
 from domain.voice import SOURCE
 from domain.watches import Watch, WatchKind
 from operations import counters, signals
+from operations.demoting import demote
 from operations.lease import LEASE, held, in_time, is_held
-from operations.places import backup_card
+from operations.places import backup_card, backup_note
 from operations.pruning import LINES, fates, hold_of, prune, remove
+from operations.scrub import found_wrong
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -40,6 +42,9 @@ BLOCKED = timedelta(seconds=10)
 
 PAST = 20
 """Backups in one history."""
+
+MANY = 1000
+"""More verified backups than a plan keeps."""
 
 COMPARED = 7
 """Verified backups with which a size is compared."""
@@ -210,16 +215,17 @@ async def tick(world: World) -> int:
     begun = 0
     for one in (one for one in late if is_held(one.lease_until, at) or _name(one) in world.under_way):
         begun += await _guarded(one, _judge(world, one))
-    doomed: dict[str, list[Backup]] = {}
+    queues: dict[str, list[Backup]] = {}
     for one in due:
         if not one.is_over:
             begun += world.under_way.begin(_name(one), partial(_each, world, [one]))
-        elif one.doomed_at is not None:
-            doomed.setdefault(one.plan, []).append(one)
+        elif one.doomed_at is not None or one.standing is Standing.VERIFIED:
+            what = "read" if one.doomed_at is None else "remove"
+            queues.setdefault(f"{what}:{one.plan}", []).append(one)
         else:
             begun += await _guarded(one, _one(world, one))
-    for plan, found in doomed.items():
-        begun += world.under_way.begin(f"remove:{plan}", partial(_each, world, found))
+    for name, found in queues.items():
+        begun += world.under_way.begin(name, partial(_each, world, found))
     return begun
 
 
@@ -251,6 +257,8 @@ async def _one(world: World, found: Backup) -> bool:
         return False
     if backup.doomed_at is not None and backup.removed_at is None:
         await remove(world, backup)
+    elif backup.standing is Standing.VERIFIED:
+        await _read_again(world, backup)
     elif backup.is_over:  # It was to be verified by now.
         async with world.store() as tx:
             latest = await tx.backup(found.id)
@@ -260,6 +268,38 @@ async def _one(world: World, found: Backup) -> bool:
     else:
         await _work(world, backup)
     return True
+
+
+async def _read_again(world: World, backup: Backup) -> None:
+    """An old one, which may have rotted since it was verified."""
+    assert backup.id is not None
+    wrong = await found_wrong(world, backup)
+    async with world.store() as tx:
+        at = world.clock.now()
+        latest = await tx.backup(backup.id)
+        if latest is None or latest.fence != backup.fence or latest.standing is not Standing.VERIFIED:
+            return
+        free = {"look_at": None, "lease_until": None} | ({} if wrong is None else {"read_at": at})
+        read = latest.model_copy(update=free)
+        if wrong:
+            await _rotten(tx, world, read, wrong, at)
+        else:
+            await tx.save_backup(read)
+
+
+async def _rotten(tx: Tx, world: World, backup: Backup, wrong: tuple[Text, ...], at: datetime) -> None:
+    """It is verified no more, and an alert says so, with how many are left."""
+    plan = world.policy.backups.plan(backup.plan)
+    others = [one for one in await tx.verified_backups(backup.plan, MANY) if one.id != backup.id]
+    is_newest = not any(one.due_at > backup.due_at for one in others)
+    level = scrubbing.alarm(plan.level, is_newest=is_newest) if plan is not None else None
+    alarmed = {"alarmed_at": at, "alarmed_level": level, "cleared_at": None} if level is not None else {}
+    told = Text(key="backup.rotten", params={"left": len(others)})
+    saved = await demote(tx, backup.model_copy(update=alarmed), Standing.FAILED, (told, *wrong), at)
+    await tx.say([backup_note(f"{saved.subject.key}:rotten:{saved.version}", saved, told)], at)
+    if level is not None:
+        signal = _signal(saved, level, ended=None, what="rotten")
+        await signals.receive(tx, world.policy, [(signal, at)], at)
 
 
 async def _judge(world: World, found: Backup) -> bool:
@@ -407,12 +447,13 @@ def _is_worth_showing(before: Backup, after: Backup) -> bool:
     return before.model_dump(exclude=hidden) != after.model_dump(exclude=hidden)
 
 
-def _signal(backup: Backup, level: Level, *, ended: int | None) -> Signal:
+def _signal(backup: Backup, level: Level, *, ended: int | None, what: str | None = None) -> Signal:
     """A backup that is not what it should be, as an alert like any other: one for each due moment."""
-    what = "late" if backup.standing is Standing.RUNNING else backup.standing.value
+    what = what or ("late" if backup.standing is Standing.RUNNING else backup.standing.value)
     params = {"plan": backup.plan, "at": epoch(backup.due_at), "number": backup.number}
     title = Text(key="signal.backup_is_back" if ended is not None else f"signal.backup_{what}", params=params)
-    summary = Text(key="signal.backup_why", params=params, lines=backup.reasons[:5])
+    key = "signal.backup_rotten_why" if what == "rotten" else "signal.backup_why"
+    summary = Text(key=key, params=params, lines=backup.reasons[:5])
     return Signal(
         source=SOURCE,
         identity=f"{SOURCE}:backup:{backup.plan}:{epoch(backup.due_at)}",

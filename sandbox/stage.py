@@ -187,7 +187,7 @@ class Stage:
                 with suppress(Outage):
                     if await job.turn():
                         again.add(job.name)
-            await self.bot.world.under_way.quiet(self.hangs)
+                await self.bot.world.under_way.quiet(self.hangs)
             await self.bot.speaker.quiet()
             if self.bot.speaker.crashed is not None:
                 raise self.bot.speaker.crashed

@@ -552,6 +552,7 @@ class BackupRow(Backup, SQLModel, table=True):
     expected_by: datetime = Field(sa_type=EpochMillis)
     until: datetime | None = Field(default=None, sa_type=EpochMillis)
     ended_at: datetime | None = Field(default=None, sa_type=EpochMillis)
+    read_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     ahead: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     accepted_by: By | None = Field(default=None, sa_type=Json(By))
     alarmed_at: datetime | None = Field(default=None, sa_type=EpochMillis)

@@ -2,8 +2,11 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from domain.backup_plans import BackupPlan, Backups
+from domain.backup_plans import BackupPlan, Backups, Source
+from domain.backups import Order
+from domain.errors import Outage
 from domain.retention import NOTICE, Retention, Standing
 from sandbox.stage import Stage
 from tests.conftest import make_policy
@@ -140,6 +143,22 @@ async def test_21_10_what_was_deleted_in_part_is_no_verified_backup(sqlite_only:
         assert (first.removed_at, first.standing) == (None, Standing.FAILED)
         assert any("B-1 could be deleted only in part" in note for note in notes(stage))
         assert "what is left is no verified backup" in stage.channel("#ops")[0].plain
+
+
+async def test_21_10_what_is_held_stays_whole_and_verified(sqlite_only: str, tmp_path: Path) -> None:
+    plan = nightly(tmp_path, keep=FEW, deletes=True)
+    async with backed_up(sqlite_only, plan) as stage:
+        vault: Any = stage.bot.world.vaults[Source.TOBAN]
+
+        async def refused(order: Order) -> None:
+            raise Outage("forbidden: a hold")
+
+        vault.remove = refused
+        for _ in range(3):
+            await until_three(stage)
+        (first, *_) = await backups(stage)
+        assert (first.removed_at, first.standing) == (None, Standing.VERIFIED)
+        assert any("B-1 could not be deleted, so it stays" in note for note in notes(stage))
 
 
 async def test_21_10_within_keeps_what_the_counts_would_let_go(sqlite_only: str, tmp_path: Path) -> None:

@@ -197,8 +197,9 @@ async def test_a_copy_that_cannot_be_deleted_is_whole_still(sqlite_only: str, tm
         copy.mkdir()  # What is a folder cannot be unlinked, whoever we are.
         for _ in range(2):
             await until_three(stage)
-        assert any("B-1 could not be deleted, so it stays" in note for note in notes(stage))
+        assert any("B-1 could be deleted only in part" in note for note in notes(stage))
         assert (await backups(stage))[0].removed_at is None
+        assert (await backups(stage))[0].standing is Standing.FAILED, "its file is away"
         copy.rmdir()
         aside.rename(copy)
         assert {name: files(folder)[name] for name in whole} == whole

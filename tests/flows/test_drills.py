@@ -1,6 +1,7 @@
 """Restore drills: asked for, agreed to, carried out on a second real server, and their evidence kept."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,6 +15,7 @@ from domain.drills import DrillState
 from domain.questions import Question
 from domain.schedule import Cron
 from sandbox.stage import Stage
+from storage.copies import sha256
 from tests.flows.backing import backed_up, drills, nightly, until_three
 from tests.flows.looking import alert_cards
 
@@ -130,7 +132,7 @@ async def test_a_restored_copy_that_cannot_answer_fails_the_drill_and_raises_an_
 async def test_a_copy_that_was_spoilt_later_fails_the_drill_and_a_better_one_ends_the_alert(
     sqlite_only: str, tmp_path: Path
 ) -> None:
-    """Right when it was verified, and changed since: only restoring it shows that."""
+    """Right when it was verified, and changed since, its manifest too: only restoring it shows that."""
     plan = nightly(tmp_path / "kept", drill=rule(tmp_path))
     async with backed_up(sqlite_only, plan) as stage:
         await until_three(stage)
@@ -138,6 +140,9 @@ async def test_a_copy_that_was_spoilt_later_fails_the_drill_and_a_better_one_end
         with sqlite3.connect(file) as connection:
             connection.execute("DELETE FROM watch")
         connection.close()
+        manifest = json.loads((file.parent / "manifest.json").read_text())
+        manifest |= {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        (file.parent / "manifest.json").write_text(json.dumps(manifest))
         await agreed(stage)
         assert "watch holds 0 records instead of " in stage.card("#ops").plain
         assert "Restore drill of nightly failed" in alert_cards(stage)[-1].plain

@@ -1,5 +1,5 @@
 """Backups and drills: who holds one; when it was said that a backup will be deleted; who lets it; what a clock
-that was ahead has dated.
+that was ahead has dated; when it was read again.
 
 Revision ID: 0019
 Revises: 0018
@@ -17,13 +17,17 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("backup", sa.Column("fence", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("backup", sa.Column("warned_at", sa.BigInteger(), nullable=True))
+    op.add_column("backup", sa.Column("read_at", sa.BigInteger(), nullable=True))
     op.add_column("backup", sa.Column("ahead", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("drill", sa.Column("released_by", sa.Text(), nullable=True))
     op.add_column("drill", sa.Column("fence", sa.Integer(), nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
-    for table, names in (("drill", ("released_by", "fence")), ("backup", ("ahead", "warned_at", "fence"))):
+    for table, names in (
+        ("drill", ("released_by", "fence")),
+        ("backup", ("read_at", "ahead", "warned_at", "fence")),
+    ):
         with op.batch_alter_table(table, schema=None) as batch_op:
             for name in names:
                 batch_op.drop_column(name)
