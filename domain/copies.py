@@ -18,7 +18,9 @@ class TableDigest(Value):
 
 
 class Manifest(Value):
-    """What stands beside a copy. ``bytes`` and ``sha256`` are the copy's file's; ``at`` its moment."""
+    """What stands beside a copy. ``bytes`` and ``sha256`` are the copy's file's; ``at`` its moment;
+    ``newest`` that of its newest record, where it has any with a date.
+    """
 
     format: Literal[1] = 1
     kind: Literal["sqlite", "postgresql"]
@@ -27,6 +29,12 @@ class Manifest(Value):
     bytes: int
     sha256: str
     tables: tuple[TableDigest, ...]
+    newest: datetime | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by table."""
+        return {one.name: one.rows for one in self.tables}
 
     @property
     def rows(self) -> int:

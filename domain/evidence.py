@@ -1,7 +1,7 @@
 """What was found when a copy was looked at, and the verdict: verified, suspicious or failed, with reasons."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from statistics import median
 
@@ -19,6 +19,19 @@ SHOWN = 20
 
 ENOUGH = 3
 """Verified copies of the same thing that are needed before a size can be called unusual."""
+
+
+FEW = 100
+"""A difference of fewer records than these is never unusual."""
+
+TABLES = 5
+"""Tables that are named in one verdict."""
+
+OLD = timedelta(days=1)
+"""A newest record that is younger than so is never unusually old."""
+
+OLDER = 3
+"""So many times older than usual is unusual."""
 
 
 class Flaw(StrEnum):
@@ -68,7 +81,8 @@ class Finding(Value):
 
 
 class Evidence(Value):
-    """What was seen of one copy. ``bytes`` counts all of its ``objects``; ``records`` its documents or rows.
+    """What was seen of one copy. ``bytes`` counts all of its ``objects``; ``records`` its documents or rows,
+    ``tables`` these by table; ``newest`` is the moment of its newest record.
 
     ``sampled``: so many objects were read again, all of their bytes. ``at``: the moment whose state it
     holds, where it knows better than we do. ``flaws`` counts all of what ``findings`` shows the first of.
@@ -79,6 +93,8 @@ class Evidence(Value):
     objects: int = Field(default=0, ge=0)
     bytes: int = Field(default=0, ge=0)
     records: int | None = None
+    tables: Mapping[str, int] | None = None
+    newest: datetime | None = None
     sampled: int = 0
     at: datetime | None = None
     seconds: float | None = None
@@ -98,7 +114,8 @@ def verdict(
 ) -> tuple[Standing, tuple[Text, ...]]:
     """What a backup is worth. ``found``: what was seen of each part; ``before``: of its last verified copies.
 
-    A flaw is a failure. A size that is far from the usual proves nothing: a person has to look at it.
+    A flaw is a failure. A size, a number of records or an age that is far from the usual proves nothing: a
+    person has to look at it.
     """
     failures = [finding.text(part) for part, evidence in found.items() for finding in evidence.findings]
     hidden = sum(evidence.flaws - len(evidence.findings) for evidence in found.values())
@@ -111,7 +128,17 @@ def verdict(
 
 
 def _odd(part: str, evidence: Evidence, before: Mapping[str, Sequence[Evidence]], sizes: Range) -> list[Text]:
-    known = [one.bytes for one in before.get(part, ()) if one.bytes]
+    past = before.get(part, ())
+    return [
+        *_odd_size(part, evidence, past, sizes),
+        *_odd_records(part, evidence, past, sizes),
+        *_odd_tables(part, evidence, past, sizes),
+        *_odd_age(part, evidence, past),
+    ]
+
+
+def _odd_size(part: str, evidence: Evidence, past: Sequence[Evidence], sizes: Range) -> list[Text]:
+    known = [one.bytes for one in past if one.bytes]
     if len(known) < ENOUGH:
         return []
     usual = median(known)
@@ -120,3 +147,48 @@ def _odd(part: str, evidence: Evidence, before: Mapping[str, Sequence[Evidence]]
     key = "backup.too_small" if evidence.bytes < usual else "backup.too_large"
     size, normal = [evidence.bytes, Unit.BYTES.value], [int(usual), Unit.BYTES.value]
     return [Text(key=key, params={"part": part, "size": size, "usual": normal})]
+
+
+def _odd_records(part: str, evidence: Evidence, past: Sequence[Evidence], sizes: Range) -> list[Text]:
+    """The same bytes may hold other records: what was deleted leaves its room."""
+    known = [one.records for one in past if one.records is not None]
+    if evidence.records is None or len(known) < ENOUGH:
+        return []
+    usual = median(known)
+    if usual * sizes.low <= evidence.records <= usual * sizes.high or abs(usual - evidence.records) < FEW:
+        return []
+    key = "backup.fewer_records" if evidence.records < usual else "backup.more_records"
+    return [
+        Text(key=key, params={"part": part, "found": f"{evidence.records:,}", "usual": f"{int(usual):,}"})
+    ]
+
+
+def _odd_tables(part: str, evidence: Evidence, past: Sequence[Evidence], sizes: Range) -> list[Text]:
+    """A table that has lost most of its rows, though the whole may hardly show it."""
+    known = [one.tables for one in past if one.tables is not None]
+    if evidence.tables is None or len(known) < ENOUGH:
+        return []
+    odd = []
+    for name in sorted({name for tables in known for name in tables}):
+        usual, found = median(tables.get(name, 0) for tables in known), evidence.tables.get(name, 0)
+        if found < usual * sizes.low and usual - found >= FEW:
+            params = {"part": part, "table": name, "found": f"{found:,}", "usual": f"{int(usual):,}"}
+            odd.append(Text(key="backup.table_shrank", params=params))
+    return odd[:TABLES]
+
+
+def _odd_age(part: str, evidence: Evidence, past: Sequence[Evidence]) -> list[Text]:
+    """A newest record that is older than that of an earlier copy: somebody has put an old state back."""
+    known = [(one.at, one.newest) for one in past if one.at is not None and one.newest is not None]
+    right = [(at, newest) for at, newest in known if newest <= at]
+    if evidence.newest is None or evidence.at is None or not right:
+        return []
+    params: dict[str, object] = {"part": part, "newest": int(evidence.newest.timestamp())}
+    before = max(newest for _, newest in right)
+    if evidence.newest < before:
+        return [Text(key="backup.went_back", params=params | {"before": int(before.timestamp())})]
+    age = evidence.at - evidence.newest
+    usual = median((at - newest).total_seconds() for at, newest in right)
+    if len(right) < ENOUGH or age <= OLD or age.total_seconds() <= usual * OLDER:
+        return []
+    return [Text(key="backup.stale", params=params | {"usual": [usual, Unit.SECONDS.value]})]

@@ -355,6 +355,8 @@ async def _work(world: World, backup: Backup) -> None:
             for progress in one.parts:
                 if progress.evidence is not None:
                     before.setdefault(progress.part.name, []).append(progress.evidence)
+            if one.accepted_by is not None:
+                break  # Somebody has said that this is how it looks now.
         await _keep(tx, world, latest, rules.step(latest, heard, plan, before, at), at)
 
 

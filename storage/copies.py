@@ -1,15 +1,21 @@
 """Copies of our own database, of either kind: taken while it is used, and restored to prove them."""
 
 import hashlib
-from datetime import datetime
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from domain.copies import Manifest
+from domain.errors import Outage
 from storage import postgres_copies, sqlite_copies
 from storage.threads import in_own_thread
 
 CHUNK = 1 << 20
+
+NEWEST = "SELECT max(at) FROM timeline"
+"""When the newest record was written: the timeline grows with everything that happens."""
 
 
 class Copies:
@@ -31,14 +37,25 @@ class Copies:
         try:
             if self.is_sqlite:
                 tables = await sqlite_copies.dump(self._url, file)
+                newest = await in_own_thread(_newest_of, file)
             else:
+                newest = await self._newest()  # Before the dump, which then holds at least that.
                 tables = await postgres_copies.dump(self._url, file, self._tools)
         except BaseException:
             file.unlink(missing_ok=True)  # noqa: ASYNC240 - also where this task was cancelled.
             raise
         kind: Literal["sqlite", "postgresql"] = "sqlite" if self.is_sqlite else "postgresql"
         size, digest = await in_own_thread(_measured, file)
-        return Manifest(kind=kind, at=at, file=file.name, bytes=size, sha256=digest, tables=tables)
+        return Manifest(
+            kind=kind, at=at, file=file.name, bytes=size, sha256=digest, tables=tables, newest=newest
+        )
+
+    async def _newest(self) -> datetime | None:
+        """Of the database itself; ``None`` where it has no such table."""
+        try:
+            return _moment(await postgres_copies.ask(self._url, NEWEST))
+        except Outage:
+            return None
 
     async def missing(self, manifest: Manifest, file: Path) -> tuple[str, ...]:
         """The tables of the manifest that its copy does not hold. Raises ``Outage``.
@@ -56,6 +73,28 @@ def plain_url(url: str) -> str:
     """The URL without SQLAlchemy's driver: ``postgresql://…``, ``sqlite:///…``."""
     scheme, _, rest = url.partition("://")
     return f"{scheme.partition('+')[0]}://{rest}"
+
+
+def _newest_of(file: Path) -> datetime | None:
+    """The newest record of a copy in SQLite; ``None`` where it has no such table."""
+    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            row = connection.execute(NEWEST).fetchone()
+        except sqlite3.Error:
+            return None
+    return _moment(row[0])
+
+
+def _moment(found: object) -> datetime | None:
+    """A moment as the drivers give it: SQLite's is text without a zone, which is UTC."""
+    if isinstance(found, str):
+        try:
+            found = datetime.fromisoformat(found)
+        except ValueError:
+            return None
+    if not isinstance(found, datetime):
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _measured(file: Path) -> tuple[int, str]:

@@ -77,7 +77,14 @@ class FolderVault:
         if not findings:
             findings = await missing_tables(self._copies, manifest, file)
         return Evidence.of(
-            findings, objects=2, bytes=manifest.bytes, records=manifest.rows, sampled=1, at=manifest.at
+            findings,
+            objects=2,
+            bytes=manifest.bytes,
+            records=manifest.rows,
+            tables=manifest.counts,
+            newest=manifest.newest,
+            sampled=1,
+            at=manifest.at,
         )
 
     async def remove(self, order: Order) -> None:

@@ -66,7 +66,14 @@ class ObjectVault:
         manifest = await self._manifest(order)
         if manifest is None:
             return Evidence.of([Finding(flaw=Flaw.UNFINISHED, name=MANIFEST)])
-        seen = {"objects": 2, "bytes": manifest.bytes, "records": manifest.rows, "at": manifest.at}
+        seen: dict[str, object] = {
+            "objects": 2,
+            "bytes": manifest.bytes,
+            "records": manifest.rows,
+            "tables": manifest.counts,
+            "newest": manifest.newest,
+            "at": manifest.at,
+        }
         there = await self._stat(order, manifest.file)
         if there is None:
             return Evidence.of([Finding(flaw=Flaw.MISSING, name=manifest.file)], **seen)

@@ -1,6 +1,7 @@
 """What a copy is worth: every flaw fails it, an unusual size waits for a person, and nothing is hidden."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
@@ -195,3 +196,78 @@ def test_whatever_the_sizes_a_flaw_fails_and_only_a_flaw(past: list[int], size: 
     if not flaws and len(known) >= ENOUGH:
         usual = USUAL.low * median(known) <= size <= USUAL.high * median(known)
         assert (standing is Standing.VERIFIED) is usual
+
+
+# Issue 21, 8: what was copied is compared by what it holds, not by its bytes alone.
+
+NIGHT = datetime(2026, 11, 23, 18, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def holding(days: float = 0, age: timedelta = timedelta(seconds=5), **tables: int) -> Evidence:
+    """A copy of so many days ago, with these tables, whose newest record is so old."""
+    at = NIGHT - days * DAY
+    rows = sum(tables.values())
+    return Evidence(objects=2, bytes=1000, records=rows, tables=tables, at=at, newest=at - age)
+
+
+def reasons(found: Evidence, *before: Evidence) -> list[str]:
+    standing, told = verdict({"toban": found}, {"toban": before}, USUAL)
+    assert standing is (Standing.SUSPICIOUS if told else Standing.VERIFIED)
+    for locale in LOCALES:
+        assert all(voice(locale).say(one) for one in told)
+    return [voice("en").say(one) for one in told]
+
+
+def test_21_8_the_same_bytes_with_a_thousandth_of_the_records_are_suspicious_with_the_figures() -> None:
+    before = [holding(n, watch=20_000, plan=18) for n in (1, 2, 3)]
+    assert reasons(holding(watch=4, plan=18), *before) == [
+        "*toban* holds unusually few records: 22, usually about 20,018",
+        "*toban*: watch holds 4 records, usually about 20,000",
+    ]
+
+
+MANY = "*toban* holds unusually many records: 31,250, usually about 10,250"
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"big": 10_000, "small": 250}, []),
+        ({"big": 10_000, "small": 120}, ["*toban*: small holds 120 records, usually about 250"]),
+        ({"big": 10_000}, ["*toban*: small holds 0 records, usually about 250"]),
+        ({"big": 9_000, "small": 151}, []),
+        ({"big": 31_000, "small": 250}, [MANY]),
+        ({"big": 10_000, "small": 250, "new": 5_000}, []),
+    ],
+)
+def test_21_8_a_table_that_lost_its_rows_shows_among_larger_ones(
+    tables: dict[str, int], said: list[str]
+) -> None:
+    assert reasons(holding(**tables), *(holding(n, big=10_000, small=250) for n in (1, 2, 3))) == said
+
+
+def test_21_8_few_rows_and_few_copies_say_nothing() -> None:
+    assert reasons(holding(watch=1), *(holding(n, watch=99) for n in (1, 2, 3))) == []
+    assert reasons(holding(watch=1), *(holding(n, watch=9_999) for n in (1, 2))) == []
+    old = [Evidence(objects=2, bytes=1000, records=50, at=NIGHT - n * DAY) for n in (1, 2, 3)]
+    assert reasons(holding(watch=50), *old) == [], "what an older version has verified"
+
+
+def test_21_8_a_state_that_was_put_back_is_seen_by_its_newest_record() -> None:
+    (said,) = reasons(holding(0, 3 * DAY, watch=50), holding(1, watch=50))
+    assert "the newest record is of" in said and "an earlier backup has one of" in said
+    assert reasons(holding(0, timedelta(hours=20), watch=50), holding(1, watch=50)) == []
+
+
+def test_21_8_a_newest_record_that_is_far_older_than_usual_is_told() -> None:
+    stopped = [holding(n, timedelta(hours=1), watch=50) for n in (2, 3, 4)]
+    (said,) = reasons(holding(0, 1.9 * DAY, watch=50), *stopped)
+    assert "usually it is only" in said
+    rare = [holding(n, n * DAY, watch=50) for n in (2, 3, 4)]
+    assert reasons(holding(0, 3.9 * DAY, watch=50), *rare) == []
+
+
+def test_21_8_a_clock_that_was_ahead_is_no_state_that_was_put_back() -> None:
+    ahead = holding(1, -5 * DAY, watch=50)
+    assert reasons(holding(0, watch=50), ahead) == []

@@ -172,6 +172,35 @@ async def test_an_unusual_size_waits_for_a_person(sqlite_only: str, tmp_path: Pa
         assert "not waiting" in stage.told("dan")[-1]
 
 
+async def test_21_8_rows_that_are_gone_are_suspicious_though_the_file_is_as_large(
+    database_url: str, tmp_path: Path
+) -> None:
+    """20,018 rows became 22 in a file of the same size. What a person accepts is the measure from then on."""
+    from sqlalchemy import text
+
+    async with backed_up(database_url, nightly(tmp_path)) as stage:
+        async with stage.bot.store() as tx:
+            await tx.connection.execute(text("CREATE TABLE extra (n INTEGER)"))
+            rows = [{"n": number} for number in range(20_000)]
+            await tx.connection.execute(text("INSERT INTO extra VALUES (:n)"), rows)
+        for _ in range(3):
+            await until_three(stage)
+        assert set(await standings(stage)) == {Standing.VERIFIED}
+        assert "the newest of" in stage.channel("#ops")[-1].plain
+        async with stage.bot.store() as tx:
+            await tx.connection.execute(text("DELETE FROM extra WHERE n > 3"))
+        await until_three(stage)
+        assert (await standings(stage))[-1] is Standing.SUSPICIOUS
+        card = stage.channel("#ops")[-1]
+        assert "extra holds 4 records, usually about 20,000" in card.plain
+        assert "unusually few records" in card.plain
+        assert stage.dms("kenji") == []
+        await stage.press("mika", card, "Accept as Verified")
+        for _ in range(2):
+            await until_three(stage)
+        assert (await standings(stage))[-2:] == [Standing.VERIFIED] * 2
+
+
 async def test_what_nobody_accepts_pages_when_it_was_expected(sqlite_only: str, tmp_path: Path) -> None:
     plan = nightly(tmp_path, sizes={"low": 0.99999, "high": 1.00001})
     async with backed_up(sqlite_only, plan) as stage:

@@ -86,6 +86,8 @@ def _part(voice: Voice, progress: Progress) -> str:
             if seen.flaws:
                 return f":x: {voice('backup.part_flawed', **params)}"
             key = "backup.part_done" if seen.records is None else "backup.part_done_records"
+            if seen.newest is not None:
+                key, params["newest"] = "backup.part_done_newest", _seconds(seen.newest)
             if seen.records is None and seen.objects == 1:
                 key = "backup.part_done_one"
             return f":white_check_mark: {voice(key, **params, records=(seen.records or 0, Unit.COUNT.value))}"
