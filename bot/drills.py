@@ -8,7 +8,7 @@ from yaml import Node
 
 from bot.shapes import quantity, yes_or_no
 from bot.sheet import Sheet
-from domain.backup_plans import DrillRule, Part, Source
+from domain.backup_plans import UNREHEARSED, DrillRule, Part, Source
 from domain.questions import Question
 from domain.schedule import Cron
 
@@ -45,6 +45,9 @@ def read_drill(
     if node is None:
         return None
     details = sheet.fields(node, where, KEYS)
+    if parts and all(part.source in UNREHEARSED for part in parts):
+        names = ", ".join(part.name for part in parts)
+        sheet.wrong(node, f"{where}: {names} can be restored nowhere, so a drill proves nothing. Remove it")
     for source in (Source.CLOUD_SQL, Source.FIRESTORE):
         if sum(part.source is source for part in parts) > 1:
             sheet.wrong(

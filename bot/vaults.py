@@ -62,7 +62,9 @@ def make_vaults(
             Source.SECRETS: SecretVault(clients, Shelf(buckets)),
         },
         rehearsals={
-            Source.TOBAN: TobanRehearsal(own.fetched, Path(tempfile.gettempdir()), server, settings.pg_bin),
+            Source.TOBAN: TobanRehearsal(
+                own.fetched, Path(tempfile.gettempdir()), server, settings.pg_bin, settings.database
+            ),
             Source.CLOUD_SQL: sql.SqlRehearsal(
                 admin, None if scratch is None else lambda query: postgres_copies.ask(scratch, query)
             ),

@@ -180,8 +180,9 @@ def hear(progress: Progress, heard: Heard) -> Progress:
         case Broke(why=why) if progress.attempt < ATTEMPTS:
             again = {"stage": Stage.WAITING, "operation": None, "done": 0, "total": None}
             changes |= again | {"attempt": progress.attempt + 1, "trouble": why}
-        case Broke(why=why):
+        case Broke(why=why) as heard:
             params = {"part": progress.part.name, "why": why}
+            changes |= {"blames_place": heard.blames_place}
             changes |= {"stage": Stage.FAILED, "problem": Text(key="backup.broke", params=params)}
         case Silent(why=why):
             changes |= {"trouble": why}

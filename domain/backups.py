@@ -41,6 +41,8 @@ class Progress(Value):
     problem: Text | None = None
     trouble: str | None = None
     """Why the last look at it told nothing."""
+    blames_place: bool = False
+    """It failed for a reason that says nothing about the copy."""
 
 
 class Backup(Value):
@@ -140,10 +142,11 @@ class Finished(Value):
 
 
 class Broke(Value):
-    """A copy came to nothing."""
+    """A copy or a restore came to nothing; ``blames_place``: for a reason that says nothing of the copy."""
 
     kind: Literal["broke"] = "broke"
     why: str
+    blames_place: bool = False
 
 
 class Proved(Value):

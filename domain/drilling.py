@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from domain import approvals, backing
 from domain.backup_plans import UNREHEARSED, BackupPlan, DrillRule
-from domain.backups import Backup, Heard, Progress, Stage
+from domain.backups import Backup, Heard, Order, Progress, Stage
 from domain.drills import Drill, DrillState
 from domain.effects import By, Text
 from domain.errors import Refused
@@ -114,7 +114,9 @@ def _begun(drill: Drill, plan: BackupPlan, backup: Backup, at: datetime) -> Dril
     rule = plan.drill or DrillRule()
     parts = tuple(Progress(part=one.part) for one in backup.parts if one.part.source not in UNREHEARSED)
     until = at + max(backing.LEAST_PATIENCE, PATIENCE * rule.expected)
-    return drill.model_copy(update={"parts": parts, "begun_at": at, "until": until, "look_at": at})
+    places = {one.part.name: rule.scratch.get(one.part.source, "") for one in parts}
+    begun = {"parts": parts, "places": places, "begun_at": at, "until": until, "look_at": at}
+    return drill.model_copy(update=begun)
 
 
 def has_failed(drill: Drill) -> bool:
@@ -135,7 +137,8 @@ def blame(drill: Drill) -> Standing | None:
     """
     if any(one.evidence is not None and one.evidence.flaws for one in drill.parts):
         return Standing.FAILED
-    return Standing.SUSPICIOUS if any(one.stage is Stage.FAILED for one in drill.parts) else None
+    broke = any(one.stage is Stage.FAILED and not one.blames_place for one in drill.parts)
+    return Standing.SUSPICIOUS if broke else None
 
 
 def release(drill: Drill, person: Person, by: By) -> Drill:
@@ -152,18 +155,24 @@ def expire(drill: Drill, at: datetime) -> Drill:
     return drill.model_copy(update={"state": DrillState.EXPIRED, "ended_at": at, "look_at": None})
 
 
-def restore(drill: Drill, progress: Progress, backup: Backup, plan: BackupPlan) -> Restore:
-    """What the rehearsal of a part is asked for. Each attempt has a key of its own."""
-    copied = next(one for one in backup.parts if one.part.name == progress.part.name)
-    rule = plan.drill or DrillRule()
+def restore(drill: Drill, progress: Progress, backup: Backup | None, plan: BackupPlan | None) -> Restore:
+    """What the rehearsal of a part is asked for. Each attempt has a key of its own.
+
+    Without the plan or the backup, which may be gone by now, what was restored can still be removed.
+    """
+    copied = (
+        next((one for one in backup.parts if one.part.name == progress.part.name), None) if backup else None
+    )
+    rule = (plan.drill if plan is not None else None) or DrillRule()
+    nowhere = Order(key="", part=progress.part, at=drill.at, destination="")
     again = "" if progress.attempt == 1 else f"-{progress.attempt}"
     assert drill.begun_at is not None
     return Restore(
         key=f"toban-drill/{drill.plan}/{drill.due_at:%Y%m%dT%H%M%SZ}/{progress.part.name}{again}",
-        copy_of=backing.order(backup, copied),
-        operation=copied.operation or "",
+        copy_of=backing.order(backup, copied) if backup is not None and copied is not None else nowhere,
+        operation=(copied.operation if copied is not None else None) or "",
         at=drill.begun_at,
-        scratch=rule.scratch.get(progress.part.source, ""),
+        scratch=drill.places.get(progress.part.name, rule.scratch.get(progress.part.source, "")),
         questions=tuple(one for one in rule.questions if one.part == progress.part.name),
     )
 
@@ -186,6 +195,8 @@ def step(drill: Drill, heard: Mapping[int, Heard], at: datetime) -> Drill:
         again = backing.pause(drill.parts, parts, at - (drill.begun_at or at))
         return changed.model_copy(update={"look_at": at + again})
     reasons = [one.problem for one in parts if one.problem is not None]
+    if not parts:
+        reasons.append(Text(key="drill.nothing"))
     for one in parts:
         if one.evidence is not None:
             reasons += [finding.text(one.part.name) for finding in one.evidence.findings]
@@ -200,10 +211,10 @@ def overdue(drill: Drill, at: datetime) -> Drill:
 
 
 def abandon(drill: Drill, at: datetime) -> Drill:
-    """The plan or the backup is not there any more."""
+    """The plan or the backup is not there any more: what was restored so far is removed."""
     reasons = (*drill.reasons, Text(key="drill.abandoned"))
-    ended = {"state": DrillState.FAILED, "reasons": reasons, "ended_at": at, "look_at": None}
-    return drill.model_copy(update=ended)
+    left = {"state": DrillState.CLEANING, "reasons": reasons, "look_at": at, "until": at + CLEANING}
+    return drill.model_copy(update=left | {"lease_until": None})
 
 
 def removed(drill: Drill, problem: str | None, at: datetime) -> Drill:

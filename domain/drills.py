@@ -3,6 +3,8 @@
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import Field
+
 from domain.backups import Progress, Stage
 from domain.effects import TOBAN, By, Subject, SubjectKind, Text
 from domain.levels import Value
@@ -46,6 +48,8 @@ class Drill(Value):
     released_by: By | None = None
     """Who said that old backups may go again although it failed."""
     parts: tuple[Progress, ...] = ()
+    places: dict[str, str] = Field(default_factory=dict)
+    """Where each part is restored to, by its name, whatever the policy says later."""
     reasons: tuple[Text, ...] = ()
     begun_at: datetime | None = None
     restored_at: datetime | None = None
@@ -73,7 +77,7 @@ class Drill(Value):
     @property
     def is_well(self) -> bool:
         """True where every part was restored and answered as it should."""
-        return not self.reasons and all(one.stage is Stage.DONE for one in self.parts)
+        return not self.reasons and bool(self.parts) and all(one.stage is Stage.DONE for one in self.parts)
 
     @property
     def seconds(self) -> float | None:

@@ -59,7 +59,10 @@ class FirestoreRehearsal:
         try:
             if await self._collections(restore):
                 if not await self._imports(restore):
-                    return Broke(why=f"{restore.scratch} holds documents that this drill has not put there")
+                    return Broke(
+                        why=f"{restore.scratch} holds documents that this drill has not put there",
+                        blames_place=True,
+                    )
                 await self._empty(restore)
             return Began(operation=await self._operations.begin("datastore.databases.import", load))
         except NotTaken as refused:

@@ -161,15 +161,21 @@ class SqlRehearsal:
         source_project, source = _source(restore.copy_of.part)
         project, _, instance = restore.scratch.partition("/")
         if not instance:
-            return Broke(why="the policy names no scratch instance")
+            return Broke(why="the policy names no scratch instance", blames_place=True)
         if project == source_project:
-            return Broke(why=f"{restore.scratch} is in the project of {source}; drills never restore there")
+            return Broke(
+                why=f"{restore.scratch} is in the project of {source}; drills never restore there",
+                blames_place=True,
+            )
         try:
             # The same project may be written in two ways, by its number too: Google says which they are.
             of_source = (await self._admin.instance(source_project, source)).project
             of_scratch = (await self._admin.instance(project, instance)).project
             if not of_source or not of_scratch or of_source == of_scratch:
-                return Broke(why=f"{restore.scratch} is not said to be in another project than {source}")
+                return Broke(
+                    why=f"{restore.scratch} is not said to be in another project than {source}",
+                    blames_place=True,
+                )
             run = await self._admin.run(source_project, source, restore.copy_of.key)
             if run is None:
                 return Broke(why="the backup is not listed any more")

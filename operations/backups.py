@@ -46,6 +46,9 @@ PAST = 20
 MANY = 1000
 """More verified backups than a plan keeps."""
 
+LEFT = "left"
+"""In the state of a plan: since when the policy has it no more."""
+
 COMPARED = 7
 """Verified backups with which a size is compared."""
 
@@ -56,7 +59,8 @@ async def schedule(world: World, at: datetime) -> datetime:
     async with world.store() as tx:
         known = await tx.watches(WatchKind.PLAN)
         names = {plan.name for plan in plans}
-        await tx.forget_watches(WatchKind.PLAN, sorted(known.keys() - names))
+        for name, watch in sorted(known.items()):
+            await _heed_leaving(tx, watch, at, is_there=name in names)
         gone = [one for one in await tx.alarmed_backups() if one.plan not in names]
         await _clear(tx, world, gone, at, recovered=False)
         for plan in plans:
@@ -74,6 +78,19 @@ async def schedule(world: World, at: datetime) -> datetime:
             blocked = True
         again.append(min(at + BLOCKED, following) if blocked else following)
     return min(again)
+
+
+async def _heed_leaving(tx: Tx, watch: Watch, at: datetime, *, is_there: bool) -> None:
+    """A plan that leaves the policy is told; what it misses until it comes back is known then."""
+    if is_there == (LEFT not in watch.state):
+        return
+    state = {name: one for name, one in watch.state.items() if name != LEFT}
+    key = "backup.plan_is_back"
+    if not is_there:
+        state[LEFT], key = epoch(at), "backup.plan_left"
+    await tx.save_watches([watch.model_copy(update={"state": state, "changed_at": at})])
+    text = Text(key=key, params={"plan": watch.key})
+    await tx.say([Note(key=f"{key}:{watch.key}:{epoch(at)}", place=OPS, text=text)], at)
 
 
 async def _begin_due(world: World, plan: BackupPlan, at: datetime) -> bool:

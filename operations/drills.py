@@ -11,7 +11,7 @@ from domain import approvals, backing
 from domain import drilling as rules
 from domain.alerts import Signal, group_key
 from domain.approvals import Account
-from domain.backup_plans import BackupPlan, Backups
+from domain.backup_plans import UNREHEARSED, BackupPlan, Backups
 from domain.backups import Backup, Began, Broke, Heard, Proved, Silent, Stage
 from domain.drills import Drill, DrillState
 from domain.effects import TOBAN, By, Event, Refresh, Text, Wording
@@ -96,6 +96,8 @@ async def request(tx: Tx, world: World, name: str, account: Account, by: By, at:
     """A drill that somebody asks for. Refused where it could not be carried out."""
     person = approvals.person_behind(world.policy.people, account)
     plan = world.policy.backups.named(name)
+    if all(part.source in UNREHEARSED for part in plan.parts):
+        raise Refused("refused.drill_of_nothing", plan=plan.name)
     missing = rules.unprepared(plan, ready(world))
     if missing:
         raise Refused("refused.drill_unprepared", plan=plan.name, parts=", ".join(missing))
@@ -216,7 +218,7 @@ async def _one(world: World, drill_id: int) -> None:
     async with world.store.read() as tx:
         backup = await tx.backup(drill.backup_id)
     plan = world.policy.backups.plan(drill.plan)
-    if backup is None or plan is None:
+    if (backup is None or plan is None) and drill.state is not DrillState.CLEANING:
         await _save(world, drill, rules.abandon)
         return
     async with held(world, lambda tx, until: tx.hold_drill(drill_id, until)):
@@ -224,6 +226,8 @@ async def _one(world: World, drill_id: int) -> None:
             problem = await _remove(world, drill, backup, plan)
         else:
             places = [n for n, one in enumerate(drill.parts) if not one.stage.is_over]
+            assert backup is not None
+            assert plan is not None
             answers = await asyncio.gather(*(_ask(world, drill, n, backup, plan) for n in places))
     if drill.state is DrillState.CLEANING:
         await _save(world, drill, lambda latest, at: rules.removed(latest, problem, at))
@@ -270,7 +274,7 @@ async def _ask(world: World, drill: Drill, place: int, backup: Backup, plan: Bac
         return Silent(why=repr(failure)[:200])
 
 
-async def _remove(world: World, drill: Drill, backup: Backup, plan: BackupPlan) -> str | None:
+async def _remove(world: World, drill: Drill, backup: Backup | None, plan: BackupPlan | None) -> str | None:
     """Remove what every attempt at every part restored; why that cannot be done now, or ``None``."""
     try:
         for progress in drill.parts:

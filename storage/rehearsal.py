@@ -10,10 +10,21 @@ from domain.copies import Manifest, differences
 from domain.errors import Outage
 from domain.evidence import Evidence, Finding, Flaw
 from domain.rehearsal import Restore, answer_findings
+from storage.copies import plain_url
 from storage.folder_vault import compare_file
-from storage.postgres_copies import PostgresScratch
+from storage.postgres_copies import PostgresScratch, ask
 from storage.sqlite_copies import SqliteScratch
 from storage.threads import in_own_thread
+
+NO_SERVER = "no server to restore it on: set TOBAN_DRILL_DATABASE_URL"
+REAL_ONE = "TOBAN_DRILL_DATABASE_URL is the very database that is copied, as its server says: name another"
+
+IDENTITY = """
+SELECT pg_postmaster_start_time()::text || ' ' || oid FROM pg_database WHERE datname = current_database()
+"""
+"""What no two databases have in common, whatever they are called and however they are reached: when the
+server was started, to the microsecond, and the number of the database in it. Every role may ask for it.
+"""
 
 SPOILT = "spoilt"
 """The name of a restore that was not begun: the copy is not the file that its manifest describes."""
@@ -32,11 +43,14 @@ class TobanRehearsal:
     begun anew over its remains.
     """
 
-    def __init__(self, fetch: Fetch, folder: Path, server: str | None, tools: str | None) -> None:
+    def __init__(
+        self, fetch: Fetch, folder: Path, server: str | None, tools: str | None, real: str | None = None
+    ) -> None:
         self._fetch = fetch
         self._folder = folder
         self._server = server
         self._tools = tools
+        self._real = real
 
     async def find(self, restore: Restore) -> Began | None:
         """Never: see above."""
@@ -50,7 +64,9 @@ class TobanRehearsal:
             manifest, file = found
             scratch = self._scratch(manifest, restore)
             if scratch is None:
-                return Broke(why="no server to restore it on: set TOBAN_DRILL_DATABASE_URL")
+                return Broke(why=NO_SERVER, blames_place=True)
+            if await self._is_the_real_one(manifest):
+                return Broke(why=REAL_ONE, blames_place=True)
             if await spoilt(manifest, file):
                 return Began(operation=SPOILT)  # Nothing is restored of it; its examination says why.
             try:
@@ -82,7 +98,7 @@ class TobanRehearsal:
         name = _name(restore)
         place: SqliteScratch | PostgresScratch | None = self._scratch(manifest, restore)
         if place is None:
-            raise Outage("no server to restore it on: set TOBAN_DRILL_DATABASE_URL")
+            raise Outage(NO_SERVER)
         tables = await place.tables(name)
         findings += [
             Finding(
@@ -114,6 +130,15 @@ class TobanRehearsal:
         await SqliteScratch(self._place(restore)).drop(_name(restore))
         if self._server is not None:
             await PostgresScratch(self._server, self._tools).drop(_name(restore))
+
+    async def _is_the_real_one(self, manifest: Manifest) -> bool:
+        """Whether the place is the database that is copied, whatever it is called here. Raises ``Outage``."""
+        if manifest.kind == "sqlite" or self._server is None or self._real is None:
+            return False
+        if self._real.startswith("sqlite"):
+            return False
+        found = [await ask(plain_url(url), IDENTITY) for url in (self._server, self._real)]
+        return found[0] == found[1]
 
     def _scratch(self, manifest: Manifest, restore: Restore) -> SqliteScratch | PostgresScratch | None:
         if manifest.kind == "sqlite":

@@ -601,6 +601,9 @@ class DrillRow(Drill, SQLModel, table=True):
     answered_by: By | None = Field(default=None, sa_type=Json(By))
     released_by: By | None = Field(default=None, sa_type=Json(By))
     parts: tuple[Progress, ...] = Field(default=(), sa_type=Json(tuple[Progress, ...]))
+    places: dict[str, str] = Field(
+        default_factory=dict, sa_type=Json(dict[str, str]), sa_column_kwargs={"server_default": "{}"}
+    )
     reasons: tuple[Text, ...] = Field(default=(), sa_type=Json(tuple[Text, ...]))
     begun_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     restored_at: datetime | None = Field(default=None, sa_type=EpochMillis)

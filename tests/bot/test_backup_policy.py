@@ -132,6 +132,11 @@ CASES: dict[str, tuple[str, int, str]] = {
     "an unknown level": (plan(level="loud"), 5, 'unknown "loud"'),
     "a drill of nobody": (plan(drill="{approvers: [role:boss]}"), 5, 'nobody has the role "boss"'),
     "a drill's crontab": (plan(drill="{at: monthly}"), 5, "is not a crontab line"),
+    "21_12 a drill of nothing": (
+        plan(copies="[secrets]", drill="{expected: 30m}"),
+        5,
+        "secrets can be restored nowhere, so a drill proves nothing",
+    ),
     "a scratch for secrets": (plan(drill=DRILL % "secrets: x"), 5, "restored nowhere"),
     "a scratch without a project": (plan(drill=DRILL % "cloud-sql: restored"), 5, "is not project/instance"),
     "a scratch in the real project": (

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import backing as rules
+from domain import drilling
 from domain.backup_plans import BackupPlan, Part, Source
 from domain.backups import (
     Backup,
@@ -21,6 +22,7 @@ from domain.backups import (
     Silent,
     Stage,
 )
+from domain.drills import Drill, DrillState
 from domain.effects import TOBAN, By, Text
 from domain.evidence import Evidence, Finding, Flaw
 from domain.levels import Level
@@ -514,3 +516,13 @@ def test_who_accepts_is_kept_and_it_counts_from_then_on() -> None:
     assert accepted.ended_at == ended, "its end is not that of the looking"
     assert rules.alarm(accepted, PLAN, accepted.due_at, LATE) is None
     assert accepted.requested_by == TOBAN
+
+
+def test_21_12_a_drill_of_nothing_does_not_pass() -> None:
+    drill = Drill(
+        plan="nightly", due_at=DUE, backup_id=1, at=DUE, state=DrillState.RUNNING, begun_at=DUE, until=DUE
+    )
+    judged = drilling.removed(drilling.step(drill, {}, DUE), None, DUE)
+    assert judged.state is DrillState.FAILED
+    assert [one.key for one in judged.reasons] == ["drill.nothing"]
+    assert drilling.blame(judged) is None

@@ -1,5 +1,6 @@
 """Backups and drills: who holds one; when it was said that a backup will be deleted; who lets it; what a clock
-that was ahead has dated; when it was read again.
+that was ahead has dated; when it was read again; where a
+drill restores to.
 
 Revision ID: 0019
 Revises: 0018
@@ -19,13 +20,14 @@ def upgrade() -> None:
     op.add_column("backup", sa.Column("warned_at", sa.BigInteger(), nullable=True))
     op.add_column("backup", sa.Column("read_at", sa.BigInteger(), nullable=True))
     op.add_column("backup", sa.Column("ahead", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("drill", sa.Column("places", sa.Text(), nullable=False, server_default="{}"))
     op.add_column("drill", sa.Column("released_by", sa.Text(), nullable=True))
     op.add_column("drill", sa.Column("fence", sa.Integer(), nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
     for table, names in (
-        ("drill", ("released_by", "fence")),
+        ("drill", ("places", "released_by", "fence")),
         ("backup", ("read_at", "ahead", "warned_at", "fence")),
     ):
         with op.batch_alter_table(table, schema=None) as batch_op:
