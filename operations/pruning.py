@@ -110,7 +110,7 @@ async def prune(tx: Tx, plan: BackupPlan, verified: Backup, at: datetime) -> Non
         if plan.deletes:
             params["at"] = epoch(at + NOTICE)
         text = Text(key=key, params=params, lines=tuple(lines))
-        await tx.say([backup_note(f"{verified.subject.key}:to-go", verified, text)], at)
+        await tx.say([backup_note(f"{verified.subject.key}:to-go:{verified.version}", verified, text)], at)
 
 
 def _line(backup: Backup, fate: Fate) -> Text:
