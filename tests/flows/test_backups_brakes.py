@@ -54,9 +54,7 @@ async def test_21_10_a_shorter_retention_deletes_nothing_for_a_day_whatever_is_r
         await ran(stage, 3)
         assert there(tmp_path) == 7
         told = await backups(stage)
-        assert sum(
-            "will be deleted after the next verified backup, but not before" in n for n in notes(stage)
-        )
+        assert sum("to be deleted after the next verified backup, but not before" in n for n in notes(stage))
         await stage.advance(hours=14)
         assert there(tmp_path) == 7
         for _ in range(2):

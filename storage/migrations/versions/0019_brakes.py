@@ -1,6 +1,4 @@
-"""Backups and drills: who holds one; when it was said that a backup will be deleted; who lets it; what a clock
-that was ahead has dated; when it was read again; where a
-drill restores to.
+"""Backups and drills: who holds one, what lets or keeps old ones from going, and what is known of copies.
 
 Revision ID: 0019
 Revises: 0018
