@@ -175,11 +175,14 @@ class Stage:
         ``called``: the loops that look without being woken by a commit; all of them, as after a tick of the
         scheduler, where none are named.
         """
-        wake = self.bot.world.wake
+        bot = self.bot
+        wake = bot.world.wake
         again = {job.name for job in self.bot.jobs} if called is None else set(called)
         for _ in range(TURNS):
             looking, again = again, set()
-            for job in self.bot.jobs:
+            for job in bot.jobs:
+                if self._bot is not bot:
+                    raise RuntimeError("the bot was killed meanwhile")
                 event = wake.event(job.topic)
                 if job.name not in looking and not event.is_set():
                     continue
@@ -187,7 +190,7 @@ class Stage:
                 with suppress(Outage):
                     if await job.turn():
                         again.add(job.name)
-                await self.bot.world.under_way.quiet(self.hangs)
+                await bot.world.under_way.quiet(self.hangs)
             await self.bot.speaker.quiet()
             if self.bot.speaker.crashed is not None:
                 raise self.bot.speaker.crashed
