@@ -38,6 +38,7 @@ class Act(StrEnum):
     DRILL_REQUEST = "drill-request"
     DRILL_APPROVE = "drill-approve"
     DRILL_DECLINE = "drill-decline"
+    QUIET_END = "quiet-end"
     READ_INCIDENTS = "read-incidents"
     READ_DEPLOYS = "read-deploys"
     READ_HEALTH = "read-health"
@@ -115,6 +116,7 @@ RULES = MappingProxyType(
         Act.DRILL_REQUEST: _rule(_RESPOND, "ask for a restore drill", Besides.PERSON),
         Act.DRILL_APPROVE: _rule(_APPROVE, "agree to a restore drill", Besides.DRILL),
         Act.DRILL_DECLINE: _rule(_RESPOND, "decline a restore drill", Besides.DRILL_OR_REQUESTER),
+        Act.QUIET_END: _rule(_RESPOND, "end a quiet start after a restore", Besides.PERSON),
         Act.READ_INCIDENTS: _rule(_READ, "see alerts and incidents"),
         Act.READ_DEPLOYS: _rule(_READ, "see deploys, locks and freezes"),
         Act.READ_HEALTH: _rule(_READ, "see the health of the services"),

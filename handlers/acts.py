@@ -41,6 +41,7 @@ KEPT: Mapping[str, Act] = MappingProxyType(
         actions.DRILL_REQUEST: Act.DRILL_REQUEST,
         actions.DRILL_APPROVE: Act.DRILL_APPROVE,
         actions.DRILL_DECLINE: Act.DRILL_DECLINE,
+        actions.QUIET_END: Act.QUIET_END,
     }
 )
 """What is kept first and carried out from the inbox, by the ``act`` of its request."""

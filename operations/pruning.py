@@ -15,7 +15,9 @@ from domain.objects import BucketHold, bucket_of, in_bucket
 from domain.ports import Tx
 from domain.retention import Candidate, Fate, Standing
 from domain.series import epoch
+from operations import installation
 from operations.places import backup_note
+from operations.second_look import found_whole
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -30,9 +32,14 @@ async def fates(tx: Tx, plan: BackupPlan, at: datetime) -> dict[int, Fate]:
     halted = not latest or latest[0].standing is not Standing.VERIFIED
     kept = await tx.kept_backups(plan.name)
     holds = _holds(kept)
+    ours = await installation.known(tx)
     candidates = [
         Candidate(
-            id=f"{one.id:09d}", at=one.due_at, standing=one.standing, is_locked=_is_locked(one, holds, at)
+            id=f"{one.id:09d}",
+            at=one.due_at,
+            standing=one.standing,
+            is_locked=_is_locked(one, holds, at),
+            is_listed=ours.owns(one.installation),
         )
         for one in kept
     ]
@@ -102,6 +109,9 @@ async def remove(world: World, backup: Backup) -> None:
     assert backup.id is not None
     problem = None
     try:
+        await _refuse_foreign(world, backup)
+        if backup.standing is Standing.FAILED and await _keep_whole(world, backup):
+            return
         for progress in backup.parts:
             vault = world.vaults.get(progress.part.source)
             if vault is not None:
@@ -122,6 +132,30 @@ async def remove(world: World, backup: Backup) -> None:
         if problem is not None:
             text = Text(key="backup.note_not_removed", params={"number": saved.number, "why": problem[:300]})
             await tx.say([backup_note(f"{saved.subject.key}:kept:{saved.version}", saved, text)], at)
+
+
+async def _keep_whole(world: World, backup: Backup) -> bool:
+    """A row's word is no reason to delete a copy that is whole: then it stays, and is told."""
+    whole = await found_whole(world, backup)
+    if whole is None:
+        return False
+    async with world.store() as tx:
+        latest = await tx.backup(backup.subject.id)
+        if latest is None or latest.version != backup.version:
+            return True
+        saved = await tx.save_backup(whole)
+        text = Text(key="backup.note_found_whole", params={"number": saved.number})
+        note = backup_note(f"{saved.subject.key}:whole:{saved.version}", saved, text)
+        await tx.say([Refresh(subject=saved.subject), note], world.clock.now())
+    return True
+
+
+async def _refuse_foreign(world: World, backup: Backup) -> None:
+    """Raise ``Outage`` for what another installation has made, whoever has marked it."""
+    async with world.store.read() as tx:
+        ours = await installation.known(tx)
+    if not ours.owns(backup.installation):
+        raise Outage(f"refused: it is of another installation ({backup.installation})")
 
 
 def _attempts(progress: Progress) -> list[Progress]:

@@ -31,6 +31,7 @@ DEPLOY_UNLOCK = "deploy.unlock"
 BACKUP_RUN = "backups.run"
 BACKUP_ACCEPT = "backups.accept"
 DRILL_REQUEST = "drills.request"
+QUIET_END = "quiet.end"
 DRILL_APPROVE = "drills.approve"
 DRILL_DECLINE = "drills.decline"
 
