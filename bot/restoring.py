@@ -29,7 +29,7 @@ from storage.folder_vault import FolderVault, compare_file
 from storage.migrating import HEAD, revision
 from storage.object_vault import ObjectVault, TobanVault
 from storage.postgres_restoring import restore_postgres
-from storage.restoring import Kept, restore_sqlite
+from storage.restoring import Kept, Marks, restore_sqlite
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ async def restore(settings: Settings, policy: Policy, wish: Wish) -> list[str]:
                 raise Outage(
                     f"the copy {chosen.id} is spoilt ({flaws[0].flaw.value}). Choose another one by --copy"
                 )
-            place, aside = await _put(settings, wish, manifest, file, kept(chosen, wish, at), at)
+            place, aside = await _put(settings, wish, manifest, file, marks(chosen, wish, at), at)
     lines = []
     lines.append(
         f"Restored {chosen.id} of {plan.name} into {place}: the state of {manifest.at:%Y-%m-%d %H:%M:%S} UTC,"
@@ -140,7 +140,7 @@ def choose(found: Sequence[Lying], copy: str | None, plan: BackupPlan) -> Lying:
     return found[-1]
 
 
-def kept(chosen: Lying, wish: Wish, at: datetime) -> list[Kept]:
+def marks(chosen: Lying, wish: Wish, at: datetime) -> Marks:
     """What the restored database is told about itself before anybody runs on it."""
     quiet = Quiet(
         restored_at=epoch(at),
@@ -152,7 +152,7 @@ def kept(chosen: Lying, wish: Wish, at: datetime) -> list[Kept]:
     if wish.as_new:
         named = Installation(id=secrets.token_hex(6))
         found.append(Kept(kind=WatchKind.INSTALLATION, key=KEY, state=named.model_dump_json()))
-    return found
+    return Marks(kept=tuple(found), as_new=wish.as_new)
 
 
 def _plan(policy: Policy, name: str) -> BackupPlan:
@@ -184,7 +184,7 @@ async def _lying(vault: TobanVault, plan: BackupPlan) -> list[Lying]:
 
 
 async def _put(
-    settings: Settings, wish: Wish, manifest: Manifest, file: Path, marks: list[Kept], at: datetime
+    settings: Settings, wish: Wish, manifest: Manifest, file: Path, told: Marks, at: datetime
 ) -> tuple[str, str | None]:
     """Where it was restored to, and what was there is now; neither shows a password."""
     if manifest.kind == "sqlite":
@@ -193,10 +193,10 @@ async def _put(
                 "the copy is of a SQLite database, and TOBAN_DATABASE_URL is none: name a file by --to"
             )
         path = sqlite_file(settings) if wish.to is None else Path(wish.to.removeprefix("sqlite:///"))
-        old = await restore_sqlite(file, manifest, path, marks, at, overwrite=wish.overwrite)
+        old = await restore_sqlite(file, manifest, path, told, at, overwrite=wish.overwrite)
         return str(path), None if old is None else str(old)
     url = plain_url(wish.to or settings.database)
     if not url.startswith("postgresql://"):
         raise Outage("the copy is of a PostgreSQL database: name one by --to, postgresql://…")
-    name = await restore_postgres(file, manifest, url, settings.pg_bin, marks, at, overwrite=wish.overwrite)
+    name = await restore_postgres(file, manifest, url, settings.pg_bin, told, at, overwrite=wish.overwrite)
     return f"the database {urlsplit(url).path.removeprefix('/')}", name and f"the database {name}"

@@ -1,6 +1,5 @@
 """Puts a copy of our own PostgreSQL database in the place of the real one: proven first, the old one kept."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,7 @@ from urllib.parse import unquote, urlsplit
 from domain.copies import Manifest, differences
 from domain.errors import Outage
 from storage.postgres_copies import TABLES, connect, digests_of, first_lines, tool, with_database
-from storage.restoring import COUNTED, KEEP, Kept, State, counted
-from storage.types import EPOCH, MILLISECOND
+from storage.restoring import COUNTED, Marks, State, counted
 
 ELSEWHERE = ("postgres", "template1")
 """Databases of every server from which another one can be made and renamed."""
@@ -24,7 +22,7 @@ async def restore_postgres(
     manifest: Manifest,
     url: str,
     tools: str | None,
-    kept: Sequence[Kept],
+    marks: Marks,
     at: datetime,
     *,
     overwrite: bool,
@@ -38,7 +36,7 @@ async def restore_postgres(
     import psycopg
 
     try:
-        return await _Target(url, tools).restore(copy, manifest, kept, at, overwrite=overwrite)
+        return await _Target(url, tools).restore(copy, manifest, marks, at, overwrite=overwrite)
     except psycopg.errors.InsufficientPrivilege as error:
         raise Outage(
             f"PostgreSQL: {first_lines(str(error))}. Make an empty database by hand, and name it by --to"
@@ -58,7 +56,7 @@ class _Target:
             raise Outage("the URL names no database")
 
     async def restore(
-        self, copy: Path, manifest: Manifest, kept: Sequence[Kept], at: datetime, *, overwrite: bool
+        self, copy: Path, manifest: Manifest, marks: Marks, at: datetime, *, overwrite: bool
     ) -> str | None:
         async with await self._elsewhere() as server:
             there = await _is_there(server, self._name)
@@ -67,13 +65,13 @@ class _Target:
             state, is_empty = await self._state() if there else (State(), False)
             state.demand(manifest, f"the database {self._name}", overwrite=overwrite)
             if is_empty:
-                await self._fill(self._name, copy, manifest, kept, at, "--single-transaction")
+                await self._fill(self._name, copy, manifest, marks, at, "--single-transaction")
                 return None
             new = f"{self._name[: LONGEST - 10]}_restoring"
             await _run(server, "DROP DATABASE IF EXISTS {} WITH (FORCE)", new)
             await _run(server, "CREATE DATABASE {} TEMPLATE template0", new)
             try:
-                await self._fill(new, copy, manifest, kept, at, "--exit-on-error")
+                await self._fill(new, copy, manifest, marks, at, "--exit-on-error")
                 return await self._swap(server, new, at, there=there)
             except BaseException:
                 await _run(server, "DROP DATABASE IF EXISTS {} WITH (FORCE)", new)
@@ -105,7 +103,7 @@ class _Target:
         return State(is_there=bool(names), until=counted(found)), not names
 
     async def _fill(
-        self, name: str, copy: Path, manifest: Manifest, kept: Sequence[Kept], at: datetime, how: str
+        self, name: str, copy: Path, manifest: Manifest, marks: Marks, at: datetime, how: str
     ) -> None:
         """Restore the dump, read every row of it, and mark it."""
         place = with_database(self._url, name)
@@ -117,9 +115,8 @@ class _Target:
                 raise Outage(
                     f"restore: the restored copy differs from its manifest in {len(wrong)} tables: {names}"
                 )
-            millis = (at - EPOCH) // MILLISECOND
-            for one in kept:
-                await connection.execute(KEEP.format("%s"), (one.kind, one.key, one.state, millis))
+            for statement, values in marks.statements("%s", at):
+                await connection.execute(statement, values)
 
     async def _swap(self, server: Any, new: str, at: datetime, *, there: bool) -> str | None:
         """The old one gets another name, the new one its. A kill in between leaves a server without the name,

@@ -5,7 +5,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,13 @@ KEEP = (
 )
 """Keeps something in what was restored, of any version, before anybody runs on it. ``{0}``: a parameter."""
 
+ESTRANGE = (
+    "UPDATE backup SET plan = '@' || plan, look_at = NULL, lease_until = NULL",
+    "UPDATE drill SET plan = '@' || plan, look_at = NULL, lease_until = NULL",
+    "DELETE FROM watch WHERE kind IN ('plan', 'drill')",
+)
+"""The backups of a database that becomes another installation are of no plan that a policy can have."""
+
 COUNTED = "SELECT max(at) FROM clock"
 """How far any Toban has counted in a database: it marks that every few seconds."""
 
@@ -43,6 +50,21 @@ class Kept(Value):
     kind: str
     key: str
     state: str
+
+
+class Marks(Value):
+    """What a restored database is told about itself; ``as_new``: its backups are somebody else's."""
+
+    kept: tuple[Kept, ...]
+    as_new: bool = False
+
+    def statements(self, parameter: str, at: datetime) -> Iterator[tuple[str, tuple[object, ...]]]:
+        """In the driver's words."""
+        millis = (at - EPOCH) // MILLISECOND
+        if self.as_new:
+            yield from ((statement, ()) for statement in ESTRANGE)
+        for one in self.kept:
+            yield KEEP.format(parameter), (one.kind, one.key, one.state, millis)
 
 
 class State(Value):
@@ -72,12 +94,12 @@ def counted(found: object) -> datetime | None:
 
 
 async def restore_sqlite(
-    copy: Path, manifest: Manifest, target: Path, kept: Sequence[Kept], at: datetime, *, overwrite: bool
+    copy: Path, manifest: Manifest, target: Path, marks: Marks, at: datetime, *, overwrite: bool
 ) -> Path | None:
     """Restore a copy into the file ``target``. Returns where what was there is now.
 
-    Nobody else may run on it. What is new is written beside it, read again, and marked with what is
-    ``kept``; then it takes the name. Raises ``Outage``, and what was there is as it was.
+    Nobody else may run on it. What is new is written beside it, read again, and marked; then it takes
+    the name. Raises ``Outage``, and what was there is as it was.
     """
     target = await asyncio.to_thread(target.resolve)
     lock = FileLock(target)
@@ -90,7 +112,7 @@ async def restore_sqlite(
         try:
             await _in_thread(_write, copy, new, target.parent)
             await _prove(new, manifest)
-            await _in_thread(_finish, new, target, kept, at)
+            await _in_thread(_finish, new, target, marks, at)
             return await _in_thread(_swap, new, target, state, at)
         except BaseException:
             _drop(new)
@@ -142,12 +164,11 @@ async def _prove(new: Path, manifest: Manifest) -> None:
         raise Outage(f"restore: the restored copy differs from its manifest in {len(wrong)} tables: {names}")
 
 
-def _finish(new: Path, target: Path, kept: Sequence[Kept], at: datetime) -> None:
+def _finish(new: Path, target: Path, marks: Marks, at: datetime) -> None:
     """Mark it, give it to whoever owned the old one, and force it to the disk."""
-    millis = (at - EPOCH) // MILLISECOND
     with closing(sqlite3.connect(new, timeout=5, isolation_level=None)) as connection:
-        for one in kept:
-            connection.execute(KEEP.format("?"), (one.kind, one.key, one.state, millis))
+        for statement, values in marks.statements("?", at):
+            connection.execute(statement, values)
     owner = target.stat() if target.exists() and target.stat().st_size else target.parent.stat()
     if target.exists() and target.stat().st_size:
         new.chmod(owner.st_mode & 0o777)

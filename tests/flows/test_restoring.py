@@ -18,6 +18,7 @@ from sandbox.stage import Stage
 from tests.bot.test_backup_policy import TEAM, plan
 from tests.flows.backing import backed_up, backups, nightly, until_three
 from tests.flows.looking import alert_cards
+from tests.flows.test_backups_shared import ONE
 from tests.payloads import monitoring
 
 
@@ -140,17 +141,21 @@ async def test_21_6_nights_that_the_old_state_does_not_know_page_nobody_at_once(
         assert paged(stage) == before
 
 
-async def test_21_6_as_new_it_is_another_installation(sqlite_only: str, tmp_path: Path) -> None:
+async def test_21_6_as_new_it_is_another_installation(database_url: str, tmp_path: Path) -> None:
     """A stand beside the real one, made of its copy, must never delete the real one's copies."""
-    async with backed_up(sqlite_only, nightly(tmp_path / "kept", deletes=True)) as stage:
+    async with backed_up(database_url, nightly(tmp_path / "kept", keep=ONE, deletes=True)) as stage:
         await until_three(stage)
         (old,) = await backups(stage)
         await stage.stop()
         await restore(stage, overwrite=True, as_new=True)
         await stage.start()
-        await until_three(stage)
-        (first, second) = await backups(stage)
-        assert first.installation == old.installation != second.installation
+        for _ in range(3):
+            await until_three(stage)
+        found = await backups(stage)
+        assert [one.standing for one in found] == [Standing.VERIFIED] * 3, "it counts none of the old one's"
+        assert {one.installation for one in found}.isdisjoint({old.installation})
+        assert Path(old.destination, "toban", "manifest.json").exists()
+        assert [one.removed_at for one in await backups(stage, "@nightly")] == [None]
 
 
 async def test_21_6_the_copy_is_named_where_it_is_not_clear(sqlite_only: str, tmp_path: Path) -> None:

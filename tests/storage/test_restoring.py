@@ -21,13 +21,13 @@ from storage import restoring
 from storage.copies import Copies
 from storage.lock import FileLock
 from storage.postgres_restoring import restore_postgres
-from storage.restoring import Kept, restore_sqlite
+from storage.restoring import Kept, Marks, restore_sqlite
 from storage.types import EPOCH
 from tests.conftest import new_postgres
 from tests.storage.test_copies import AT, filled, tools
 
 LATER = AT + timedelta(hours=6)
-MARK = (Kept(kind="quiet", key="own", state='{"restored_at": 1}'),)
+MARK = Marks(kept=(Kept(kind="quiet", key="own", state='{"restored_at": 1}'),))
 
 
 def file_of(url: str) -> Path:
