@@ -156,15 +156,16 @@ async def test_21_4_a_renamed_plan_keeps_its_copies_and_its_moments(
 
 
 async def test_21_4_an_alert_of_a_renamed_plan_ends_with_its_next_verified_copy(
-    database_url: str, tmp_path: Path
+    sqlite_only: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "kept"
-    async with backed_up(database_url, nightly(folder)) as stage:
+    soon = {"expected": timedelta(minutes=5)}  # It is given up after an hour.
+    async with backed_up(sqlite_only, nightly(folder, **soon)) as stage:
         folder.write_text("a file where the folder was")
-        await until_three(stage, minutes=120)
+        await until_three(stage, minutes=65)
         assert (await backups(stage))[0].standing is Standing.FAILED
         assert "Recovered" not in alert_cards(stage)[-1].plain
-        renamed(stage, folder)
+        renamed(stage, folder, **soon)
         await stage.advance(minutes=2)
         assert "Recovered" not in alert_cards(stage)[-1].plain, "nothing is better yet"
         folder.unlink()
