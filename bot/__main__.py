@@ -119,6 +119,98 @@ def migrate(
 
 
 @app.command()
+def restore(
+    plan: Annotated[str, typer.Argument(help="The plan whose copies lie somewhere; see toban.yaml.")],
+    copy: Annotated[str | None, typer.Option(help="Which one, as --list shows it; the newest.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="A file, or postgresql://…; TOBAN_DATABASE_URL where left out.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is newer; it is kept under another name.")
+    ] = False,
+    as_new: Annotated[
+        bool,
+        typer.Option("--as-new", help="Beside the old one: never touch its copies, nor take them for own."),
+    ] = False,
+    quiet: Annotated[int, typer.Option(help="Minutes in which nobody is paged for what began before.")] = 30,
+    list_them: Annotated[bool, typer.Option("--list", help="Show the copies, and restore nothing.")] = False,
+) -> None:
+    """Bring a copy of Toban's own database back: read whole, proven, never over a newer one unasked.
+
+    Needs the policy and the destination only. Every Toban on that database must be stopped.
+    """
+    import asyncio
+    from datetime import timedelta
+
+    from bot import restoring
+    from domain.errors import Outage
+
+    settings = _settings(to_run=False)
+    policy = _policy(settings.policy)
+    wish = restoring.Wish(plan, copy, to, overwrite, as_new, timedelta(minutes=quiet))
+    try:
+        if list_them:
+            lines = asyncio.run(restoring.show(settings, policy, plan))
+        else:
+            lines = asyncio.run(restoring.restore(settings, policy, wish))
+    except Outage as outage:
+        _fail(" ".join(outage.reason.split()))
+    for said in lines:
+        typer.echo(said)
+
+
+@app.command()
+def quiet(
+    minutes: Annotated[int, typer.Option(help="So long nobody is paged for what began before.")] = 30,
+) -> None:
+    """Let the next start be a quiet one, after a restore by hand. `toban restore` does it by itself."""
+    import asyncio
+    from datetime import timedelta
+
+    from bot import restoring
+    from domain.errors import Outage
+
+    try:
+        typer.echo(asyncio.run(restoring.mark(_settings(to_run=False), timedelta(minutes=minutes))))
+    except Outage as outage:
+        _fail(" ".join(outage.reason.split()))
+
+
+backup = typer.Typer(name="backup", help="Copies that lie somewhere.", no_args_is_help=True)
+app.add_typer(backup)
+
+
+@backup.callback()
+def copies_that_lie_somewhere() -> None:
+    """Stand where what is done with copies hangs."""
+
+
+@backup.command()
+def adopt(
+    plan: Annotated[str | None, typer.Argument(help="Of this plan; of all where left out.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Take over the copies of this installation, too.")
+    ] = None,
+) -> None:
+    """Read the copies that no row knows, as after the database was lost, and let the whole ones count.
+
+    Safe while the bot runs.
+    """
+    import asyncio
+
+    from bot import adopting
+    from domain.errors import Outage
+
+    settings = _settings(to_run=False)
+    try:
+        lines = asyncio.run(adopting.adopt_all(settings, _policy(settings.policy), plan, from_))
+    except Outage as outage:
+        _fail(" ".join(outage.reason.split()))
+    for said in lines:
+        typer.echo(said)
+
+
+@app.command()
 def redrive(
     kind: Annotated[
         str | None, typer.Option(help="Only deliveries of this kind, such as alertmanager.")

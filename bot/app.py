@@ -48,7 +48,7 @@ from notify.slack.client import Api
 from notify.slack.directory import Directory
 from notify.slack.socket import TIMES, Socket, Times
 from notify.texts import LOCALES, voice
-from operations import workspace
+from operations import installation, quiet, workspace
 from operations.accounts import account_of
 from operations.clock import begin_counting
 from operations.world import Policies, Wake, World
@@ -170,6 +170,8 @@ async def build(
         )
         chat.painter = Pictures(world)
         await begin_counting(world)
+        await installation.introduce(world)
+        await quiet.begin(world)
         directory.accounts = partial(account_of, world)
         policies.on_change(lambda _new: world.accounts.clear())
         await _recall(world, directory)

@@ -1,6 +1,6 @@
 """Reads the policy's section ``backups``: what is copied when and where to, and what is kept of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,19 @@ from domain.policy import Person, Service
 from domain.retention import Retention
 from domain.schedule import Cron, why_not_cron
 
-KEYS = ("at", "to", "copies", "project", "expected", "keep", "deletes", "sizes", "level", "drill")
+KEYS = (
+    "at",
+    "to",
+    "copies",
+    "project",
+    "formerly",
+    "expected",
+    "keep",
+    "deletes",
+    "sizes",
+    "level",
+    "drill",
+)
 KEEP = tuple(Retention.model_fields)
 COUNTS = tuple(key for key in KEEP if key != "within")
 SIZES = ("low", "high")
@@ -51,17 +63,47 @@ def read_backups(
 ) -> Backups:
     """The plans in the file's order. ``zone``: whose clocks the schedules follow."""
     team = _Team(zone, only_project(services), people, able_people(people, reach))
-    plans = []
-    for name, entry in sheet.entries(node, "backups").items():
+    plans: list[BackupPlan] = []
+    entries = sheet.entries(node, "backups")
+    for name, entry in entries.items():
         where = f"backups.{name}"
         if not is_name(entry, name, where, sheet):
             continue
         before = len(sheet.problems)
         details = sheet.fields(entry.value, where, KEYS)
         found = _plan(name, details, entry.key, team, sheet)
-        if found is not None and len(sheet.problems) == before:
-            plans.append(found)
+        if found is None or len(sheet.problems) > before:
+            continue
+        _look_at_place(found, plans, details["to"], sheet)
+        _look_at_names(found, plans, entries.keys(), details.get("formerly"), sheet)
+        plans.append(found)
     return Backups(plans=tuple(plans))
+
+
+def _look_at_place(plan: BackupPlan, others: Sequence[BackupPlan], at: Node, sheet: Sheet) -> None:
+    """Two plans in one place could take each other's copies for their own."""
+    for other in others:
+        one, two = f"{plan.destination.rstrip('/')}/", f"{other.destination.rstrip('/')}/"
+        if one.startswith(two) or two.startswith(one):
+            sheet.wrong(
+                at,
+                f"backups.{plan.name}.to: {plan.destination} is where backups.{other.name} keeps its copies"
+                f" ({other.destination}). Give each plan a place of its own, such as"
+                f" {plan.destination.rstrip('/')}-{plan.name}",
+            )
+
+
+def _look_at_names(
+    plan: BackupPlan, others: Sequence[BackupPlan], names: Collection[str], at: Node | None, sheet: Sheet
+) -> None:
+    """A former name is of one plan alone, and no plan's name now."""
+    for name in plan.formerly:
+        where = f"backups.{plan.name}.formerly"
+        if name in names:
+            sheet.wrong(at, f'{where}: "{name}" is the name of a plan. Remove one of the two')
+        for other in others:
+            if name in other.formerly:
+                sheet.wrong(at, f'{where}: "{name}" is a former name of backups.{other.name} already')
 
 
 def _plan(name: str, details: Mapping[str, Node], at: Node, team: _Team, sheet: Sheet) -> BackupPlan | None:
@@ -81,6 +123,7 @@ def _plan(name: str, details: Mapping[str, Node], at: Node, team: _Team, sheet: 
     parts = tuple(part for part, _ in found)
     level = sheet.text(details.get("level"), f"{where}.level")
     given: dict[str, Any] = {
+        "formerly": tuple(name for name, _ in sheet.texts(details.get("formerly"), f"{where}.formerly")),
         "expected": _expected(details.get("expected"), f"{where}.expected", sheet),
         "keep": _keep(details.get("keep"), f"{where}.keep", sheet),
         "deletes": yes_or_no(details.get("deletes"), f"{where}.deletes", sheet, otherwise=False),

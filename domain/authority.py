@@ -39,6 +39,7 @@ class Act(StrEnum):
     DRILL_APPROVE = "drill-approve"
     DRILL_DECLINE = "drill-decline"
     DRILL_RELEASE = "drill-release"
+    QUIET_END = "quiet-end"
     READ_INCIDENTS = "read-incidents"
     READ_DEPLOYS = "read-deploys"
     READ_HEALTH = "read-health"
@@ -120,6 +121,7 @@ RULES = MappingProxyType(
         Act.DRILL_RELEASE: _rule(
             _APPROVE, "let old backups go again after a failed drill", Besides.NOT_OWN_DRILL
         ),
+        Act.QUIET_END: _rule(_RESPOND, "end a quiet start after a restore", Besides.PERSON),
         Act.READ_INCIDENTS: _rule(_READ, "see alerts and incidents"),
         Act.READ_DEPLOYS: _rule(_READ, "see deploys, locks and freezes"),
         Act.READ_HEALTH: _rule(_READ, "see the health of the services"),

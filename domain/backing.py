@@ -84,7 +84,7 @@ def free_moment(latest: datetime | None, at: datetime) -> datetime:
     return now if latest is None else max(now, latest.replace(microsecond=0) + timedelta(seconds=1))
 
 
-def begin(plan: BackupPlan, due_at: datetime, at: datetime, by: By = TOBAN) -> Backup:
+def begin(plan: BackupPlan, due_at: datetime, at: datetime, by: By = TOBAN, installation: str = "") -> Backup:
     """A backup for a due moment, of the state of the last full minute (Firestore takes no finer one)."""
     return Backup(
         plan=plan.name,
@@ -92,7 +92,10 @@ def begin(plan: BackupPlan, due_at: datetime, at: datetime, by: By = TOBAN) -> B
         requested_by=by,
         begun_at=at,
         at=at.replace(second=0, microsecond=0),
-        destination=f"{plan.destination.rstrip('/')}/{plan.name}/{due_at:%Y%m%dT%H%M%SZ}",
+        destination="/".join(
+            one for one in (plan.destination.rstrip("/"), plan.name, installation, stamp(due_at)) if one
+        ),
+        installation=installation,
         parts=tuple(Progress(part=part) for part in plan.parts),
         expected_by=due_at + plan.expected,
         until=at + patience(plan),
@@ -110,6 +113,11 @@ def answer_within(stage: Stage, until: datetime | None, at: datetime) -> timedel
     """How long a vault may take for its answer: what copies or reads all of it, until it is given up."""
     left = until - at if until is not None else LEAST_PATIENCE
     return max(LEAST_WAIT, min(left, LOOKED) if stage is Stage.COPYING else left)
+
+
+def stamp(due_at: datetime) -> str:
+    """A due moment as the name of a folder."""
+    return f"{due_at:%Y%m%dT%H%M%SZ}"
 
 
 def brought_back(backup: Backup, plan: BackupPlan, at: datetime) -> Backup:
@@ -136,11 +144,20 @@ def missed(plan: BackupPlan, due_at: datetime) -> Backup:
 
 
 def order(backup: Backup, progress: Progress) -> Order:
-    """What the vault of a part is asked for. Each attempt has a place of its own."""
+    """What the vault of a part is asked for. Each attempt has a place of its own.
+
+    The key is the end of the place, which stays when the plan is renamed.
+    """
     again = "" if progress.attempt == 1 else f"-{progress.attempt}"
     name = f"{progress.part.name}{again}"
-    key = f"toban/{backup.plan}/{backup.due_at:%Y%m%dT%H%M%SZ}/{name}"
-    return Order(key=key, part=progress.part, at=backup.at, destination=f"{backup.destination}/{name}")
+    own = backup.destination.split("/")[-3 if backup.installation else -2 :]
+    return Order(
+        key="/".join(("toban", *own, name)),
+        part=progress.part,
+        at=backup.at,
+        destination=f"{backup.destination}/{name}",
+        installation=backup.installation,
+    )
 
 
 def overdue(
@@ -201,7 +218,7 @@ def step(
     """The backup after what was heard of its parts, by their place. ``before``: see ``evidence.verdict``."""
     parts = tuple(hear(one, heard[n]) if n in heard else one for n, one in enumerate(backup.parts))
     if backup.until is not None and at >= backup.until:
-        parts = given_up(parts)
+        parts = given_up(parts, backup.parts)
     changed = backup.model_copy(update={"parts": parts, "lease_until": None})
     if all(one.stage.is_over for one in parts):
         return _judged(changed, plan, before, at)
@@ -222,9 +239,25 @@ def pause(before: tuple[Progress, ...], after: tuple[Progress, ...], lasting: ti
     return timedelta(0) if moved else LOOK_AGAIN
 
 
-def given_up(parts: tuple[Progress, ...]) -> tuple[Progress, ...]:
-    """The parts, of which those that are not over have failed for taking too long."""
-    return tuple(one if one.stage.is_over else _given_up(one) for one in parts)
+_ORDER = list(Stage)
+
+
+def given_up(parts: tuple[Progress, ...], before: tuple[Progress, ...] = ()) -> tuple[Progress, ...]:
+    """The parts, of which those that are not over have failed for taking too long.
+
+    One that came further than ``before`` just now is looked at to its end: a whole copy may lie there that
+    nobody had asked for in time, as after the database was restored from that very copy.
+    """
+    came_further = {
+        n for n, (one, was) in enumerate(zip(parts, before, strict=False)) if _is_further(one, was)
+    }
+    return tuple(
+        one if one.stage.is_over or n in came_further else _given_up(one) for n, one in enumerate(parts)
+    )
+
+
+def _is_further(progress: Progress, before: Progress) -> bool:
+    return progress.attempt == before.attempt and _ORDER.index(progress.stage) > _ORDER.index(before.stage)
 
 
 def _given_up(progress: Progress) -> Progress:

@@ -68,10 +68,11 @@ class BackupPlan(Value):
     """What is copied, when and where to. A verified copy is expected ``expected`` after each due moment.
 
     ``destination``: a folder, or ``gs://bucket/prefix``. ``deletes``: the bot may delete what ``keep`` lets
-    go; without it the list is a report.
+    go; without it the list is a report. ``formerly``: names that it had, whose backups are its own.
     """
 
     name: str
+    formerly: tuple[str, ...] = ()
     schedule: Cron
     parts: tuple[Part, ...]
     destination: str
@@ -82,6 +83,11 @@ class BackupPlan(Value):
     level: Level = Level.CRITICAL
     drill: DrillRule | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its own and those that it had."""
+        return (self.name, *self.formerly)
+
 
 class Backups(Value):
     """The policy's section ``backups``, in the file's order."""
@@ -89,8 +95,14 @@ class Backups(Value):
     plans: tuple[BackupPlan, ...] = ()
 
     def plan(self, name: str) -> BackupPlan | None:
-        """One by its name; ``None`` where the policy has none (any more)."""
-        return next((plan for plan in self.plans if plan.name == name), None)
+        """One by its name, or one that it had; ``None`` where the policy has none (any more)."""
+        named = (plan for plan in self.plans if plan.name == name)
+        return next(named, None) or next((plan for plan in self.plans if name in plan.formerly), None)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Those of all plans, and those that they had."""
+        return frozenset(name for plan in self.plans for name in plan.names)
 
     def named(self, name: str) -> BackupPlan:
         """The one that somebody named, whatever its case. Refused with the names; who named none is asked."""

@@ -51,7 +51,8 @@ class Backup(Value):
     ``at``: the moment whose state it is to hold, of all parts alike; ``due_at`` and ``plan`` make it one.
     ``look_at``: when there is something to do; ``expected_by``: when a verified one must be there.
     ``alarmed_at``, ``cleared_at``: its alert. ``marked_at``: retention said that it may go; ``warned_at``:
-    and that Toban will delete it; ``doomed_at``: it is to be deleted at ``look_at``.
+    and that Toban will delete it; ``doomed_at``: it is to be deleted at ``look_at``. ``installation``: who
+    made it, empty for one that is older than such names.
     """
 
     id: int | None = None
@@ -61,6 +62,7 @@ class Backup(Value):
     begun_at: datetime | None = None
     at: datetime
     destination: str = ""
+    installation: str = ""
     parts: tuple[Progress, ...] = ()
     standing: Standing = Standing.RUNNING
     reasons: tuple[Text, ...] = ()
@@ -112,12 +114,18 @@ class Order(Value):
     """What a vault is asked to copy: ``part``, as of ``at``, into a ``destination`` of this copy's own.
 
     ``key`` is one by backup, part and attempt: by it a copy is found whose beginning was not heard of.
+    ``installation`` stands in the copy's manifest: what another one has made is neither ours nor touched.
     """
 
     key: str
     part: Part
     at: datetime
     destination: str
+    installation: str = ""
+
+    def is_of(self, installation: str) -> bool:
+        """Whether a manifest that names an installation is of this order; older ones name none."""
+        return installation in {"", self.installation}
 
 
 class Began(Value):

@@ -1,6 +1,7 @@
 """What a copy of a database holds, table by table, so that two of them can be compared."""
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Literal
 
 from domain.levels import Value
@@ -20,9 +21,12 @@ class TableDigest(Value):
 class Manifest(Value):
     """What stands beside a copy. ``bytes`` and ``sha256`` are the copy's file's; ``at`` its moment;
     ``newest`` that of its newest record, where it has any with a date.
+
+    ``installation``: who made it, empty for one that is older than such names.
     """
 
     format: Literal[1] = 1
+    installation: str = ""
     kind: Literal["sqlite", "postgresql"]
     at: datetime
     file: str
@@ -40,6 +44,42 @@ class Manifest(Value):
     def rows(self) -> int:
         """Rows in all tables."""
         return sum(one.rows for one in self.tables)
+
+
+PLACE = re.compile(r"(?:([0-9a-f]{12})/)?([0-9]{8}T[0-9]{6}Z)/toban(?:-[0-9]+)?/manifest\.json")
+"""Where a copy's manifest lies below its plan's own folder: installation, due moment, attempt."""
+
+
+class Lying(Value):
+    """A copy that lies at a destination, whoever remembers it. ``destination`` is its own folder there."""
+
+    installation: str
+    stamp: str
+    destination: str
+    manifest: Manifest
+
+    @property
+    def id(self) -> str:
+        """How people call it, with or without a database that knows it."""
+        return f"{self.installation}/{self.stamp}" if self.installation else self.stamp
+
+    @property
+    def due_at(self) -> datetime:
+        """The moment for which it was made."""
+        return datetime.strptime(self.stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+def lying(place: str, name: str, manifest: Manifest | None) -> Lying | None:
+    """The copy of a manifest by its ``name`` below ``place``; ``None`` for whatever is none of ours."""
+    match = PLACE.fullmatch(name)
+    if match is None or manifest is None:
+        return None
+    return Lying(
+        installation=match[1] or "",
+        stamp=match[2],
+        destination=f"{place}/{name.removesuffix('/manifest.json')}",
+        manifest=manifest,
+    )
 
 
 class Difference(Value):

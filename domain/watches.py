@@ -25,6 +25,10 @@ class WatchKind(StrEnum):
     """A leap of the clock that nothing has confirmed yet."""
     WORKSPACE = "workspace"
     """Which Slack workspace is ours, for the time in which Slack does not say."""
+    INSTALLATION = "installation"
+    """Which installation this database is of."""
+    QUIET = "quiet"
+    """That the database was restored, and pages nobody for the past yet."""
     TEST = "test"
     """When a sender's test button was pressed last."""
 

@@ -58,6 +58,7 @@ class Listing(Value):
     """What a backup is made of. ``gone``: names that vanished between the listing and the copying."""
 
     source: str
+    installation: str = ""
     entries: tuple[Entry, ...]
     gone: tuple[str, ...] = ()
 
@@ -81,7 +82,9 @@ class BucketVault:
         """Its plan lies at the destination."""
         bucket, prefix = bucket_of(order.destination)
         there = await self._objects.stat(bucket, f"{prefix}/{PLAN}")
-        return None if there is None else Began(operation=order.key)
+        if there is None or await self._stranger(order):
+            return None
+        return Began(operation=order.key)
 
     async def begin(self, order: Order) -> Began | Broke:
         """List what there is, and keep the list: all that follows is of exactly these generations."""
@@ -92,7 +95,10 @@ class BucketVault:
         found = await self._objects.list(source, below, limit=MOST + 1)
         if len(found) > MOST:
             return Broke(why=f"{source} has more than {MOST:,} objects: use Storage Transfer Service")
-        data = await asyncio.to_thread(_planned, source, found, pool_of(order))
+        stranger = await self._stranger(order)
+        if stranger:
+            return Broke(why=f"{order.destination} holds a copy of another installation ({stranger})")
+        data = await asyncio.to_thread(_planned, order, found)
         await self._objects.write(bucket, f"{prefix}/{PLAN}", data)
         return Began(operation=order.key)
 
@@ -119,7 +125,7 @@ class BucketVault:
         if gone and not await self._objects.list(*source_of(order), limit=1):
             return Broke(why=f"{plan.source} was emptied before {len(gone):,} of its objects were copied")
         kept = tuple(one for one in plan.entries if one.name not in gone)
-        manifest = Listing(source=plan.source, entries=kept, gone=tuple(sorted(gone)))
+        manifest = plan.model_copy(update={"entries": kept, "gone": tuple(sorted(gone))})
         await self._objects.write(bucket, f"{prefix}/{MANIFEST}", _LISTING.dump_json(manifest))
         return Finished()
 
@@ -146,6 +152,9 @@ class BucketVault:
             return Evidence.of([Finding(flaw=Flaw.UNFINISHED, name=MANIFEST if manifest is None else PLAN)])
         source, _ = source_of(order)
         findings = []
+        if not order.is_of(manifest.installation):
+            ours, whose = order.installation or None, manifest.installation
+            findings.append(Finding(flaw=Flaw.ELSEWHERE, name=MANIFEST, wanted=ours, found=whose))
         if manifest.source != source:
             wrong = Finding(flaw=Flaw.ELSEWHERE, name=MANIFEST, wanted=source, found=manifest.source)
             findings.append(wrong)
@@ -182,9 +191,13 @@ class BucketVault:
         """The manifest, without which there is no backup; then what no other one needs.
 
         Raises ``Outage`` only while the backup is whole. What then stays in the pool because it is held, or
-        nobody answered, goes with the next backup that is removed.
+        nobody answered, goes with the next backup that is removed. What another installation has made is
+        refused.
         """
         bucket, prefix = bucket_of(order.destination)
+        stranger = await self._stranger(order)
+        if stranger:
+            raise Outage(f"refused: {order.destination} holds a copy of another installation ({stranger})")
         lost = await self._lost(order)
         for name in (MANIFEST, PLAN):
             there = await self._objects.stat(bucket, f"{prefix}/{name}")
@@ -222,6 +235,15 @@ class BucketVault:
                 raise Outage(f"error: {one.name} cannot be read, so nothing of the pool is deleted")
             needed.update(entry.pool for entry in listing.entries)
         return [one for one in every if one.name.startswith(pool) and one.name not in needed]
+
+    async def _stranger(self, order: Order) -> str | None:
+        """The other installation that has made what lies there."""
+        bucket, prefix = bucket_of(order.destination)
+        for name in (PLAN, MANIFEST):
+            found = await self._listing(bucket, f"{prefix}/{name}")
+            if found is not None and not order.is_of(found.installation):
+                return found.installation
+        return None
 
     async def listing(self, order: Order) -> Listing | None:
         """The manifest of a finished copy."""
@@ -293,8 +315,10 @@ def at_a_time(total: int) -> int:
     return max(SLICE, total // LOOKS)
 
 
-def _planned(source: str, found: Sequence[StoredObject], pool: str) -> bytes:
-    return _LISTING.dump_json(Listing(source=source, entries=tuple(_entry(one, pool) for one in found)))
+def _planned(order: Order, found: Sequence[StoredObject]) -> bytes:
+    source, _ = source_of(order)
+    entries = tuple(_entry(one, pool_of(order)) for one in found)
+    return _LISTING.dump_json(Listing(source=source, installation=order.installation, entries=entries))
 
 
 def _entry(found: StoredObject, pool: str) -> Entry:

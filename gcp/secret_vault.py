@@ -38,6 +38,7 @@ class SecretsManifest(Value):
     """What stands beside the ``file``. ``versions`` counts those of all secrets."""
 
     project: str
+    installation: str = ""
     at: datetime
     file: str = Field(pattern=rf"^{STEM}-[0-9a-f]+\.json$")
     secrets: int
@@ -71,7 +72,7 @@ class SecretVault:
     async def find(self, order: Order) -> Began | None:
         """The manifest, if it has its name already."""
         there = await self._shelf.read(order.destination, MANIFEST)
-        return None if there is None else Began(operation=order.key)
+        return None if there is None or _stranger(order, there) else Began(operation=order.key)
 
     async def begin(self, order: Order) -> Began | Broke:
         """List them, and keep the list; the manifest last."""
@@ -84,6 +85,7 @@ class SecretVault:
         await self._shelf.write(order.destination, file, data)
         manifest = SecretsManifest(
             project=order.part.project or "",
+            installation=order.installation,
             at=order.at,
             file=file,
             secrets=len(found),
@@ -114,7 +116,11 @@ class SecretVault:
         )
 
     async def remove(self, order: Order) -> None:
-        """The manifest first: half a copy is none."""
+        """The manifest first: half a copy is none. Raises ``Outage`` for what another installation made."""
+        there = await self._shelf.read(order.destination, MANIFEST)
+        stranger = None if there is None else _stranger(order, there)
+        if stranger:
+            raise Outage(f"refused: {order.destination} holds a copy of another installation ({stranger})")
         await self._shelf.remove(order.destination, MANIFEST)
         for name in await self._shelf.names(order.destination):
             if name.startswith((f"{STEM}-", f"{MANIFEST}.")):
@@ -186,6 +192,15 @@ class SecretVault:
         return await call(request=asked, **self._once)
 
 
+def _stranger(order: Order, raw: bytes) -> str | None:
+    """The other installation that has written a manifest."""
+    try:
+        found = SecretsManifest.model_validate_json(raw).installation
+    except ValidationError:
+        return None
+    return None if order.is_of(found) else found
+
+
 def _wrong(order: Order, manifest: SecretsManifest, data: bytes) -> list[Finding]:
     if not data:
         return [Finding(flaw=Flaw.EMPTY, name=manifest.file)]
@@ -197,6 +212,11 @@ def _wrong(order: Order, manifest: SecretsManifest, data: bytes) -> list[Finding
         return [Finding(flaw=Flaw.CHECKSUM, name=manifest.file, wanted=wanted, found=digest[:12])]
     found = json.loads(data)
     findings = []
+    if not order.is_of(manifest.installation):
+        wanted = order.installation or "—"
+        findings.append(
+            Finding(flaw=Flaw.ELSEWHERE, name=MANIFEST, wanted=wanted, found=manifest.installation)
+        )
     if not found:
         findings.append(Finding(flaw=Flaw.EMPTY, name=manifest.project))
     if len(found) != manifest.secrets:

@@ -43,6 +43,12 @@ class Shelf:
             return [one.name.removeprefix(f"{prefix}/") for one in found]
         return await _in_thread(_names, Path(destination))
 
+    async def below(self, destination: str) -> list[str]:
+        """Every file below a destination, in the folders below it too, by its path from there."""
+        if in_bucket(destination):
+            return await self.names(destination)
+        return await _in_thread(_below, Path(destination))
+
     async def remove(self, destination: str, name: str) -> None:
         """Delete it; one that is not there is no error."""
         if in_bucket(destination):
@@ -98,6 +104,10 @@ def _read(file: Path) -> bytes | None:
 
 def _names(folder: Path) -> list[str]:
     return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+
+
+def _below(folder: Path) -> list[str]:
+    return sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file())
 
 
 def _remove(file: Path) -> None:

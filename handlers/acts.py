@@ -42,6 +42,7 @@ KEPT: Mapping[str, Act] = MappingProxyType(
         actions.DRILL_APPROVE: Act.DRILL_APPROVE,
         actions.DRILL_DECLINE: Act.DRILL_DECLINE,
         actions.DRILL_RELEASE: Act.DRILL_RELEASE,
+        actions.QUIET_END: Act.QUIET_END,
     }
 )
 """What is kept first and carried out from the inbox, by the ``act`` of its request."""

@@ -97,6 +97,8 @@ TOBAN = Command(
             "backup accept": Verb(Act.BACKUP_ACCEPT, harms=True),
             "capacity": Verb(Act.READ_CAPACITY),
             "jobs": Verb(Act.READ_JOBS),
+            "quiet": Verb(Act.READ_JOBS),
+            "quiet end": Verb(Act.QUIET_END, harms=True),
             "help": Verb(Act.READ_HELP),
         }
     ),

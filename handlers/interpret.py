@@ -20,7 +20,7 @@ from handlers.requests import KIND, DeployRequest, Request
 from handlers.webhooks import SENDERS, Sender
 from handlers.webhooks.reading import Large
 from notify.slack import actions
-from operations import backups, deploys, drills, findings, heard_tests, incidents, signals
+from operations import backups, deploys, drills, findings, heard_tests, incidents, quiet, signals
 from operations.inbox import Interpreter, Interpreters
 from operations.world import World
 
@@ -254,6 +254,10 @@ def _drill(act: Callable[[Tx, World, int, Account, By, datetime], Awaitable[Text
     return done
 
 
+async def _end_quiet(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    return await quiet.end(tx, world, request.asker, request.by, at)
+
+
 ACTS: dict[str, Act] = {
     actions.ALERT_ACKNOWLEDGE: _acknowledge,
     actions.INCIDENT_ACKNOWLEDGE: _acknowledge,
@@ -286,4 +290,5 @@ ACTS: dict[str, Act] = {
     actions.DRILL_APPROVE: _drill(drills.approve),
     actions.DRILL_DECLINE: _drill(drills.decline),
     actions.DRILL_RELEASE: _drill(drills.release),
+    actions.QUIET_END: _end_quiet,
 }

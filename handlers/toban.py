@@ -4,12 +4,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from domain.approvals import Account
+from domain.errors import Refused
 from handlers.backups import Backups
 from handlers.commands import TOBAN, Typed, read
 from handlers.slack import Body, Desk, subject_of
 from handlers.watching import Watching
 from notify.slack import actions
 from notify.slack.cards.jobs import jobs_card
+from operations import quiet
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck, AsyncApp
@@ -41,6 +43,12 @@ class _Toban:
         match ("?" if typed.verb is None else typed.verb).split():
             case [] | ["help"]:
                 await ack(text=self.desk.voice(body)("help.toban"))
+            case ["quiet"]:
+                await self._quiet(ack, body, typed)
+            case ["quiet", "end"]:
+                typed.demand_end()
+                await self.desk.keep(body, self.desk.request(body, actions.QUIET_END, account))
+                await ack()
             case ["jobs"]:
                 await self._jobs(ack, body)
             case ["health"]:
@@ -53,6 +61,16 @@ class _Toban:
                 await self.watching.capacity(ack, body, typed.line.word())
             case _:
                 raise typed.unknown()
+
+    async def _quiet(self, ack: "AsyncAck", body: Body, typed: Typed) -> None:
+        if not typed.line.is_empty:
+            raise typed.unknown()
+        async with self.desk.world.store.read() as tx:
+            found = await quiet.now(tx)
+        if found is None or not found.holds(self.desk.world.clock.now()):
+            raise Refused("refused.not_quiet")
+        params = {"copy": found.copy_id, "copy_at": found.copy_at, "until": found.until}
+        await ack(text=self.desk.voice(body)("answer.quiet", **params))
 
     async def _jobs(self, ack: "AsyncAck", body: Body) -> None:
         now = self.desk.world.clock.now()

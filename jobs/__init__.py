@@ -16,6 +16,7 @@ from operations import (
     holds,
     ladders,
     listed,
+    quiet,
     rollouts,
     scrub,
     still_open,
@@ -79,9 +80,11 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker) -> lis
     problems = ProblemNotes(world)
     unreadable = Unreadable(world)
     forgotten = Forgotten(world)
+    ending = quiet.Ending(world)
     loops = [
         Job("clock", "clock", Guard(world).turn),
         Job("unreadable", "unreadable", unreadable.turn, unreadable.next_due),
+        Job("quiet", "quiet", ending.turn, ending.next_due),
         Job("drain", "inbox", Drainer(world, interpreters).turn),
         Job("redrive", "redrive", lambda: redrive_due(world)),
         Job("escalations", "escalations", lambda: ladders.tick(world)),

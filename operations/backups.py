@@ -12,7 +12,7 @@ from domain import backing as rules
 from domain.alerts import Signal, group_key
 from domain.approvals import Account
 from domain.backup_plans import BackupPlan, Backups
-from domain.backups import Backup, Began, Broke, Heard, Proved, Silent, Stage
+from domain.backups import Backup, Began, Broke, Going, Heard, Proved, Silent, Stage
 from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Text, Wording
 from domain.errors import Outage, Refused
 from domain.evidence import Evidence
@@ -24,11 +24,12 @@ from domain.schedule import Cron
 from domain.series import epoch, moment
 from domain.voice import SOURCE
 from domain.watches import Watch, WatchKind
-from operations import counters, signals
+from operations import counters, installation, signals
 from operations.demoting import demote
 from operations.lease import LEASE, held, in_time, is_held
 from operations.places import backup_card, backup_note
 from operations.pruning import LINES, fates, hold_of, prune, remove
+from operations.renaming import carry_over
 from operations.scrub import found_wrong
 from operations.world import World
 
@@ -56,12 +57,13 @@ COMPARED = 7
 async def schedule(world: World, at: datetime) -> datetime:
     """Begin what is due, and keep what was missed, for each plan alone. When to look again."""
     plans = world.policy.backups.plans
+    await carry_over(world, at)
     async with world.store() as tx:
         known = await tx.watches(WatchKind.PLAN)
         names = {plan.name for plan in plans}
         for name, watch in sorted(known.items()):
             await _heed_leaving(tx, watch, at, is_there=name in names)
-        gone = [one for one in await tx.alarmed_backups() if one.plan not in names]
+        gone = [one for one in await tx.alarmed_backups() if one.plan not in world.policy.backups.names]
         await _clear(tx, world, gone, at, recovered=False)
         for plan in plans:
             for newest in await tx.verified_backups(plan.name, 1):
@@ -160,7 +162,7 @@ async def _miss(tx: Tx, plan: BackupPlan, due_at: datetime) -> None:
 
 async def _begin(tx: Tx, plan: BackupPlan, due_at: datetime, at: datetime, by: By) -> Backup | None:
     """A backup and its card; ``None`` where one runs already or was made for that moment."""
-    new = rules.begin(plan, due_at, at, by)
+    new = rules.begin(plan, due_at, at, by, (await installation.own(tx, at)).id)
     begun = await tx.add_backup(new)
     if begun is None:
         there = await tx.backup_for(plan.name, due_at)
@@ -389,6 +391,8 @@ async def _ask(world: World, backup: Backup, place: int) -> Heard:
     try:
         if progress.stage is Stage.STARTING:
             found: Began | Broke | None = await in_time(vault.find(order), rules.ASKED)
+            if found is None and backup.until is not None and world.clock.now() >= backup.until:
+                return Silent(why=progress.trouble) if progress.trouble else Going()  # Too late to begin.
             return found if found is not None else await in_time(vault.begin(order), within)
         if progress.stage is Stage.COPYING:
             return await in_time(vault.look(order, operation), within)
@@ -428,10 +432,11 @@ async def _keep(tx: Tx, world: World, before: Backup, after: Backup, at: datetim
         await signals.receive(tx, world.policy, [(_signal(saved, level, ended=None), at)], at)
     if is_new:
         counters.backup_state.labels(plan=saved.plan).set(saved.at.timestamp())
+        names = plan.names if plan is not None else (saved.plan,)
         told = [
             one
             for one in await tx.alarmed_backups()
-            if one.plan == saved.plan and (one.due_at <= saved.due_at or one.ahead)
+            if one.plan in names and (one.due_at <= saved.due_at or one.ahead)
         ]
         await _clear(tx, world, told, at)
         if plan is not None:

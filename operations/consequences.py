@@ -10,18 +10,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain import escalation as ladders
-from domain.alerts import AlertGroup, Reason
+from domain.alerts import OURS, AlertGroup, Reason
 from domain.effects import TOBAN, Effect, Event, Note, Refresh, Subject, SubjectKind, Text
 from domain.escalation import Escalation
 from domain.holding import hold_on
 from domain.incidents import Incident
 from domain.policy import Level, Policy
 from domain.ports import Tx
+from domain.quiet import Quiet
 from domain.response import NOTES_OF_FLAPPING, Response, is_only_again, respond
 from domain.rollouts import Rollout
 from operations import counters
 from operations.ladders import page_refreshes, stop_ladder
 from operations.places import INCIDENTS, alert_card, home, incident_card, thread_note
+from operations.quiet import now as now_quiet
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,15 @@ class _Known:
         self.running = running
         self.latest = latest
         self._first: dict[str, int | None] = {}
+        self._quiet: tuple[Quiet | None] | None = None
         for incident in incidents:
             self.add(incident)
+
+    async def quiet(self, tx: Tx) -> Quiet | None:
+        """That the past is kept still; asked once, and only where it could matter."""
+        if self._quiet is None:
+            self._quiet = (await now_quiet(tx),)
+        return self._quiet[0]
 
     def add(self, incident: Incident) -> None:
         """One more, or one that has changed."""
@@ -176,6 +185,8 @@ async def _decide(
         await stop_ladder(tx, ladder, response.stop, None, at)
         del known.running[ladder.subject]
         known.latest[ladder.subject] = ladders.stop(ladder, response.stop, TOBAN, at)
+    if ladder is not None and ladder.subject in known.running and not _NEWS.isdisjoint(change.reasons):
+        await _wake(tx, ladder, group, known, at)
     if response.opens:
         written.opening.append((change, response))
         written.services.add(group.service)
@@ -185,6 +196,20 @@ async def _decide(
     subject = response.incident.subject if response.incident is not None else response.group.subject
     await _start(tx, change, response, subject, known, written, at)
     _finish(change, response.group, response.incident, written, at)
+
+
+_NEWS = frozenset({Reason.FIRST, Reason.FIRED_AGAIN, Reason.LEVEL_ROSE})
+
+
+async def _wake(tx: Tx, ladder: Escalation, group: AlertGroup, known: _Known, at: datetime) -> None:
+    """A ladder of the past that a quiet start holds back goes on for what is new."""
+    quiet = await known.quiet(tx)
+    if quiet is None or not quiet.holds(at) or ladder.due_at != quiet.end:
+        return
+    if group.source == OURS and quiet.is_past(await tx.newest_start(group.subject.id)):
+        return
+    woken = await tx.save_escalation(ladder.model_copy(update={"due_at": at}))
+    known.running[ladder.subject] = known.latest[ladder.subject] = woken
 
 
 async def _keep_incident(tx: Tx, response: Response, known: _Known, written: _Written, at: datetime) -> None:
@@ -231,6 +256,14 @@ async def _start(
         return
     returns = change.group.fires - 1 if is_only_again(change.reasons) else 0
     started = ladders.start(subject, response.start, at, before, returns=returns)
+    quiet = await known.quiet(tx) if change.group.source == OURS else None
+    if (
+        quiet is not None
+        and quiet.holds(at)
+        and quiet.is_past(await tx.newest_start(change.group.subject.id))
+    ):
+        # What we find out late after a restore is of the past; what a sender says now is of now.
+        started = started.model_copy(update={"due_at": max(started.due_at or at, quiet.end)})
     if started.id is None:
         written.starting[subject.key] = started
         return

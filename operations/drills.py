@@ -26,6 +26,7 @@ from operations import counters, signals
 from operations.demoting import demote
 from operations.lease import LEASE, held, in_time, is_held
 from operations.places import drill_card
+from operations.renaming import carry_over
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -40,11 +41,12 @@ BLOCKED = timedelta(minutes=10)
 async def schedule(world: World, at: datetime) -> datetime:
     """Begin the drills that the policy's timetable asks for. When to look again."""
     plans = [plan for plan in world.policy.backups.plans if plan.drill is not None and plan.drill.schedule]
+    await carry_over(world, at)
     async with world.store() as tx:
         known = await tx.watches(WatchKind.DRILL)
         await tx.forget_watches(WatchKind.DRILL, sorted(known.keys() - {plan.name for plan in plans}))
         names = {plan.name for plan in world.policy.backups.plans}
-        gone = [one for one in await tx.alarmed_drills() if one.plan not in names]
+        gone = [one for one in await tx.alarmed_drills() if one.plan not in world.policy.backups.names]
         await _clear(tx, world, gone, at, recovered=False)
         for name in names:
             for passed in await tx.drills_of(name, 1, DrillState.PASSED):
@@ -315,7 +317,9 @@ async def _save(world: World, drill: Drill, step: rules.Step) -> None:
         if saved.state is DrillState.PASSED:
             if saved.seconds is not None:
                 counters.drill_seconds.labels(plan=saved.plan).set(saved.seconds)
-            await _clear(tx, world, [one for one in await tx.alarmed_drills() if one.plan == saved.plan], at)
+            plan = world.policy.backups.plan(saved.plan)
+            family = plan.names if plan is not None else (saved.plan,)
+            await _clear(tx, world, [one for one in await tx.alarmed_drills() if one.plan in family], at)
 
 
 async def _demote(tx: Tx, drill: Drill, at: datetime) -> None:

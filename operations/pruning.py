@@ -15,8 +15,10 @@ from domain.objects import BucketHold, bucket_of, in_bucket
 from domain.ports import Tx
 from domain.retention import NOTICE, Candidate, Fate, Standing, Why
 from domain.series import epoch
+from operations import installation
 from operations.lease import held, in_time, is_held
 from operations.places import backup_note
+from operations.second_look import found_whole
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -35,6 +37,7 @@ async def fates(tx: Tx, plan: BackupPlan, at: datetime) -> dict[int, Fate]:
     failed = drilling.halts(await tx.judged_drill(plan.name))
     kept = await tx.kept_backups(plan.name)
     holds = _holds(kept)
+    ours = await installation.known(tx)
     candidates = [
         Candidate(
             id=f"{one.id:09d}",
@@ -42,6 +45,7 @@ async def fates(tx: Tx, plan: BackupPlan, at: datetime) -> dict[int, Fate]:
             standing=one.standing,
             is_locked=_is_locked(one, holds, at),
             is_ahead=one.ahead,
+            is_listed=ours.owns(one.installation),
         )
         for one in kept
     ]
@@ -127,6 +131,9 @@ async def remove(world: World, backup: Backup) -> None:
     problem, whole = None, True
     async with held(world, lambda tx, until: tx.hold_backup(backup_id, until)):
         try:
+            await _refuse_foreign(world, backup)
+            if backup.standing is Standing.FAILED and await _keep_whole(world, backup):
+                return
             await _remove(world, backup)
         except Outage as outage:
             log.warning("backups.not_removed", backup=backup.number, reason=outage.reason)
@@ -198,6 +205,31 @@ async def _is_whole(world: World, backup: Backup) -> bool:
         log.warning("backups.unknown", backup=backup.number, reason=outage.reason)
         return False
     return True
+
+
+async def _keep_whole(world: World, backup: Backup) -> bool:
+    """A row's word is no reason to delete a copy that is whole: then it stays, and is told."""
+    within = rules.patience(world.policy.backups.plan(backup.plan))
+    whole = await in_time(found_whole(world, backup), within)
+    if whole is None:
+        return False
+    async with world.store() as tx:
+        latest = await tx.backup(backup.subject.id)
+        if latest is None or latest.fence != backup.fence:
+            return True
+        saved = await tx.save_backup(whole.model_copy(update={"version": latest.version}))
+        text = Text(key="backup.note_found_whole", params={"number": saved.number})
+        note = backup_note(f"{saved.subject.key}:whole:{saved.version}", saved, text)
+        await tx.say([Refresh(subject=saved.subject), note], world.clock.now())
+    return True
+
+
+async def _refuse_foreign(world: World, backup: Backup) -> None:
+    """Raise ``Outage`` for what another installation has made, whoever has marked it."""
+    async with world.store.read() as tx:
+        ours = await installation.known(tx)
+    if not ours.owns(backup.installation):
+        raise Outage(f"refused: it is of another installation ({backup.installation})")
 
 
 def _attempts(progress: Progress) -> list[Progress]:

@@ -115,6 +115,22 @@ class BackupQueries(Rows):
         query = sa.select(BACKUP).where(held, sa.or_(late, BACKUP.c.until <= at), not_aside(BACKUP))
         return await self.values(Backup, query.order_by(BACKUP.c.id), lock=False)
 
+    async def rename_backups(self, old: str, new: str) -> None:
+        """The backups of a plan are those of another name from now on.
+
+        One for whose moment there is one already, one that runs beside another, and one whose alert fires
+        keep their name: an alert ends under the name that it had.
+        """
+        there = BACKUP.alias()
+        taken = sa.or_(
+            there.c.due_at == BACKUP.c.due_at,
+            sa.and_(there.c.standing == Standing.RUNNING, BACKUP.c.standing == Standing.RUNNING),
+        )
+        free = ~sa.exists().where(there.c.plan == new, taken)
+        quiet = sa.or_(BACKUP.c.alarmed_at.is_(None), BACKUP.c.cleared_at.is_not(None))
+        renamed = sa.update(BACKUP).where(BACKUP.c.plan == old, free, quiet)
+        await self.connection.execute(renamed.values(plan=new, version=BACKUP.c.version + 1))
+
     async def release_backups(self) -> None:
         """At the start of the only process on a database: whoever held one has died."""
         held = sa.update(BACKUP).where(BACKUP.c.lease_until.is_not(None)).values(lease_until=None)

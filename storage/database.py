@@ -18,6 +18,7 @@ from storage.clock import ClockQueries
 from storage.deliveries import InboxQueries
 from storage.guard import guard
 from storage.moments import MomentQueries
+from storage.quiet import QuietQueries
 from storage.retention import RetentionQueries
 from storage.rows import is_about_a_value
 from storage.space import checkpoint, give_back
@@ -66,6 +67,7 @@ class Tx(
     RetentionQueries,
     UnreadableQueries,
     MomentQueries,
+    QuietQueries,
 ):
     """One transaction: every query there is."""
 

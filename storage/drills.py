@@ -68,6 +68,16 @@ class DrillQueries(Rows):
         query = sa.select(DRILL).where(held, not_aside(DRILL)).order_by(DRILL.c.id)
         return await self.values(Drill, query, lock=False)
 
+    async def rename_drills(self, old: str, new: str) -> None:
+        """The drills of a plan are those of another name, where ``rename_backups`` would do it too."""
+        there = DRILL.alias()
+        is_open = sa.and_(there.c.ended_at.is_(None), DRILL.c.ended_at.is_(None))
+        taken = sa.or_(there.c.due_at == DRILL.c.due_at, is_open)
+        free = ~sa.exists().where(there.c.plan == new, taken)
+        quiet = sa.or_(DRILL.c.alarmed_at.is_(None), DRILL.c.cleared_at.is_not(None))
+        renamed = sa.update(DRILL).where(DRILL.c.plan == old, free, quiet)
+        await self.connection.execute(renamed.values(plan=new, version=DRILL.c.version + 1))
+
     async def release_drills(self) -> None:
         """At the start of the only process on a database: whoever held one has died."""
         held = sa.update(DRILL).where(DRILL.c.lease_until.is_not(None)).values(lease_until=None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from domain.backups import Began, Broke, Finished, Going, Order
-from domain.copies import Manifest
+from domain.copies import Lying, Manifest, lying
 from domain.errors import Outage
 from domain.evidence import Evidence, Finding, Flaw
 from storage.copies import Copies, sha256
@@ -44,20 +44,24 @@ class FolderVault:
         self._now = now
 
     async def find(self, order: Order) -> Began | None:
-        """The manifest, if it has its name already."""
-        there = await _in_thread(Path(order.destination, MANIFEST).exists)
-        return Began(operation=order.key) if there else None
+        """The manifest, if it has its name already; nothing where it is of another installation."""
+        if not await _in_thread(Path(order.destination, MANIFEST).exists):
+            return None
+        return None if await self._stranger(order) else Began(operation=order.key)
 
     async def begin(self, order: Order) -> Began | Broke:
         """Make the copy. It is not waited for anywhere else: a second process would find its manifest."""
         folder = Path(order.destination)
         if not folder.is_absolute():
             return Broke(why=f"{folder} is not an absolute path")
+        stranger = await self._stranger(order)
+        if stranger:
+            return Broke(why=f"{folder} holds a copy of another installation ({stranger})")
         await _in_thread(_prepare, folder)
         file = folder / NAMES[self._copies.is_sqlite]
         part = folder / f"{file.name}.part"
         manifest = await self._copies.dump(part, self._now())
-        named = manifest.model_copy(update={"file": file.name})
+        named = manifest.model_copy(update={"file": file.name, "installation": order.installation})
         await _in_thread(_name, part, file)
         await _in_thread(_write, folder, named)
         return Began(operation=order.key)
@@ -72,6 +76,8 @@ class FolderVault:
         manifest = await _in_thread(_read, folder)
         if manifest is None:
             return Evidence.of([Finding(flaw=Flaw.UNFINISHED, name=MANIFEST)])
+        if not order.is_of(manifest.installation):
+            return Evidence.of([foreign(order, manifest.installation)])
         file = folder / manifest.file
         findings = await _in_thread(compare_file, manifest, file)
         if not findings:
@@ -88,8 +94,20 @@ class FolderVault:
         )
 
     async def remove(self, order: Order) -> None:
-        """The manifest first: half a copy is none."""
+        """The manifest first: half a copy is none. Raises ``Outage`` for what another installation made."""
+        stranger = await self._stranger(order)
+        if stranger:
+            raise Outage(f"refused: {order.destination} holds a copy of another installation ({stranger})")
         await _in_thread(_remove, Path(order.destination))
+
+    async def _stranger(self, order: Order) -> str | None:
+        """The other installation that has made what lies there."""
+        manifest = await _in_thread(_read, Path(order.destination))
+        return None if manifest is None or order.is_of(manifest.installation) else manifest.installation
+
+    async def lying(self, place: str) -> list[Lying]:
+        """The finished copies below a plan's own folder, the oldest first, whoever remembers them."""
+        return await _in_thread(_lying, Path(place))
 
     @asynccontextmanager
     async def fetched(self, order: Order) -> AsyncIterator[tuple[Manifest, Path] | None]:
@@ -138,6 +156,17 @@ def _read(folder: Path) -> Manifest | None:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
+
+
+def _lying(place: Path) -> list[Lying]:
+    names = sorted(one.relative_to(place).as_posix() for one in place.rglob(MANIFEST))
+    found = (lying(str(place), name, _read((place / name).parent)) for name in names)
+    return sorted((one for one in found if one is not None), key=lambda one: one.manifest.at)
+
+
+def foreign(order: Order, found: str) -> Finding:
+    """A manifest that another installation has written."""
+    return Finding(flaw=Flaw.ELSEWHERE, name=MANIFEST, wanted=order.installation or None, found=found)
 
 
 def compare_file(manifest: Manifest, file: Path) -> list[Finding]:

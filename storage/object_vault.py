@@ -13,13 +13,13 @@ from typing import IO
 from pydantic import ValidationError
 
 from domain.backups import Began, Broke, Finished, Going, Order
-from domain.copies import Manifest
+from domain.copies import PLACE, Lying, Manifest, lying
 from domain.errors import Outage
 from domain.evidence import Evidence, Finding, Flaw
 from domain.objects import StoredObject, bucket_of, in_bucket
 from domain.ports import Objects
 from storage.copies import Copies
-from storage.folder_vault import MANIFEST, NAMES, FolderVault, compare_file, missing_tables
+from storage.folder_vault import MANIFEST, NAMES, FolderVault, compare_file, foreign, missing_tables
 
 TEMPORARY, HELD = "toban-copy-", "held"
 """A folder of ours among the temporary ones, and the file in it that is locked while it is used."""
@@ -42,18 +42,24 @@ class ObjectVault:
         self._now = now
 
     async def find(self, order: Order) -> Began | None:
-        """The manifest, if it is there already."""
-        return None if await self._stat(order, MANIFEST) is None else Began(operation=order.key)
+        """The manifest, if it is there already; nothing where it is of another installation."""
+        if await self._stat(order, MANIFEST) is None:
+            return None
+        return None if await self._stranger(order) else Began(operation=order.key)
 
     async def begin(self, order: Order) -> Began | Broke:
         """Make the copy, and send it."""
         bucket, prefix = bucket_of(order.destination)
+        stranger = await self._stranger(order)
+        if stranger:
+            return Broke(why=f"{order.destination} holds a copy of another installation ({stranger})")
         async with _folder() as folder:
             file = folder / NAMES[self._copies.is_sqlite]
             manifest = await self._copies.dump(file, self._now())
             name = f"{file.stem}-{manifest.sha256[:16]}{file.suffix}"
             await self._objects.upload(bucket, f"{prefix}/{name}", file)
-        data = manifest.model_copy(update={"file": name}).model_dump_json(indent=1).encode()
+        named = manifest.model_copy(update={"file": name, "installation": order.installation})
+        data = named.model_dump_json(indent=1).encode()
         await self._objects.write(bucket, f"{prefix}/{MANIFEST}", data)
         return Began(operation=order.key)
 
@@ -66,6 +72,8 @@ class ObjectVault:
         manifest = await self._manifest(order)
         if manifest is None:
             return Evidence.of([Finding(flaw=Flaw.UNFINISHED, name=MANIFEST)])
+        if not order.is_of(manifest.installation):
+            return Evidence.of([foreign(order, manifest.installation)])
         seen: dict[str, object] = {
             "objects": 2,
             "bytes": manifest.bytes,
@@ -92,12 +100,25 @@ class ObjectVault:
         return Evidence.of(findings, sampled=1, **seen)
 
     async def remove(self, order: Order) -> None:
-        """The manifest first: half a copy is none."""
+        """The manifest first: half a copy is none. Raises ``Outage`` for what another installation made."""
         bucket, prefix = bucket_of(order.destination)
+        stranger = await self._stranger(order)
+        if stranger:
+            raise Outage(f"refused: {order.destination} holds a copy of another installation ({stranger})")
         found = await self._objects.list(bucket, f"{prefix}/")
         ours = [one for one in found if _is_ours(one.name.removeprefix(f"{prefix}/"))]
         for one in sorted(ours, key=lambda one: not one.name.endswith(f"/{MANIFEST}")):
             await self._objects.delete(one)
+
+    async def lying(self, place: str) -> list[Lying]:
+        """The finished copies below a plan's own prefix, the oldest first, whoever remembers them."""
+        bucket, prefix = bucket_of(place)
+        found = []
+        for one in await self._objects.list(bucket, f"{prefix}/"):
+            name = one.name.removeprefix(f"{prefix}/")
+            if PLACE.fullmatch(name):
+                found.append(lying(place, name, _manifest(await self._objects.read(one))))
+        return sorted((one for one in found if one is not None), key=lambda one: one.manifest.at)
 
     @asynccontextmanager
     async def fetched(self, order: Order) -> AsyncIterator[tuple[Manifest, Path] | None]:
@@ -112,16 +133,14 @@ class ObjectVault:
             await self._objects.download(there, file)
             yield manifest, file
 
+    async def _stranger(self, order: Order) -> str | None:
+        """The other installation that has made what lies there."""
+        manifest = await self._manifest(order)
+        return None if manifest is None or order.is_of(manifest.installation) else manifest.installation
+
     async def _manifest(self, order: Order) -> Manifest | None:
         found = await self._stat(order, MANIFEST)
-        if found is None:
-            return None
-        try:
-            manifest = Manifest.model_validate_json(await self._objects.read(found))
-        except ValidationError:
-            return None
-        # The name becomes a file's on this machine; whoever may write into the bucket must not choose where.
-        return manifest if _is_ours(manifest.file) else None
+        return None if found is None else _manifest(await self._objects.read(found))
 
     async def _stat(self, order: Order, name: str) -> StoredObject | None:
         bucket, prefix = bucket_of(order.destination)
@@ -158,11 +177,25 @@ class TobanVault:
         """As the destination's own vault does."""
         await self._of(order).remove(order)
 
+    async def lying(self, place: str) -> list[Lying]:
+        """As the destination's own vault does."""
+        return await (self._objects if in_bucket(place) else self._folder).lying(place)
+
     @asynccontextmanager
     async def fetched(self, order: Order) -> AsyncIterator[tuple[Manifest, Path] | None]:
         """As the destination's own vault does."""
         async with self._of(order).fetched(order) as found:
             yield found
+
+
+def _manifest(data: bytes) -> Manifest | None:
+    """``None`` for one that cannot be read."""
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError:
+        return None
+    # The name becomes a file's on this machine; whoever may write into the bucket must not choose where.
+    return manifest if _is_ours(manifest.file) else None
 
 
 def _is_ours(name: str) -> bool:

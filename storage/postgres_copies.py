@@ -60,17 +60,17 @@ async def dump(url: str, file: Path, tools: str | None) -> tuple[TableDigest, ..
     import psycopg
 
     try:
-        async with await _connect(url) as connection:
+        async with await connect(url) as connection:
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             row = await (await connection.execute("SELECT pg_export_snapshot()")).fetchone()
             assert row is not None
-            tables = await _digests(connection)
+            tables = await digests_of(connection)
             options = ["--format=custom", "--no-owner", "--no-privileges", f"--snapshot={row[0]}"]
-            await _tool(tools, "pg_dump", url, *options, f"--file={file}")
+            await tool(tools, "pg_dump", url, *options, f"--file={file}")
             await connection.execute("ROLLBACK")
             return tables
     except psycopg.Error as error:
-        raise Outage(f"PostgreSQL: {_first_lines(str(error))}") from error
+        raise Outage(f"PostgreSQL: {first_lines(str(error))}") from error
 
 
 async def missing(file: Path, tables: Sequence[str], tools: str | None) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ async def missing(file: Path, tables: Sequence[str], tools: str | None) -> tuple
     The tool's list separates schema, name and owner by blanks, which may also stand inside of each: so each
     table is looked for, instead of the list being taken apart.
     """
-    listed = await _tool(tools, "pg_restore", None, "--list", str(file))
+    listed = await tool(tools, "pg_restore", None, "--list", str(file))
     entry = re.compile(r"^\d+; \d+ \d+ TABLE DATA (.*)$", flags=re.MULTILINE)
     rows = [found + " " for found in entry.findall(listed)]
     return tuple(
@@ -117,7 +117,7 @@ class PostgresScratch:
         made = sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name))
         await self._run(made)
         options = ["--exit-on-error", "--no-owner", "--no-privileges"]
-        await _tool(self._tools, "pg_restore", _with_database(self._server, name), *options, str(file))
+        await tool(self._tools, "pg_restore", with_database(self._server, name), *options, str(file))
         return time.perf_counter() - began
 
     async def exists(self, name: str) -> bool:
@@ -129,17 +129,17 @@ class PostgresScratch:
         import psycopg
 
         try:
-            async with await _connect(_with_database(self._server, name)) as connection:
-                return await _digests(connection)
+            async with await connect(with_database(self._server, name)) as connection:
+                return await digests_of(connection)
         except psycopg.Error as error:
-            raise Outage(f"PostgreSQL: {_first_lines(str(error))}") from error
+            raise Outage(f"PostgreSQL: {first_lines(str(error))}") from error
 
     async def ask(self, name: str, query: str) -> object:
         """The first value that a query answers, ``None`` without a row. Nothing can be changed by it.
 
         Raises ``Outage``.
         """
-        return await ask(_with_database(self._server, name), query)
+        return await ask(with_database(self._server, name), query)
 
     async def drop(self, name: str) -> None:
         """Remove it; what is not there is no error. Raises ``Outage``."""
@@ -151,11 +151,11 @@ class PostgresScratch:
         import psycopg
 
         try:
-            async with await _connect(self._server) as connection:
+            async with await connect(self._server) as connection:
                 cursor = await connection.execute(query, params or None)
                 return await cursor.fetchone() if cursor.description is not None else None
         except psycopg.Error as error:
-            raise Outage(f"PostgreSQL: {_first_lines(str(error))}") from error
+            raise Outage(f"PostgreSQL: {first_lines(str(error))}") from error
 
 
 READER = "pg_read_all_data"
@@ -167,16 +167,21 @@ async def ask(url: str, query: str) -> object:
 
     A read-only transaction alone is no fence: ``COMMIT; DROP TABLE t`` leaves it, and ``COPY t TO PROGRAM``
     reads only. So the question is a cursor's query (one statement that reads), sent by the extended protocol
-    (one statement for each message), and asked as ``READER`` where our role may become it.
+    (one statement for each message), and asked as ``READER`` where our role may become it. A superuser could
+    take its own role back from within the question (``set_config``): for one it is a function of ``READER``.
     """
     import psycopg
 
     limit = f"{ANSWER_WITHIN * 1000:.0f}"
     try:
-        async with await _connect(url) as connection:
+        async with await connect(url) as connection:
+            is_fenced = await _fence(connection, query)
             await connection.execute("BEGIN READ ONLY")
             await connection.execute(f"SET LOCAL statement_timeout = {limit}")
             await connection.execute(f"SET LOCAL idle_in_transaction_session_timeout = {limit}")
+            if is_fenced:
+                row = await (await connection.execute("SELECT pg_temp.answer()")).fetchone()
+                return row[0]
             await _become_reader(connection)
             declared = f"DECLARE question NO SCROLL CURSOR WITHOUT HOLD FOR {query.strip().rstrip(';')}"
             await connection.execute(declared, binary=True)
@@ -184,9 +189,33 @@ async def ask(url: str, query: str) -> object:
             await connection.execute("ROLLBACK")
             return None if row is None else row[0]
     except psycopg.errors.SyntaxError as error:
-        raise Outage(f"a question is read-only: one SELECT ({_first_lines(str(error))})") from error
+        raise Outage(f"a question is read-only: one SELECT ({first_lines(str(error))})") from error
     except psycopg.Error as error:
-        raise Outage(f"PostgreSQL: {_first_lines(str(error))}") from error
+        raise Outage(f"PostgreSQL: {first_lines(str(error))}") from error
+
+
+ANSWER = """
+CREATE FUNCTION pg_temp.answer() RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS {body};
+"""
+
+BODY = "SELECT to_jsonb(one) FROM (\n{query}\n) AS answers(one) LIMIT 1"
+
+
+async def _fence(connection: Any, query: str) -> bool:
+    """Make the question a function that PostgreSQL runs with ``READER``'s rights, and lets take no others.
+
+    False for a role that is no superuser, which could not, and needs no such fence. The function goes with
+    the session.
+    """
+    from psycopg import sql
+
+    asked = "SELECT rolsuper FROM pg_roles WHERE rolname = session_user"
+    if (await (await connection.execute(asked)).fetchone())[0] is not True:
+        return False
+    body = BODY.format(query=query.strip().rstrip(";"))
+    await connection.execute(sql.SQL(ANSWER).format(body=sql.Literal(body)))
+    await connection.execute(f"ALTER FUNCTION pg_temp.answer() OWNER TO {READER}")
+    return True
 
 
 async def _become_reader(connection: Any) -> None:
@@ -200,13 +229,13 @@ async def _become_reader(connection: Any) -> None:
         await connection.execute("ROLLBACK TO SAVEPOINT reader")
 
 
-async def _connect(url: str) -> Any:
+async def connect(url: str) -> Any:
     import psycopg
 
     return await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=CONNECT)
 
 
-async def _digests(connection: Any) -> tuple[TableDigest, ...]:
+async def digests_of(connection: Any) -> tuple[TableDigest, ...]:
     for setting in SETTLED:
         await connection.execute(setting)
     names = [row[0] for row in await (await connection.execute(TABLES)).fetchall()]
@@ -218,7 +247,7 @@ async def _digests(connection: Any) -> tuple[TableDigest, ...]:
     return tuple(found)
 
 
-async def _tool(tools: str | None, name: str, url: str | None, *arguments: str) -> str:
+async def tool(tools: str | None, name: str, url: str | None, *arguments: str) -> str:
     """Run one of PostgreSQL's tools; what it printed. The password travels in the environment alone."""
     path = shutil.which(name, path=tools)
     if path is None:
@@ -249,7 +278,7 @@ async def _tool(tools: str | None, name: str, url: str | None, *arguments: str) 
             process.kill()
             await process.wait()
     if process.returncode:
-        raise Outage(_first_lines(err.decode(errors="replace")))
+        raise Outage(first_lines(err.decode(errors="replace")))
     return out.decode(errors="replace")
 
 
@@ -268,11 +297,11 @@ def _split(url: str) -> tuple[str, str | None]:
     return make_conninfo("", **params), None if password is None else str(password)
 
 
-def _with_database(url: str, name: str) -> str:
+def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
-def _first_lines(text: str) -> str:
+def first_lines(text: str) -> str:
     """What a tool or the server said, and the detail below it."""
     said = [one.strip() for one in text.splitlines() if one.strip()]
     return "; ".join(said[:2])[:300] or "no answer"

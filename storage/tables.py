@@ -546,6 +546,7 @@ class BackupRow(Backup, SQLModel, table=True):
     begun_at: datetime | None = Field(default=None, sa_type=EpochMillis)
     at: datetime = Field(sa_type=EpochMillis)
     destination: str = Field(default="", sa_type=sa.Text)
+    installation: str = Field(default="", max_length=32, sa_column_kwargs={"server_default": sa.text("''")})
     parts: tuple[Progress, ...] = Field(default=(), sa_type=Json(tuple[Progress, ...]))
     standing: Standing = Field(default=Standing.RUNNING, sa_type=stored_enum(Standing))
     reasons: tuple[Text, ...] = Field(default=(), sa_type=Json(tuple[Text, ...]))

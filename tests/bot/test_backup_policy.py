@@ -203,3 +203,39 @@ def test_the_example_keeps_the_whole_team(tmp_path: Path) -> None:
     example: Any = read_policy(Path(__file__).parents[2] / "toban.example.yaml")
     sources = {part.source for found in example.backups.plans for part in found.parts}
     assert sources == set(Source)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "/var/backups/toban",
+        "/var/backups/toban/",
+        "/var/backups/toban/nightly",
+        "/var/backups",
+    ],
+)
+def test_21_4_two_plans_with_one_place_are_refused(tmp_path: Path, second: str) -> None:
+    """Each could take the other's copies for its own."""
+    other = plan(to=second).replace("nightly:", "hourly:")
+    with pytest.raises(BadPolicy) as bad:
+        plans(tmp_path, plan() + other)
+    (problem,) = bad.value.problems
+    assert "is where backups.nightly keeps its copies" in problem.message
+    assert problem.line == LINES + plan().count("\n") + 3
+
+
+def test_21_4_plans_beside_each_other_are_taken(tmp_path: Path) -> None:
+    other = plan(to="/var/backups/toban-hourly").replace("nightly:", "hourly:")
+    assert len(plans(tmp_path, plan() + other)) == 2
+
+
+def test_21_4_a_former_name_is_of_one_plan_alone(tmp_path: Path) -> None:
+    (found,) = plans(tmp_path, plan(formerly="[daily, every-night]"))
+    assert found.names == ("nightly", "daily", "every-night")
+    (found,) = plans(tmp_path, plan(formerly="daily"))
+    assert found.formerly == ("daily",)
+    other = plan(to="/elsewhere", formerly="daily").replace("nightly:", "hourly:")
+    with pytest.raises(BadPolicy, match=r"former name of backups\.nightly already"):
+        plans(tmp_path, plan(formerly="daily") + other)
+    with pytest.raises(BadPolicy, match='"nightly" is the name of a plan'):
+        plans(tmp_path, plan() + plan(to="/elsewhere", formerly="nightly").replace("nightly:", "hourly:", 1))

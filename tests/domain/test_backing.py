@@ -201,7 +201,7 @@ def test_a_missed_one_is_over_holds_nothing_and_is_looked_at_when_it_was_expecte
 
 def test_every_part_and_every_attempt_has_a_key_and_a_place_of_its_own() -> None:
     orders = [
-        rules.order(begun(due_at=due), Progress(part=part, attempt=attempt))
+        rules.order(rules.begin(PLAN, due, due), Progress(part=part, attempt=attempt))
         for due in (DUE, DUE + SECOND)
         for part in TWO
         for attempt in (1, 2)
@@ -371,7 +371,6 @@ def test_a_part_that_broke_once_is_begun_again_while_the_others_go_on() -> None:
     ("heard", "stage", "key"),
     [
         (Going(done=8), Stage.FAILED, "backup.took_too_long"),
-        (Finished(), Stage.FAILED, "backup.took_too_long"),
         (Silent(why="503"), Stage.FAILED, "backup.took_too_long_silent"),
         (Broke(why="gone"), Stage.FAILED, "backup.took_too_long_silent"),
         (Proved(evidence=SOUND), Stage.DONE, None),
@@ -526,3 +525,17 @@ def test_21_12_a_drill_of_nothing_does_not_pass() -> None:
     assert judged.state is DrillState.FAILED
     assert [one.key for one in judged.reasons] == ["drill.nothing"]
     assert drilling.blame(judged) is None
+
+
+def test_21_5_what_comes_further_when_its_time_is_over_is_looked_at_to_its_end() -> None:
+    """A whole copy lay there, and its row was given up."""
+    backup = begun()
+    assert backup.until is not None
+    late = backup.until + HOUR
+    starting = rules.starting(backup)
+    found = rules.step(starting, {0: Began(operation="op"), 1: Began(operation="op")}, PLAN, {}, late)
+    assert [one.stage for one in found.parts] == [Stage.COPYING, Stage.COPYING]
+    seen = rules.step(found, {0: Finished(), 1: Going(done=1)}, PLAN, {}, late)
+    assert [one.stage for one in seen.parts] == [Stage.PROVING, Stage.FAILED]
+    again = rules.step(starting, {0: Broke(why="gone"), 1: Silent(why="away")}, PLAN, {}, late)
+    assert [one.stage for one in again.parts] == [Stage.FAILED, Stage.FAILED]

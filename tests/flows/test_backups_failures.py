@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from domain import backing as rules
 from domain.backup_plans import Backups, Source
 from domain.backups import Backup, Began, Broke, Finished, Going, Order
 from domain.errors import Outage
@@ -217,8 +218,7 @@ async def test_who_died_while_deleting_deletes_the_rest(sqlite_only: str, tmp_pa
         (backup,) = await backups(stage)
         (copy,) = folder.rglob("toban.sqlite3")
         vault = FolderVault(Copies(sqlite_only), stage.clock.now)
-        part = backup.parts[0].part
-        order = Order(key="k", part=part, at=backup.at, destination=str(copy.parent))
+        order = rules.order(backup, backup.parts[0])
         (copy.parent / "manifest.json").rename(copy.parent / "manifest.json.gone")
         assert await vault.find(order) is None, "half a copy is none"
         aside = copy.rename(tmp_path / "aside")

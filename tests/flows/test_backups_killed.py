@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from bot.app import Bot
+from domain import backing as rules
 from domain.backup_plans import Part, Source
 from domain.backups import Order
 from domain.retention import Retention, Standing
@@ -63,7 +64,10 @@ def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+    """By their paths without the installation's name, of which there is one."""
+    found = {one.relative_to(folder): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+    assert len({path.parts[1] for path in found}) <= 1
+    return {"/".join((path.parts[0], *path.parts[2:])): data for path, data in found.items()}
 
 
 def deadly(stage: Stage, reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +134,7 @@ class Nights:
         notes = [len(stage.thread(card)) for card in cards]
         flaws: list[str] = []
         for one in found[-len(there) :]:
-            order = Order(key="k", part=PART, at=one.at, destination=f"{one.destination}/toban")
+            order = rules.order(one, one.parts[0])
             evidence = await stage.bot.world.vaults[Source.TOBAN].prove(order, order.key)
             flaws += [finding.flaw.value for finding in evidence.findings]
         expected = {

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +12,8 @@ import pytest
 
 from domain.copies import differences
 from domain.errors import Outage
+from domain.questions import Question
+from domain.rehearsal import answer_findings
 from storage import postgres_copies, sqlite_copies
 from storage.copies import Copies
 from storage.postgres_copies import PostgresScratch
@@ -172,6 +175,10 @@ WRITES_OF_POSTGRES = [
     "SET ROLE NONE",
     "CREATE TABLE t AS SELECT 1",
     "SELECT pg_reload_conf()",
+    "SELECT set_config('role', 'none', true)",
+    "SELECT set_config('role', 'none', true) || query_to_xml('SELECT pg_reload_conf()', true, true, '')",
+    "SELECT ts_stat('SELECT set_config(''role'', ''none'', true)::tsvector')",
+    "SELECT 1) AS a(one); DROP TABLE timeline; SELECT to_jsonb(one) FROM (SELECT 1",
 ]
 
 
@@ -190,6 +197,28 @@ async def test_a_question_to_a_postgresql_copy_only_reads(postgres: str, tmp_pat
         == 10
     )
     assert await postgres_copies.ask(url, "SELECT id FROM timeline WHERE id < 0") is None
+    newest = await postgres_copies.ask(url, "SELECT max(at), min(at) FROM timeline")
+    within = Question(part="toban", ask="newest", within=timedelta(hours=1))
+    assert answer_findings([within], [newest], AT) == []
+
+
+async def test_21_11_a_role_that_may_only_make_databases_asks_as_itself(
+    postgres: str, tmp_path: Path
+) -> None:
+    import psycopg
+
+    url = new_postgres(postgres)
+    await (await filled(url, 10)).dispose()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE asker LOGIN CREATEDB")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO asker")
+    plainly = url.replace("//postgres:@", "//asker@")
+    assert await postgres_copies.ask(plainly, "SELECT count(*) FROM timeline") == 10
+    with pytest.raises(Outage):
+        await postgres_copies.ask(plainly, "DELETE FROM timeline RETURNING id")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP OWNED BY asker")
+        connection.execute("DROP ROLE asker")
 
 
 async def test_postgresql_tables_of_any_name_and_kind_are_copied_and_found(

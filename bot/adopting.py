@@ -1,0 +1,53 @@
+"""``toban backup adopt``: brings copies back into the database that it does not know (any more)."""
+
+import aiohttp
+
+from bot.clock import SteadyClock, SystemClock
+from bot.settings import Settings
+from bot.vaults import make_vaults
+from domain.errors import Outage
+from domain.policy import Policy
+from gcp.clients import GcpClients
+from gcp.identity import Identity
+from gcp.shelves import Shelf
+from operations.adopting import Found, adopt, places
+from storage.database import Database
+from storage.migrating import HEAD, revision
+from storage.store import Store
+
+
+async def adopt_all(settings: Settings, policy: Policy, name: str | None, from_: str | None) -> list[str]:
+    """What came of each copy that lies at the plans' destinations. Raises ``Outage``."""
+    plans = [plan for plan in policy.backups.plans if name is None or name in plan.names]
+    if not plans:
+        names = ", ".join(one.name for one in policy.backups.plans) or "none"
+        raise Outage(f"the policy has no plan {name}. There are: {names}")
+    database = Database(settings.database)
+    clients = GcpClients(settings.gcp_endpoint)
+    clock = SteadyClock(SystemClock())
+    session = aiohttp.ClientSession()
+    lines = []
+    try:
+        at_revision = await revision(database)
+        if at_revision != HEAD:
+            raise Outage(
+                f"the database is at revision {at_revision}, this version needs {HEAD}: toban migrate"
+            )
+        identity = Identity(settings.gcp_http_endpoint, session, clock)
+        kept = make_vaults(settings, clock, clients, identity, session)
+        try:
+            for plan in plans:
+                found: list[Found] = []
+                for one in plan.names:
+                    below = await Shelf(kept.buckets).below(f"{plan.destination}/{one}")
+                    found += places(plan, one, below)
+                found.sort(key=lambda place: place.backup.due_at)
+                done = adopt(Store(database), kept.vaults, found, from_, clock.now())
+                lines += [f"{plan.name} {place}: {said}" async for place, said in done]
+        finally:
+            await kept.buckets.close()
+    finally:
+        await session.close()
+        await clients.close()
+        await database.dispose()
+    return lines or ["Nothing lies at the destinations of these plans."]
