@@ -101,7 +101,7 @@ async def test_13_12_a_single_one_of_a_storm_is_acknowledged_and_leaves_the_list
     await stage.settle()
     (message,) = stage.dms("kenji")
     assert "20" in message.plain
-    await stage.press("kenji", message, "INC-1に対応する")
+    await stage.press("kenji", message, "INC-1 に対応する")
     await stage.advance(seconds=5)
     (message,) = stage.dms("kenji")
     assert "19" in message.plain
