@@ -402,7 +402,9 @@ def test_decorating_a_declaration_never_changes_its_meaning(data: st.DataObject)
 @given(data=st.data())
 def test_decorating_a_number_never_changes_its_meaning(data: st.DataObject) -> None:
     verb = data.draw(st.sampled_from(["ack", "resolve", "show"]))
-    summary = data.draw(st.sampled_from(TITLES)) if verb == "resolve" else ""
+    # A blank without width between two digits is not seen: "INC-99" and "5 %" are then one number to anybody.
+    words = [title for title in TITLES if not title[0].isdigit()]
+    summary = data.draw(st.sampled_from(words)) if verb == "resolve" else ""
     typed = read_incident(data.draw(decorated([verb, "INC-99"], summary)))
     subject = take_number(typed.line, SubjectKind.INCIDENT)
     assert (typed.verb, subject and subject.id, typed.line.rest() if summary else "") == (verb, 99, summary)
