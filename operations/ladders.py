@@ -25,6 +25,9 @@ log = structlog.get_logger(__name__)
 LIMIT = 50
 """Ladders in one turn of the loop."""
 
+EARLIER = 5
+"""Ladders of one trouble whose pages follow it; older ones are far up in everybody's messages."""
+
 
 async def tick(world: World) -> int:
     """Advance the ladders whose moment has come, the worst first. Returns how many."""
@@ -119,8 +122,12 @@ async def stop_ladder(
 
 
 async def page_refreshes(tx: Tx, ladders: Iterable[Escalation]) -> list[Effect]:
-    """The messages of pages that were sent: what they say has changed, or has ended."""
-    pages = await tx.pages_on_screens([ladder.id for ladder in ladders if ladder.id is not None])
+    """The messages of pages that were sent: what they say has changed, or has ended.
+
+    Those of earlier ladders of the same trouble are on a screen as well, and must not say something else.
+    """
+    earlier = await tx.ladders_of([ladder.subject for ladder in ladders], EARLIER)
+    pages = await tx.pages_on_screens(earlier)
     shown = {page.listed_in if page.listed_in is not None else page.subject.id for page in pages}
     return [Refresh(subject=Subject(kind=SubjectKind.PAGE, id=number)) for number in sorted(shown)]
 

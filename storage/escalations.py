@@ -92,6 +92,17 @@ class EscalationQueries(UnreadableQueries):
             found |= {ladder.subject: ladder for ladder in ladders}
         return found
 
+    async def ladders_of(self, subjects: Iterable[str], each: int) -> list[int]:
+        """The ids of the newest ladders of these subjects, at most ``each`` times as many, oldest first."""
+        keys = sorted(set(subjects))
+        found: list[int] = []
+        for start in range(0, len(keys), CHUNK):
+            some = keys[start : start + CHUNK]
+            query = sa.select(ESCALATION.c.id).where(ESCALATION.c.subject.in_(some))
+            newest = query.order_by(ESCALATION.c.id.desc()).limit(each * len(some))
+            found += (await self.connection.execute(newest)).scalars()
+        return sorted(found)
+
     async def save_escalations(self, escalations: Sequence[Escalation]) -> None:
         """Changed ladders."""
         self.topics.add("escalations")

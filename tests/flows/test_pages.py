@@ -83,3 +83,19 @@ async def test_15_1_what_a_person_resolved_did_not_go_by_itself(world: Stage) ->
     await world.advance(seconds=20)
     assert len(world.dms("kenji")) == 2
     assert "Latency Too High" in world.dms("kenji")[-1].plain
+
+
+async def test_14_2_pages_of_an_earlier_round_follow_their_incident_to_its_end(world: Stage) -> None:
+    """The second round is a ladder of its own; the first page must not stay as it was."""
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High"))
+    await world.advance(seconds=30)
+    await world.press("kenji", world.dms("kenji")[0], "対応する")
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High", state="closed"))
+    await world.advance(minutes=40)
+    await world.webhook("cloud-monitoring", about(2, "Latency Too High"))
+    await world.advance(seconds=30)
+    assert len(world.dms("kenji")) == 2
+    await world.type("mika", "incidents", "/incident resolve INC-1 fixed")
+    await world.advance(seconds=30)
+    assert all("mika さんが解決" in one.plain for one in world.dms("kenji"))
+    assert not any("未解決" in one.plain for one in world.dms("kenji"))
