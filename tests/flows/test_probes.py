@@ -89,7 +89,7 @@ async def test_three_failures_in_a_row_page_with_what_was_seen_and_two_good_look
         await stage.advance(minutes=1)
         (card,) = stage.channel("#alerts")
         assert "Critical · bondpoint-api: api-health does not answer as it should" in card.plain
-        assert "failed 3 times in a row: status 503" in card.plain.replace("*", "")
+        assert "keeps failing (3 in a row): status 503" in card.plain.replace("*", "")
         assert healthz.url in card.plain
         assert "It said: " in card.plain
         assert "database ∗away∗" in card.plain
@@ -179,7 +179,7 @@ async def test_a_server_that_is_gone_is_refused_and_comes_back(sqlite_only: str)
     async with Stage.open(sqlite_only, policy) as stage:
         await stage.advance(minutes=4)
         card = stage.card("#alerts").plain
-        assert "failed 3 times in a row: refused" in card.replace("*", "")
+        assert "keeps failing (3 in a row): refused" in card.replace("*", "")
         assert "It said" not in card
         async with healthz.serving():
             await stage.advance(minutes=3)
@@ -247,8 +247,8 @@ async def test_a_failing_probe_in_japanese(sqlite_only: str, healthz: Healthz) -
     async with Stage.open(sqlite_only, probing(healthz), TOBAN_LOCALE="ja") as stage:
         await stage.advance(minutes=4)
         card = stage.card("#alerts").plain
-        assert "重大 · bondpoint-api: api-healthのヘルスチェック失敗" in card
-        assert "応答: データベースに接続できません" in card
+        assert "重大 · bondpoint-api：api-health のヘルスチェック失敗" in card
+        assert "応答：データベースに接続できません" in card
         healthz.status = 200
         await stage.advance(minutes=3)
         assert "api-health のヘルスチェック回復" in stage.card("#alerts").plain

@@ -68,6 +68,7 @@ KEPT_TABLES = [
 FORMS = (actions.DECLARE_FORM, actions.RESOLVE_FORM, actions.DEPLOY_FORM, actions.REJECT_FORM)
 MENUS = (actions.DEPLOY_TAG,)
 COMMANDS_ONLY = (
+    actions.QUIET_END,
     actions.DETECTOR_MUTE,
     actions.DETECTOR_UNMUTE,
     actions.DEPLOY_REQUEST,

@@ -153,7 +153,7 @@ def _state(voice: Voice, group: AlertGroup) -> str:
 def _facts(voice: Voice, view: AlertView, links: Links) -> list[tuple[str, str]]:
     group = view.group
     facts = [
-        (voice("field.level"), voice.word("level", group.level.value) + _raw(group)),
+        (voice("field.level"), _level(voice, group)),
         (voice("field.service"), line(group.service or "—")),
     ]
     if group.name and group.name.casefold() not in title_of(voice, group).casefold():
@@ -172,15 +172,18 @@ def _facts(voice: Voice, view: AlertView, links: Links) -> list[tuple[str, str]]
         facts.append((voice("field.fires"), voice(key, times=group.fires, at=at)))
     if view.incident is not None:
         incident = view.incident
-        name = f"{incident.number} ({incident.severity.value}, {voice.word('status', incident.status.value)})"
+        named = {"number": incident.number, "severity": incident.severity.value}
+        name = voice.plain("alert.incident", **named, status=incident.status.value)
         facts.append((voice("field.incident"), links.message(view.incident_at, name)))
     return facts
 
 
-def _raw(group: AlertGroup) -> str:
-    """The sender's own word, where it is another one."""
+def _level(voice: Voice, group: AlertGroup) -> str:
+    """The level, and the sender's own word where it is another one."""
     raw = (group.raw_level or "").strip()
-    return f" ({line(raw, 40)})" if raw and raw.casefold() != group.level.value else ""
+    if not raw or raw.casefold() == group.level.value:
+        return voice.word("level", group.level.value)
+    return voice("alert.raw_level", level=group.level.value, raw=raw[:40])
 
 
 def _more(voice: Voice, view: AlertView) -> str:
