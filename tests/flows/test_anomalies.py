@@ -84,7 +84,7 @@ async def test_the_reading_verbs_answer_with_what_is_there(town: tuple[Stage, Bo
         "anomalies": "No anomalies now",
         "anomalies explain bondpoint-api": "p95 latency",
         "capacity bondpoint-api": "requests",
-        "jobs": "Recurring jobs: all 7 well",
+        "jobs": "Recurring jobs: all fine (7)",
         "anomalies explain nonsense": "There is no service `nonsense`",
         "anomalies mute bondpoint-api later": "is not a length of time",
         "helth": "Did you mean `/toban health`",

@@ -169,7 +169,7 @@ async def test_an_unusual_size_waits_for_a_person(sqlite_only: str, tmp_path: Pa
         assert "accepted by mika" in stage.channel("#ops")[-1].plain
         assert "Recovered" in alert_cards(stage)[-1].plain
         await stage.type("dan", "#ops", "/toban backup accept B-4")
-        assert "not waiting" in stage.told("dan")[-1]
+        assert "not suspicious" in stage.told("dan")[-1]
 
 
 async def test_21_8_rows_that_are_gone_are_suspicious_though_the_file_is_as_large(

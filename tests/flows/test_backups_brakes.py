@@ -156,7 +156,7 @@ async def test_21_10_what_is_held_stays_whole_and_verified(sqlite_only: str, tmp
             await until_three(stage)
         (first, *_) = await backups(stage)
         assert (first.removed_at, first.standing) == (None, Standing.VERIFIED)
-        assert any("B-1 could not be deleted, so it stays" in note for note in notes(stage))
+        assert any("B-1 could not be deleted, so it is kept" in note for note in notes(stage))
 
 
 async def test_21_10_within_keeps_what_the_counts_would_let_go(sqlite_only: str, tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ async def test_who_may_not_know_what_a_bucket_holds_is_told_by_its_refusal(sqlit
                 await until_three(stage)
             assert {one.standing for one in await backups(stage)} == {Standing.VERIFIED}
             told = [note.plain for card in stage.channel("#ops") for note in stage.thread(card)]
-            assert [note for note in told if "B-1 could not be deleted, so it stays" in note]
+            assert [note for note in told if "B-1 could not be deleted, so it is kept" in note]
             assert len(await storage.names("bondpoint-backups")) == 6
     finally:
         await wire.stop()

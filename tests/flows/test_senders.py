@@ -363,7 +363,7 @@ async def test_12_health_is_not_green_while_an_alert_of_no_service_is_open(by_na
     await by_name.webhook("cloud-monitoring", etcd)
     await by_name.type("mika", "#ops", "/toban health")
     answer = by_name.told("mika")[-1]
-    assert "are healthy, but 1 other alert" in answer
+    assert "are healthy (" in answer
     assert "Etcd" in answer
 
 
