@@ -22,7 +22,10 @@ ENOUGH = 3
 
 
 FEW = 100
-"""A difference of fewer records than these is never unusual."""
+"""So many records fewer are never unusual."""
+
+MANY_MORE = 1_000
+"""So many records more are never unusual: a night of trouble writes as many into a small database."""
 
 TABLES = 5
 """Tables that are named in one verdict."""
@@ -155,7 +158,9 @@ def _odd_records(part: str, evidence: Evidence, past: Sequence[Evidence], sizes:
     if evidence.records is None or len(known) < ENOUGH:
         return []
     usual = median(known)
-    if usual * sizes.low <= evidence.records <= usual * sizes.high or abs(usual - evidence.records) < FEW:
+    if usual * sizes.low <= evidence.records <= usual * sizes.high:
+        return []
+    if usual - evidence.records < FEW and evidence.records - usual < MANY_MORE:
         return []
     key = "backup.fewer_records" if evidence.records < usual else "backup.more_records"
     return [

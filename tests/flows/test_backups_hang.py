@@ -164,7 +164,7 @@ async def test_21_1_a_drill_that_hangs_is_given_up_and_backups_go_on(
         assert drill.state is (DrillState.PASSED if call == "remove" else DrillState.FAILED)
         assert drill.lease_until is None
         assert any(
-            "it took too long" in card.plain or "could not be removed" in card.plain
+            "it took too long" in card.plain or "could not be deleted" in card.plain
             for card in stage.channel("#ops")
         )
         await until_three(stage)

@@ -157,7 +157,7 @@ async def test_what_a_bucket_holds_is_neither_announced_nor_deleted(
                 await until_three(stage)
             assert [one.marked_at for one in await backups(stage)] == [None] * 3
             await stage.type("mika", "#ops", "/toban backup history nightly")
-            assert stage.told("mika")[-1].count("stays: locked") == 3
+            assert stage.told("mika")[-1].count("kept: locked") == 3
             for _ in range(2):
                 await until_three(stage)
             assert [one.number for one in await backups(stage) if one.removed_at is not None] == gone[:1]

@@ -461,5 +461,5 @@ async def test_a_level_without_a_ladder_says_so_instead_of_being_silent(sqlite_o
     async with open_stage(sqlite_only, policy) as world:
         await world.webhook("cloud-monitoring", monitoring())
         await world.advance(seconds=5)
-        assert any("page nobody" in note for note in notes(world, "incidents"))
-        assert "page nobody" in world.card("incidents").plain
+        assert any("pages nobody" in note for note in notes(world, "incidents"))
+        assert "pages nobody" in world.card("incidents").plain

@@ -156,7 +156,7 @@ def rows() -> tuple[Row, ...]:
         cloud_sql(
             {},
             *("sql-slow-queries", "query_p95_ms", 2000, (850, 1000), 20),
-            *("slow queries", "Warning", (1.8, 2.2), "1 s"),
+            *("slowest query", "Warning", (1.8, 2.2), "1 s"),
         ),
         cloud_sql(
             {},
@@ -231,7 +231,7 @@ async def the_whole_table(database_url: str, locale: str = "en") -> dict[str, To
                 for who in ("kenji", "mika")
                 for dm in stage.dms(who)
                 if f"{row.service.name}: {row.title}" in dm.plain
-                or (f"{row.service.name}: " in dm.plain and "対応してください" in dm.plain)  # In Japanese.
+                or (f"{row.service.name}：" in dm.plain and "対応してください" in dm.plain)  # In Japanese.
             ]
             of_row.incidents = [
                 one.plain for one in stage.channel("#incidents") if f"{row.service.name}:" in one.plain
