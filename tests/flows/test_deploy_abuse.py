@@ -187,7 +187,7 @@ CASES = (
         lambda: two_accounts("mika", "aya"),
     ),
     Case("somebody who is no approver", pressed("dan"), "dan", "Approvers: kenji, aya, mika"),
-    Case("the manager, who is none either", pressed("yuko"), "yuko", "承認者: kenji, aya, mika"),
+    Case("the manager, who is none either", pressed("yuko"), "yuko", "承認者：kenji, aya, mika"),
     Case(
         "somebody whom the policy does not know",
         pressed("dan"),
@@ -385,13 +385,20 @@ async def test_no_traffic_moves_and_everybody_is_told_why(sqlite_only: str, case
 async def test_an_image_that_cannot_be_deployed_is_refused_in_words(sqlite_only: str) -> None:
     async with world_of(sqlite_only, policy()) as stage:
         for image, says in (
-            (f"{REPOSITORY}:nowhere", "Was it pushed"),
             ("gcr.io/bondpoint-prod/api:v2", "shut down"),
             ("docker.io/library/nginx:1", "by digest"),
-            ("api:v2", "not an image name"),
         ):
             await stage.type("mika", "#general", f"/deploy bondpoint-api {image}")
             await stage.advance(seconds=3)
             assert says in card(stage).plain, image
             assert "Approve" not in card(stage).plain
+        cards = len(stage.channel("#deploys"))
+        for image, says in (
+            (f"{REPOSITORY}:nowhere", "There is no tag"),
+            ("https://x.example/api:v2", "not an image name"),
+        ):
+            await stage.type("mika", "#general", f"/deploy bondpoint-api {image}")
+            await stage.advance(seconds=3)
+            assert says in stage.told("mika")[-1], image
+            assert len(stage.channel("#deploys")) == cards
         assert stage.cloud.journal.count("UpdateService") == 0

@@ -42,7 +42,9 @@ async def test_a_critical_alert_becomes_a_thread_an_incident_and_pages_until_som
     assert stage.dms("yuko") == []
 
     await stage.type("aya", "incidents", "/incident resolve INC-1 a bad deploy, rolled back")
-    assert stage.told("aya")[0].startswith("INC-1 を解決済みにし、呼び出しを止めました。ただし、アラート 1 件はまだ発生中")
+    assert stage.told("aya")[0].startswith(
+        "INC-1 を解決済みにし、呼び出しを止めました。ただし、アラート 1 件はまだ発生中"
+    )
     assert "Resolved by aya" in stage.channel("incidents")[0].plain
 
     assert await stage.webhook("cloud-monitoring", monitoring(state="closed")) == 200
