@@ -127,7 +127,7 @@ async def test_13_10_beyond_the_limit_the_refusal_pages_once(narrow: Stage, how:
 
 async def test_another_sender_has_no_use_for_so_much(narrow: Stage) -> None:
     assert await narrow.webhook("cloud-monitoring", b'{"incident": "' + b"x" * 4_300_000 + b'"}') == 413
-    assert "Alerts of cloud-monitoring was refused unread" in narrow.card("#alerts").plain
+    assert "A delivery from cloud-monitoring was refused unread" in narrow.card("#alerts").plain
     assert "TOBAN_WEBHOOK_LIMIT_MIB" not in narrow.card("#alerts").plain
 
 
