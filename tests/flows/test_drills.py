@@ -106,7 +106,7 @@ async def test_a_drill_restores_every_table_measures_the_time_and_leaves_nothing
 @pytest.mark.parametrize(
     ("question", "said"),
     [
-        (asked("SELECT count(*) FROM incident", least=1), "answers 0 instead of at least 1"),
+        (asked("SELECT count(*) FROM incident", least=1), "returns 0 instead of at least 1"),
         (asked("SELECT min(changed_at) FROM watch", within=timedelta(minutes=1)), "which is older than"),
         (asked("SELECT 1 FROM nowhere"), "returns no result"),
         (asked("SELECT id FROM incident"), "returns no result"),
