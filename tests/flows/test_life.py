@@ -174,7 +174,7 @@ def _ignores(pid: int, number: signal.Signals) -> bool:
 
 async def test_13_16_no_signal_kills_while_the_program_starts(tmp_path: Path) -> None:
     async with silent_slack() as api, running(tmp_path, api, TOBAN_SHUTDOWN_GRACE="0") as bot:
-        # As early as may be: as soon as the program has taken hold of its signals, however slow Python starts.
+        # As early as may be: when the program has taken hold of its signals, however slow Python starts.
         async with asyncio.timeout(60):
             while not _ignores(bot.process.pid, signal.SIGHUP):
                 await asyncio.sleep(0.02)
