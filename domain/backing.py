@@ -328,6 +328,17 @@ def may_delete(backup: Backup, plan: BackupPlan, fate: Fate | None, at: datetime
     return backup.warned_at is not None and at >= backup.warned_at + NOTICE
 
 
+def may_be_whole(backup: Backup) -> bool:
+    """Whether a copy that counts for nothing may be right all the same: nobody saw all of it.
+
+    What was seen to its end and still failed has been proven wrong: by a flaw, by a restore drill, or because
+    a part of it is deleted. That it is the file of its manifest says nothing against that.
+    """
+    seen = bool(backup.parts) and all(one.stage is Stage.DONE for one in backup.parts)
+    is_proven = seen and bool(backup.reasons)
+    return backup.standing in {Standing.FAILED, Standing.MISSED} and not is_proven
+
+
 def demoted(backup: Backup, standing: Standing, reasons: tuple[Text, ...]) -> Backup:
     """One that is not what it was believed to be."""
     return backup.model_copy(update={"standing": standing, "reasons": (*backup.reasons, *reasons)})

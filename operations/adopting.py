@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from domain import backing as rules
 from domain.backup_plans import BackupPlan, Source
 from domain.backups import Backup, Progress
 from domain.errors import Outage
@@ -19,9 +20,6 @@ log = structlog.get_logger(__name__)
 
 PLACE = re.compile(r"(?:([0-9a-f]{12})/)?([0-9]{8}T[0-9]{6}Z)/.*")
 """What lies below a plan's own folder: of which installation, for which moment."""
-
-PAST = 100_000
-"""Backups of a plan among which a place is looked for: more than a team makes in ten years."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,10 @@ async def _one(store: Store, vaults: Mapping[Source, Vault], found: Found, at: d
             return (
                 f"left: another installation has made it (--from {found.installation} takes its copies over)"
             )
-        known = await _known(tx, found.backup)
-    if known is not None and known.removed_at is None and known.standing not in LOST:
-        return f"known as {known.number}"
+        known = await tx.backup_for(found.backup.plan, found.backup.due_at)
+    if known is not None and not _knows_no_better(known):
+        less = "" if known.standing is Standing.VERIFIED else f" ({known.standing.value})"
+        return f"known as {known.number}{less}"
     parts = []
     for progress in found.backup.parts:
         vault = vaults.get(progress.part.source)
@@ -104,23 +103,17 @@ async def _one(store: Store, vaults: Mapping[Source, Vault], found: Found, at: d
     return f"adopted as {saved.number}: read whole, {saved.size / 1e6:,.1f} MB"
 
 
-LOST = frozenset({Standing.FAILED, Standing.MISSED})
-"""What a row may say of a copy that lies there whole, because it knows no better."""
-
-
-async def _known(tx: Tx, backup: Backup) -> Backup | None:
-    """The row of the same place, or of the same moment."""
-    rows = await tx.backups_of(backup.plan, PAST)
-    same = [one for one in rows if one.destination == backup.destination]
-    return next(iter(same or [one for one in rows if one.due_at == backup.due_at]), None)
+def _knows_no_better(known: Backup) -> bool:
+    """Whether a row says less of a copy than can be seen of it."""
+    return known.removed_at is not None or rules.may_be_whole(known)
 
 
 async def _save(tx: Tx, whole: Backup) -> Backup | None:
     """A new row, or in the place of one that knew no better; its alert ends with the next verified one."""
-    known = await _known(tx, whole)
+    known = await tx.backup_for(whole.plan, whole.due_at)
     if known is None:
         return await tx.add_backup(whole)
-    if known.standing not in LOST and known.removed_at is None:
+    if not _knows_no_better(known):
         return None
     kept = ("id", "version", "requested_by", "alarmed_at", "alarmed_level", "cleared_at")
     return await tx.save_backup(whole.model_copy(update={name: getattr(known, name) for name in kept}))

@@ -132,7 +132,7 @@ async def remove(world: World, backup: Backup) -> None:
     async with held(world, lambda tx, until: tx.hold_backup(backup_id, until)):
         try:
             await _refuse_foreign(world, backup)
-            if backup.standing is Standing.FAILED and await _keep_whole(world, backup):
+            if rules.may_be_whole(backup) and await _keep_whole(world, backup):
                 return
             await _remove(world, backup)
         except Outage as outage:

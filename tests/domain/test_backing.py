@@ -539,3 +539,20 @@ def test_21_5_what_comes_further_when_its_time_is_over_is_looked_at_to_its_end()
     assert [one.stage for one in seen.parts] == [Stage.PROVING, Stage.FAILED]
     again = rules.step(starting, {0: Broke(why="gone"), 1: Silent(why="away")}, PLAN, {}, late)
     assert [one.stage for one in again.parts] == [Stage.FAILED, Stage.FAILED]
+
+
+def test_21_5_what_was_proven_wrong_is_not_believed_again_because_its_file_is_as_it_was() -> None:
+    """A drill that restored it and a deletion of a part know more than its manifest."""
+    starting = rules.starting(begun())
+    whole = {n: Began(operation="op") for n in (0, 1)}
+    copied = rules.step(starting, whole, PLAN, {}, DUE)
+    seen = rules.step(copied, {n: Finished() for n in (0, 1)}, PLAN, {}, DUE)
+    done = rules.step(seen, {n: Proved(evidence=Evidence(objects=1)) for n in (0, 1)}, PLAN, {}, DUE)
+    assert done.standing is Standing.VERIFIED
+    assert not rules.may_be_whole(done)
+    assert not rules.may_be_whole(rules.demoted(done, Standing.FAILED, (Text(key="backup.failed_drill"),)))
+    assert begun().until is not None
+    given_up = rules.step(starting, {}, PLAN, {}, begun().until or DUE)
+    assert given_up.standing is Standing.FAILED
+    assert rules.may_be_whole(given_up)
+    assert rules.may_be_whole(rules.missed(PLAN, DUE))

@@ -278,7 +278,7 @@ async def test_seed_defect_73_what_cannot_be_deleted_stays_and_is_told(
         assert kept.removed_at is None
         first.rmdir()
         first.write_bytes(whole)
-        for _ in range(4):  # It is found whole, counts again, is told anew, and goes a day later.
+        for _ in range(2):
             await until_three(stage)
         assert (await backups(stage))[0].removed_at is not None
 

@@ -204,7 +204,7 @@ async def test_a_copy_that_cannot_be_deleted_is_whole_still(sqlite_only: str, tm
         copy.rmdir()
         aside.rename(copy)
         assert {name: files(folder)[name] for name in whole} == whole
-        for _ in range(4):  # It is found whole, counts again, is told anew, and goes a day later.
+        for _ in range(2):
             await until_three(stage)
         assert (await backups(stage))[0].removed_at is not None
         assert not copy.parent.exists()
