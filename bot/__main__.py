@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -139,24 +140,15 @@ def restore(
 
     Needs the policy and the destination only. Every Toban on that database must be stopped.
     """
-    import asyncio
     from datetime import timedelta
 
     from bot import restoring
-    from domain.errors import Outage
 
     settings = _settings(to_run=False)
     policy = _policy(settings.policy)
     wish = restoring.Wish(plan, copy, to, overwrite, as_new, timedelta(minutes=quiet))
-    try:
-        if list_them:
-            lines = asyncio.run(restoring.show(settings, policy, plan))
-        else:
-            lines = asyncio.run(restoring.restore(settings, policy, wish))
-    except Outage as outage:
-        _fail(" ".join(outage.reason.split()))
-    for said in lines:
-        typer.echo(said)
+    asked = restoring.show(settings, policy, plan) if list_them else restoring.restore(settings, policy, wish)
+    _tell(asked)
 
 
 @app.command()
@@ -164,16 +156,11 @@ def quiet(
     minutes: Annotated[int, typer.Option(help="So long nobody is paged for what began before.")] = 30,
 ) -> None:
     """Let the next start be a quiet one, after a restore by hand. `toban restore` does it by itself."""
-    import asyncio
     from datetime import timedelta
 
     from bot import restoring
-    from domain.errors import Outage
 
-    try:
-        typer.echo(asyncio.run(restoring.mark(_settings(to_run=False), timedelta(minutes=minutes))))
-    except Outage as outage:
-        _fail(" ".join(outage.reason.split()))
+    _tell(restoring.mark(_settings(to_run=False), timedelta(minutes=minutes)))
 
 
 backup = typer.Typer(name="backup", help="Copies that lie somewhere.", no_args_is_help=True)
@@ -182,7 +169,7 @@ app.add_typer(backup)
 
 @backup.callback()
 def copies_that_lie_somewhere() -> None:
-    """Stand where what is done with copies hangs."""
+    """The commands about copies stand below this one."""
 
 
 @backup.command()
@@ -196,18 +183,10 @@ def adopt(
 
     Safe while the bot runs.
     """
-    import asyncio
-
     from bot import adopting
-    from domain.errors import Outage
 
     settings = _settings(to_run=False)
-    try:
-        lines = asyncio.run(adopting.adopt_all(settings, _policy(settings.policy), plan, from_))
-    except Outage as outage:
-        _fail(" ".join(outage.reason.split()))
-    for said in lines:
-        typer.echo(said)
+    _tell(adopting.adopt_all(settings, _policy(settings.policy), plan, from_))
 
 
 @app.command()
@@ -359,6 +338,20 @@ def _policy(path: Path) -> "Policy":
         return read_policy(path)
     except BadPolicy as bad:
         _fail("\n".join(str(problem) for problem in bad.problems))
+
+
+def _tell(work: Coroutine[Any, Any, list[str]]) -> None:
+    """Do it and print what came of it; what cannot be done is one sentence and exit 2."""
+    import asyncio
+
+    from domain.errors import Outage
+
+    try:
+        lines = asyncio.run(work)
+    except Outage as outage:
+        _fail(" ".join(outage.reason.split()))
+    for said in lines:
+        typer.echo(said)
 
 
 def _fail(message: str) -> NoReturn:

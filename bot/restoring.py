@@ -84,11 +84,9 @@ async def restore(settings: Settings, policy: Policy, wish: Wish) -> list[str]:
                     f"the copy {chosen.id} is spoilt ({flaws[0].flaw.value}). Choose another one by --copy"
                 )
             place, aside = await _put(settings, wish, manifest, file, marks(chosen, wish, at), at)
-    lines = []
-    lines.append(
-        f"Restored {chosen.id} of {plan.name} into {place}: the state of {manifest.at:%Y-%m-%d %H:%M:%S} UTC,"
-        f" {manifest.rows:,} rows in {len(manifest.tables)} tables, each read again."
-    )
+    moment = f"{manifest.at:%Y-%m-%d %H:%M:%S} UTC"
+    read = f"{manifest.rows:,} rows in {len(manifest.tables)} tables, each read again."
+    lines = [f"Restored {chosen.id} of {plan.name} into {place}: the state of {moment}, {read}"]
     if aside:
         lines.append(f"What was there before is {aside} now. Remove it when nobody misses anything.")
     minutes = int(wish.grace.total_seconds()) // 60
@@ -100,7 +98,7 @@ async def restore(settings: Settings, policy: Policy, wish: Wish) -> list[str]:
     return lines
 
 
-async def mark(settings: Settings, grace: timedelta) -> str:
+async def mark(settings: Settings, grace: timedelta) -> list[str]:
     """A database that was restored by hand starts quietly, too. Raises ``Outage``."""
     at = SystemClock().now()
     database = Database(settings.database)
@@ -122,7 +120,7 @@ async def mark(settings: Settings, grace: timedelta) -> str:
     finally:
         await database.dispose()
     minutes = int(grace.total_seconds()) // 60
-    return f"The next start is quiet for {minutes} minutes: it shows what is open, and pages nobody for it."
+    return [f"The next start is quiet for {minutes} minutes: it shows what is open, and pages nobody for it."]
 
 
 def choose(found: Sequence[Lying], copy: str | None, plan: BackupPlan) -> Lying:

@@ -22,7 +22,10 @@ LONGEST_GRACE = 120.0
 LARGEST_BODY = 1024
 """MiB of one webhook body, at most."""
 
-_SERVICE_LINK = re.compile(r"TOBAN_(?:SERVICE_(?:HOST|PORT).*|PORT_[0-9]+_(?:TCP|UDP).*)")
+_SERVICE_LINK = re.compile(r"TOBAN_(?:\w+_)?(?:SERVICE_(?:HOST|PORT)\w*|PORT_[0-9]+_(?:TCP|UDP|SCTP)\w*)")
+
+_PORT_LINK = re.compile(r"(?:tcp|udp|sctp)://")
+"""What Kubernetes sets in every pod for a service whose name begins with toban, and the value of its port."""
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 """What an operator writes, and how SQLAlchemy calls it with the drivers that we ship."""
@@ -262,13 +265,13 @@ class Settings(BaseSettings):
     def unknown(cls, environ: Mapping[str, str]) -> list[tuple[str, str | None]]:
         """Names of ours in the environment that nothing reads, each with the one that may be meant.
 
-        What Kubernetes sets for a service named toban is not taken for a slip.
+        What Kubernetes sets for services named toban, or toban-web, is not taken for a slip.
         """
         known = {name for one in cls.names() for name in (one, f"{one}_FILE")}
         strange = [name for name in sorted(environ) if name.startswith("TOBAN_") and name not in known]
         found = []
         for name in strange:
-            if _SERVICE_LINK.fullmatch(name) or name.startswith("TOBAN_TEST_"):
+            if _SERVICE_LINK.fullmatch(name) or _PORT_LINK.match(environ[name]):
                 continue
             near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.8)
             found.append((name, near[0] if near else None))

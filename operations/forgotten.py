@@ -8,6 +8,7 @@ from domain.effects import Note, Text
 from domain.incidents import Incident
 from domain.policy import Severity
 from domain.ports import Tx
+from operations import quiet
 from operations.places import INCIDENTS, thread_note
 from operations.world import World
 
@@ -41,6 +42,9 @@ class Forgotten:
         if self._looked_at is not None and timedelta() <= at - self._looked_at < LOOKS:
             return 0
         async with self._world.store.read() as tx:
+            restored = await quiet.now(tx)
+            if restored is not None and restored.holds(at):
+                return 0  # What a restored database believes asks nobody before somebody has looked.
             due = [one for one in await tx.open_incidents() if at - one.opened_at >= FIRST[one.severity]]
             notes = [note for one in due if (note := await _note(tx, one, at)) is not None]
         if notes:

@@ -1,13 +1,16 @@
 """Where things are said: which card stands in which channel, whose thread a line belongs to."""
 
+from typing import Any
+
 from domain.alerts import AlertGroup
 from domain.backups import Backup
 from domain.drills import Drill
-from domain.effects import Card, Note, Priority, Subject, Text
+from domain.effects import Card, Note, Priority, Subject, Text, titled
 from domain.escalation import Page
 from domain.incidents import Incident
 from domain.policy import Level, Policy
 from domain.rollouts import Rollout
+from domain.views import Posted
 
 ALERTS = "alerts"
 INCIDENTS = "incidents"
@@ -23,6 +26,14 @@ def alert_card(group: AlertGroup) -> Card:
 def home(group: AlertGroup) -> str:
     """Where the thread of a group stands: a channel of its own, or the alerts channel."""
     return group.channel or ALERTS
+
+
+def linked(group: AlertGroup, posted: Posted | None) -> dict[str, Any]:
+    """A group as a parameter of a text (``{card:card}``): its title, and where its card is posted."""
+    return {
+        "posted": posted.model_dump() if posted is not None else None,
+        "title": titled(group.title, group.own_title),
+    }
 
 
 def incident_card(policy: Policy, incident: Incident, group: AlertGroup | None) -> Card:

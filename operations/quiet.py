@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from domain import approvals
 from domain.alerts import AlertGroup
 from domain.approvals import Account
-from domain.effects import TOBAN, By, Note, Text
+from domain.effects import TOBAN, By, Note, Text, titled
 from domain.errors import Refused
 from domain.outbox import OPS
 from domain.ports import Tx
@@ -17,6 +17,7 @@ from domain.series import epoch
 from domain.views import Posted
 from domain.watches import Watch, WatchKind
 from operations.installation import KEY
+from operations.places import linked
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -110,7 +111,9 @@ async def _beliefs(tx: Tx) -> tuple[Text, ...]:
     posted = await tx.posted([one.subject.key for one in groups[:LINES]])
     lines = [_alert(one, posted.get(one.subject.key)) for one in groups]
     lines += [
-        Text(key="ops.quiet_incident", params={"number": one.number, "title": one.title})
+        Text(
+            key="ops.quiet_incident", params={"number": one.number, "title": titled(one.title, one.own_title)}
+        )
         for one in await tx.open_incidents()
     ]
     lines += [
@@ -123,13 +126,9 @@ async def _beliefs(tx: Tx) -> tuple[Text, ...]:
 
 
 def _alert(group: AlertGroup, posted: Posted | None) -> Text:
-    title = group.wording.title if group.wording is not None else None
     params = {
         "level": group.level.value,
-        "card": {
-            "posted": posted.model_dump() if posted is not None else None,
-            "title": group.title if title is None else {"key": title.key, "params": title.params},
-        },
+        "card": linked(group, posted),
         "at": epoch(group.opened_at),
         "status": group.status.value,
     }

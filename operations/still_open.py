@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from domain.alerts import AlertGroup, AlertStatus
-from domain.effects import Note, Text, titled
+from domain.effects import Note, Text
 from domain.errors import Outage, Undeliverable
 from domain.policy import Policy
 from domain.views import Posted
 from operations.accounts import account_of
-from operations.places import home
+from operations.places import home, linked
 from operations.world import World
 
 AFTER = timedelta(hours=1)
@@ -71,10 +71,7 @@ def _line(group: AlertGroup, posted: Posted | None, owners: Sequence[str], due: 
     taken = group.status is AlertStatus.ACKNOWLEDGED
     key = "still_open.nobody" if not owners else "still_open.mine" if taken else "still_open.owned"
     params = {
-        "card": {
-            "posted": posted.model_dump() if posted is not None else None,
-            "title": titled(group.title, group.own_title),
-        },
+        "card": linked(group, posted),
         "level": group.level.value,
         "age": int((due - group.opened_at).total_seconds()),
         "who": list(owners),

@@ -1,6 +1,7 @@
 """Copies of our own database, of either kind: taken while it is used, and restored to prove them."""
 
 import hashlib
+import os
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -16,6 +17,15 @@ CHUNK = 1 << 20
 
 NEWEST = "SELECT max(at) FROM timeline"
 """When the newest record was written: the timeline grows with everything that happens."""
+
+
+def keep_names(folder: Path) -> None:
+    """What was renamed in a folder is on the disk when this returns."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 class Copies:

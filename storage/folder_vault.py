@@ -11,7 +11,7 @@ from domain.backups import Began, Broke, Finished, Going, Order
 from domain.copies import Lying, Manifest, lying
 from domain.errors import Outage
 from domain.evidence import Evidence, Finding, Flaw
-from storage.copies import Copies, sha256
+from storage.copies import Copies, keep_names, sha256
 from storage.threads import in_own_thread
 
 R = TypeVar("R")
@@ -136,11 +136,7 @@ def _name(part: Path, file: Path) -> None:
     with part.open("rb+") as stream:
         os.fsync(stream.fileno())
     part.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    keep_names(file.parent)
 
 
 def _write(folder: Path, manifest: Manifest) -> None:

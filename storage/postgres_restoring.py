@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from domain.copies import Manifest, differences
+from domain.copies import Manifest
 from domain.errors import Outage
 from storage.postgres_copies import TABLES, connect, digests_of, first_lines, tool, with_database
-from storage.restoring import COUNTED, Marks, State, counted
+from storage.restoring import COUNTED, Marks, State, counted, demand_same
 
 ELSEWHERE = ("postgres", "template1")
 """Databases of every server from which another one can be made and renamed."""
@@ -109,12 +109,7 @@ class _Target:
         place = with_database(self._url, name)
         await tool(self._tools, "pg_restore", place, how, "--no-owner", "--no-privileges", str(copy))
         async with await connect(place) as connection:
-            wrong = differences(manifest.tables, await digests_of(connection))
-            if wrong:
-                names = ", ".join(one.table for one in wrong[:5])
-                raise Outage(
-                    f"restore: the restored copy differs from its manifest in {len(wrong)} tables: {names}"
-                )
+            demand_same(manifest, await digests_of(connection))
             for statement, values in marks.statements("%s", at):
                 await connection.execute(statement, values)
 

@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from domain.copies import Manifest, differences
+from domain.copies import Manifest, TableDigest, differences
 from domain.errors import Outage
 from domain.levels import Value
 from storage import sqlite_copies
+from storage.copies import keep_names
 from storage.lock import FileLock
 from storage.types import EPOCH, MILLISECOND
 
@@ -88,6 +89,14 @@ class State(Value):
             )
 
 
+def demand_same(manifest: Manifest, found: tuple[TableDigest, ...]) -> None:
+    """Raise ``Outage`` where what was restored is not what was counted when the copy was made."""
+    wrong = differences(manifest.tables, found)
+    if wrong:
+        names = ", ".join(one.table for one in wrong[:5])
+        raise Outage(f"restore: the restored copy differs from its manifest in {len(wrong)} tables: {names}")
+
+
 def counted(found: object) -> datetime | None:
     """The moment of a database's clock."""
     return EPOCH + found * MILLISECOND if isinstance(found, int) else None
@@ -158,10 +167,7 @@ def _write(copy: Path, new: Path, folder: Path) -> None:
 
 async def _prove(new: Path, manifest: Manifest) -> None:
     """Every row of what was written, against what was counted when the copy was made."""
-    wrong = differences(manifest.tables, await sqlite_copies.digests(new))
-    if wrong:
-        names = ", ".join(one.table for one in wrong[:5])
-        raise Outage(f"restore: the restored copy differs from its manifest in {len(wrong)} tables: {names}")
+    demand_same(manifest, await sqlite_copies.digests(new))
 
 
 def _finish(new: Path, target: Path, marks: Marks, at: datetime) -> None:
@@ -194,11 +200,7 @@ def _swap(new: Path, target: Path, state: State, at: datetime) -> Path | None:
     for suffix in BESIDE:
         target.with_name(f"{target.name}{suffix}").unlink(missing_ok=True)
     new.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    keep_names(target.parent)
     return aside
 
 

@@ -190,6 +190,7 @@ def test_14_10_a_zone_is_suggested_as_it_was_meant(tmp_path, written, meant):
 
 def test_14_10_a_misspelt_setting_is_an_error_and_a_strange_one_a_warning():
     given = {"TOBAN_WEBHOOK_PASSWRD": "secret-canary", "TOBAN_COLOUR": "red", "TOBAN_PORT_3000_TCP": "x"}
+    given |= {"TOBAN_WEB_PORT": "tcp://10.0.0.7:80", "TOBAN_WEB_SERVICE_HOST": "10.0.0.7"}
     result = toban("check", TOBAN_POLICY=str(EXAMPLE), **READY | given)
     assert result.exit_code == 2
     assert (
@@ -198,6 +199,7 @@ def test_14_10_a_misspelt_setting_is_an_error_and_a_strange_one_a_warning():
     )
     assert "warning: TOBAN_COLOUR is set, and Toban reads no such setting." in result.output
     assert "TOBAN_PORT_3000_TCP" not in result.output
+    assert "TOBAN_WEB_" not in result.output
     assert "secret-canary" not in result.output
 
 

@@ -448,4 +448,4 @@ async def test_14_5_status_and_freeze_answer_while_a_deploy_is_open(database_url
         for command in ("/deploy status", "/deploy status bondpoint-api", "/deploy freeze"):
             await stage.type("mika", "#general", command)
             assert "failed on our side" not in stage.told("mika")[-1]
-        assert "D-1" in next(one for one in reversed(stage.told("mika")) if "running" in one)
+        assert "D-1" in next(one for one in reversed(stage.told("mika")) if "Deploys open" in one)

@@ -210,7 +210,7 @@ async def test_21_6_after_a_restore_by_hand_the_start_is_quiet_by_a_word(
     async with backed_up(database_url, nightly(tmp_path / "kept")) as stage:
         await stage.webhook("cloud-monitoring", trouble(1))
         await stage.stop()
-        said = await restoring.mark(stage.settings, timedelta(minutes=10))
+        (said,) = await restoring.mark(stage.settings, timedelta(minutes=10))
         assert "quiet for 10 minutes" in said
         before = paged(stage)
         await stage.start()
