@@ -29,7 +29,7 @@ async def newest(stage: Stage) -> Path:
 
 
 async def gauge(stage: Stage) -> float:
-    """The recovery point of `nightly`; plans of tests that ran before in this process are in the metrics too."""
+    """The recovery point of `nightly`. The process may still report plans of earlier tests."""
     _, metrics = await stage.get("/metrics")
     name = 'toban_backup_state_timestamp_seconds{plan="nightly"}'
     (value,) = [line.removeprefix(name) for line in metrics.splitlines() if line.startswith(name)]
