@@ -24,7 +24,7 @@ from domain.units import Unit
 SET_UP = frozenset({Means.SLACK})
 """Means that this version delivers by. A page by another is shown as not set up, and never counts."""
 
-WEBHOOKS = ("cloud-monitoring", "alertmanager")
+WEBHOOKS = ("cloud-monitoring", "alertmanager", "grafana")
 """The senders that this version understands, as the last part of their route."""
 
 SPOKEN = {Means.SLACK: "Slack", Means.EMAIL: "email", Means.SMS: "SMS", Means.PHONE: "phone"}

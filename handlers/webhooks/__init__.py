@@ -1,7 +1,7 @@
 """The machines that may call us: for each its route, how it is understood, and how it is answered."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from domain.errors import Unreadable
 from domain.policy import Policy
@@ -31,6 +31,17 @@ class Sender:
     condenser: Callable[[Policy], Condenser] | None = None
 
 
+_ALERTMANAGER = Sender(
+    name=alertmanager.SOURCE,
+    route="/webhooks/alertmanager",
+    look=alertmanager.look,
+    interpret=alertmanager.interpret,
+    accepted=200,
+    unreadable=400,
+    retry_after=True,
+    condenser=Condenser,
+)
+
 SENDERS: dict[str, Sender] = {
     sender.name: sender
     for sender in (
@@ -43,16 +54,10 @@ SENDERS: dict[str, Sender] = {
             unreadable=202,
             retry_after=False,
         ),
-        Sender(
-            name=alertmanager.SOURCE,
-            route="/webhooks/alertmanager",
-            look=alertmanager.look,
-            interpret=alertmanager.interpret,
-            accepted=200,
-            unreadable=400,
-            retry_after=True,
-            condenser=Condenser,
-        ),
+        _ALERTMANAGER,
+        # Grafana's body is Alertmanager's with more fields. Identities come from the body and not from the
+        # route, so a contact point that moves from one route to the other keeps its open alerts.
+        replace(_ALERTMANAGER, name="grafana", route="/webhooks/grafana"),
     )
 }
 

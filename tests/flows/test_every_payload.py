@@ -25,7 +25,7 @@ SHARED = ROOT.parent / "shared" / "payloads"
 OURS = ("gcm_*.json", "alertmanager_*.json", "error_reporting_*.json", "grafana_*.json")
 """The shared samples whose sender we understand; the others come through Pub/Sub."""
 
-GOOGLE, PROMETHEUS = "cloud-monitoring", "alertmanager"
+GOOGLE, PROMETHEUS, GRAFANA = "cloud-monitoring", "alertmanager", "grafana"
 INBOX, ALERT, GROUP, INCIDENT = map(table, (InboxRow, AlertRow, AlertGroupRow, IncidentRow))
 STATE = {"warning": "Warning", "critical": "Critical", "info": "Info"}
 
@@ -243,7 +243,7 @@ SAMPLES = {
         # Grafana's body is a superset of Alertmanager's, its times carry offsets. No severity: a warning.
         Sample(
             "grafana_webhook_official",
-            PROMETHEUS,
+            GRAFANA,
             alerts=(
                 One("This alert was triggered for zone us-1", "warning", "2021-10-12T07:51:03.157"),
                 One("This alert was triggered for zone eu-1", "warning", "2021-10-12T07:56:03.157"),
@@ -263,7 +263,7 @@ SAMPLES = {
         ),
         Sample(
             "grafana_firing",
-            PROMETHEUS,
+            GRAFANA,
             alerts=(One("Memory above 85 %", "warning", "2024-05-01T08:24:38.326"),),
             group=Group("Memory above 85 %", "warning", shows=("B=44.25, C=1",)),
         ),

@@ -211,6 +211,18 @@ async def test_06_what_went_silent_has_not_recovered(stage: Stage, reason: str) 
     assert len(pages(stage)) == 1
 
 
+async def test_a_contact_point_of_grafana_that_moves_to_its_own_route_keeps_its_open_alert(
+    stage: Stage,
+) -> None:
+    await stage.webhook("alertmanager", grafana(severity="critical"))
+    await stage.webhook("grafana", grafana(severity="critical"))
+    assert len(stage.channel("#alerts")) == 1
+    assert len(pages(stage)) == 1
+    await stage.webhook("grafana", grafana_test())
+    assert len(stage.channel("#alerts")) == 1
+    assert len(stage.channel("#ops")) == 1
+
+
 async def test_06_what_went_silent_unanswered_goes_on_to_the_next_person(stage: Stage) -> None:
     await stage.webhook("alertmanager", grafana(severity="critical"))
     await stage.advance(minutes=2)

@@ -43,7 +43,7 @@ async def send(world: Stage, path: str, body: bytes = BODY, **headers: str) -> t
         return answer.status, {name.casefold(): value for name, value in answer.headers.items()}
 
 
-SENDERS = ["cloud-monitoring", "alertmanager"]
+SENDERS = ["cloud-monitoring", "alertmanager", "grafana"]
 
 
 @pytest.mark.parametrize("sender", SENDERS)

@@ -1141,6 +1141,7 @@ def test_every_sender_is_answered_as_it_needs():
     assert answers == {
         "cloud-monitoring": ("/webhooks/cloud-monitoring", 200, 202, False),
         "alertmanager": ("/webhooks/alertmanager", 200, 400, True),
+        "grafana": ("/webhooks/grafana", 200, 400, True),
     }
     assert all(key == one.name for key, one in SENDERS.items())
 
