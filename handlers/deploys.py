@@ -153,11 +153,25 @@ class _Deploys:
         named, *more = words or [""]
         if len(more) > 1 or not all(has_name(one) for one in more) or (named and not has_name(named)):
             raise Refused("refused.rollback_usage")
-        deploy = DeployRequest(
-            service=self._service(named).name, revision=more[0] if more else None, emergency=emergency
-        )
+        service, revision = self._service(named), more[0] if more else None
+        await self._demand_rollback(service, revision)
+        deploy = DeployRequest(service=service.name, revision=revision, emergency=emergency)
         await self._keep(body, account, actions.DEPLOY_ROLLBACK, deploy=deploy)
         await ack()
+
+    async def _demand_rollback(self, service: Service, revision: str | None) -> None:
+        """Behind another rollout it is planned later, on what serves then."""
+        if revision is not None:
+            deploys.demand_revision(revision)
+        world = self.desk.world
+        async with world.store.read() as tx:
+            if await tx.live_rollout(service.name) is not None:
+                return
+        now = world.clock.now()
+        rollout = deploys.imagined(
+            world.policy, service, "", None, None, now, kind=Kind.ROLLBACK, to_revision=revision
+        )
+        await planning.demand(world, rollout)
 
     async def _lock(self, ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
         deploy = DeployRequest(service=self._service(typed.line.word()).name)

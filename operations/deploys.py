@@ -18,7 +18,7 @@ from domain.rules import Kind as ServiceKind
 from domain.text import has_name
 from operations import counters
 from operations.places import DEPLOYS, personal_note, rollout_card, rollout_note
-from operations.rollouts import consequences, rollout_params
+from operations.rollouts import consequences, held_by_incident, rollout_params
 from operations.world import World
 
 IMAGE_LIMIT = 512
@@ -66,14 +66,18 @@ def imagined(
     steps: tuple[int, ...] | None,
     bake: timedelta | None,
     at: datetime,
+    *,
+    kind: Kind = Kind.DEPLOY,
+    to_revision: str | None = None,
 ) -> Rollout:
-    """A deploy that nobody asked for, to make its plan: the dry run."""
+    """A rollout that is not stored, to see what its plan would be."""
     seconds = int(bake.total_seconds()) if bake is not None else None
     return Rollout(
-        kind=Kind.DEPLOY,
+        kind=kind,
         service=service.name,
         target=target_of(service),
         image=image,
+        to_revision=to_revision,
         requested_by=TOBAN,
         requester="",
         requested_at=at,
@@ -89,6 +93,12 @@ def frozen_now(policy: Policy, at: datetime) -> dict[str, str]:
         for service in deployable(policy)
     }
     return {name: freeze.name for name, freeze in found.items() if freeze is not None}
+
+
+def demand_revision(given: str) -> None:
+    """Refuse what cannot be the name of a revision."""
+    if not is_revision(given):
+        raise Refused("refused.bad_revision", given=given[:80] or "—", limit=REVISION_LIMIT)
 
 
 async def request(
@@ -118,8 +128,8 @@ async def request(
         raise Refused("refused.deploy_usage", given=image[:100] or "—")
     if len(image) > IMAGE_LIMIT:
         raise Refused("refused.long_image", limit=IMAGE_LIMIT)
-    if to_revision is not None and not is_revision(to_revision):
-        raise Refused("refused.bad_revision", given=to_revision[:80] or "—", limit=REVISION_LIMIT)
+    if to_revision is not None:
+        demand_revision(to_revision)
     if emergency is not None:
         _may_in_emergency(policy, person, emergency)
     skips = policy.deploys.emergency.skips if emergency is not None else ()
@@ -166,7 +176,8 @@ async def request(
     if live is not None:
         params = {"number": rollout.number, "service": service.name, "behind": live.number}
         return Text(key="answer.deploy_queued", params=params)
-    return Text(key="answer.deploy_asked", params={"number": rollout.number, "service": service.name})
+    params = {"number": rollout.number, "service": service.name}
+    return Text(key="answer.deploy_asked", params=params, lines=await held_by_incident(world, tx, rollout))
 
 
 async def _make_way(tx: Tx, live: Rollout, at: datetime) -> None:

@@ -1,5 +1,6 @@
 """Makes the plan of a deploy: what would change, how risky that is, whether it can be judged."""
 
+import asyncio
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +9,7 @@ from domain import cloudrun, plans
 from domain.cloudrun import RevisionSeen, RunRefused, RunTrouble, ServiceSeen, Template
 from domain.deploys import DeployRule
 from domain.effects import Text
-from domain.errors import Outage
+from domain.errors import Outage, Refused
 from domain.feasibility import Reach, feasible
 from domain.images import BadReference, ImageProblem, Reference
 from domain.origins import is_allowed
@@ -22,6 +23,9 @@ PAST = 200
 
 RECENT = 20
 """Revisions among which the one before is looked for."""
+
+WITHIN = 2.0
+"""Seconds: a command has to be answered within Slack's three."""
 
 
 class CannotPlan(Exception):
@@ -65,6 +69,19 @@ async def plan(world: World, rollout: Rollout) -> Planned:
     except RunRefused as refused:
         key = "rollout.denied" if refused.trouble is RunTrouble.DENIED else "rollout.not_possible"
         raise CannotPlan(key, detail=refused.detail[:300]) from refused
+
+
+async def demand(world: World, rollout: Rollout) -> None:
+    """Refuse what has no plan to whoever asks, before anything is posted.
+
+    What cannot be told within ``WITHIN`` seconds passes, and is answered on the card.
+    """
+    try:
+        await asyncio.wait_for(plan(world, rollout), WITHIN)
+    except CannotPlan as cannot:
+        raise Refused(cannot.text.key, **cannot.text.params) from cannot
+    except (Outage, TimeoutError):
+        return
 
 
 async def _deploy(

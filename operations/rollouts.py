@@ -15,6 +15,7 @@ from domain.effects import TOBAN, Effect, Event, Note, Refresh, Text
 from domain.errors import Outage
 from domain.freezes import freeze
 from domain.images import BadReference, Reference
+from domain.incidents import Incident
 from domain.origins import is_allowed
 from domain.plans import Field, Risk
 from domain.policy import Service, Severity
@@ -119,7 +120,10 @@ async def _plan(world: World, rollout: Rollout) -> None:
         approvers = _approvers(world, asked, rule)
         until = int((asked.expires_at or at).timestamp())
         params = {"mentioned": approvers, "who": rollout.requested_by.name, "until": until}
-        notes = (Text(key="rollout.note_asked" if approvers else "rollout.note_nobody_may", params=params),)
+        key = "rollout.note_asked" if approvers else "rollout.note_nobody_may"
+        async with world.store.read() as tx:
+            held = await held_by_incident(world, tx, asked)
+        notes = (Text(key=key, params=params, lines=held),)
     await _save(world, rollout, Decision(rollout=asked, notes=notes))
 
 
@@ -296,10 +300,26 @@ async def stands_in_the_way(world: World, tx: Tx, rollout: Rollout, skips: tuple
         return f"freeze:{frozen.name}"
     if "incident" in skips or rollout.kind is Kind.ROLLBACK:
         return None
-    for incident in await tx.open_incidents():
-        if incident.service == rollout.service and incident.severity in {Severity.P0, Severity.P1}:
-            return f"incident:{incident.number}"
-    return None
+    incident = await _grave_incident(tx, rollout.service)
+    return f"incident:{incident.number}" if incident is not None else None
+
+
+async def _grave_incident(tx: Tx, service: str) -> Incident | None:
+    """The open incident of a service that is bad enough to hold its deploys."""
+    grave = {Severity.P0, Severity.P1}
+    found = (one for one in await tx.open_incidents() if one.service == service and one.severity in grave)
+    return next(found, None)
+
+
+async def held_by_incident(world: World, tx: Tx, rollout: Rollout) -> tuple[Text, ...]:
+    """What is said beside a request that will wait for an incident's end, however soon it is approved."""
+    skips = world.policy.deploys.emergency.skips if rollout.emergency is not None else ()
+    if "incident" in skips or rollout.kind is Kind.ROLLBACK:
+        return ()
+    incident = await _grave_incident(tx, rollout.service)
+    if incident is None:
+        return ()
+    return (Text(key="rollout.will_be_held", params={"name": incident.number}),)
 
 
 async def _call(world: World, rollout: Rollout) -> None:

@@ -16,6 +16,7 @@ from sandbox.cloud.images import Behaviour
 from sandbox.slack.reading import Message
 from sandbox.stage import Stage
 from tests.conftest import make_policy
+from tests.flows.looking import notes
 from tests.payloads import monitoring
 
 PROJECT, REGION = "bondpoint-prod", "asia-northeast1"
@@ -272,6 +273,42 @@ async def test_a_rollback_goes_to_the_revision_before_with_the_same_approval(sql
         await stage.press("kenji", card(stage), "Approve Rollback")
         await stage.advance(minutes=1)
         assert split(stage) == {old: 100}
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("", "no other revision that is ready"),
+        (" bondpoint-api-none", "has no revision `bondpoint-api-none`"),
+    ],
+)
+async def test_14_5_a_rollback_that_cannot_be_is_answered_to_its_author_and_posts_nothing(
+    sqlite_only: str, typed: str, says: str
+) -> None:
+    async with world_of(sqlite_only) as stage:
+        before = split(stage)
+        await stage.type("dan", "#general", f"/deploy rollback bondpoint-api{typed}")
+        await stage.advance(minutes=1)
+        assert says in stage.told("dan")[-1]
+        assert stage.channel("#deploys") == []
+        assert split(stage) == before
+
+
+async def test_14_5_who_asks_while_an_incident_is_open_reads_that_the_deploy_will_wait(
+    sqlite_only: str,
+) -> None:
+    async with world_of(sqlite_only) as stage:
+        await stage.webhook("cloud-monitoring", monitoring())
+        await stage.type("mika", "#general", f"/deploy bondpoint-api {GOOD}")
+        await stage.settle()
+        says = "is open on this service: once approved, the deploy waits until it is resolved"
+        assert says in stage.told("mika")[-1]
+        await stage.advance(seconds=5)
+        (thread,) = [line for line in notes(stage, "#deploys") if "your approval" in line]
+        assert says in thread
+        await stage.press("kenji", card(stage), "Approve Deploy")
+        await stage.advance(minutes=1)
+        assert "Held until INC-1 is resolved" in card(stage).plain
 
 
 async def test_an_alert_names_the_deploy_before_it_and_its_button_asks_for_the_way_back(
