@@ -317,10 +317,17 @@ def approve(rollout: Rollout, rule: DeployRule, person: Person, by: By, shown: s
     return to_stage(approved, Stage.APPROVED, at)
 
 
-def reject(rollout: Rollout, rule: DeployRule, person: Person, by: By, at: datetime) -> Rollout:
+def reject(
+    rollout: Rollout, rule: DeployRule, person: Person, by: By, at: datetime, reason: str = ""
+) -> Rollout:
     """No. An approver may say so, and who asked for it."""
     may_reject(rollout, rule, person, at)
-    return to_stage(rollout, Stage.REJECTED, at, ended_by=by)
+    return to_stage(rollout, Stage.REJECTED, at, ended_by=by, problem=_because(reason))
+
+
+def _because(reason: str) -> Text | None:
+    """What the card says of a person's reason; nothing where none was given."""
+    return Text(key="rollout.because", params={"reason": reason}) if reason else None
 
 
 def may_reject(rollout: Rollout, rule: DeployRule, person: Person, at: datetime) -> None:
@@ -396,13 +403,15 @@ def wait(rollout: Rollout, at: datetime) -> Rollout:
     return to_stage(rollout, Stage.BAKING, at, word=None, extended=True, bake_until=until)
 
 
-def abort(rollout: Rollout, by: By, at: datetime) -> Rollout:
+def abort(rollout: Rollout, by: By, at: datetime, reason: str = "") -> Rollout:
     """A person ends it. Where the service was touched, it is put back as it was; else nothing was done."""
     if rollout.stage.is_over or rollout.stage is Stage.ROLLING_BACK:
         raise Refused("refused.over_already", number=rollout.number, stage=rollout.stage.value)
     if not rollout.stage.touches:
-        return to_stage(rollout, Stage.ABORTED, at, ended_by=by)
+        return to_stage(rollout, Stage.ABORTED, at, ended_by=by, problem=_because(reason))
     problem = Text(key="rollout.by_person", params={"who": by.name})
+    if reason:
+        problem = Text(key="rollout.by_person_because", params={"who": by.name, "reason": reason})
     return to_stage(
         rollout, Stage.ROLLING_BACK, at, ended_by=by, problem=problem, paused_by=None, intent=rollout.intent
     )

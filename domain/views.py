@@ -54,8 +54,8 @@ class IncidentView(Value):
 class PageView(Value):
     """The page in a person's direct messages. ``group``: the newest trouble of an incident.
 
-    ``others``: more of its trouble. ``unanswered``: who was paged before this person, and when;
-    ``again_since``: when this person was first.
+    ``others``: more of its trouble, ``others_more`` how many are not among them.
+    ``unanswered``: who was paged before this person, and when; ``again_since``: when this person was first.
     ``listed``: the worst of the other pages in the same message that nobody has answered, ``waiting`` how
     many there are of them, ``newest`` the id of the newest one.
     """
@@ -69,6 +69,7 @@ class PageView(Value):
     unanswered: tuple[tuple[str, datetime], ...] = ()
     again_since: datetime | None = None
     others: tuple[AlertGroup, ...] = ()
+    others_more: int = 0
     listed: tuple["PageView", ...] = ()
     waiting: int = 0
     newest: int = 0

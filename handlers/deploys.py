@@ -193,7 +193,8 @@ class _Deploys:
         if typed.verb != "abort" or named_in(line.left, SubjectKind.ROLLOUT) is not None:
             typed.demand_end()
         value = subject.key if subject is not None else await self._meant(named)
-        await self._keep(body, account, act, value=value)
+        reason = deploy_words.reason(line) if typed.verb == "abort" and not line.is_empty else ""
+        await self._keep(body, account, act, value=value, text=reason)
         await ack()
 
     async def _meant(self, named: str) -> str:

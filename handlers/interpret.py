@@ -210,6 +210,12 @@ async def _unlock(tx: Tx, world: World, request: Request, at: datetime) -> Text:
     return await deploys.unlock(tx, world, service, request.asker, request.by, at)
 
 
+async def _abort(tx: Tx, world: World, request: Request, at: datetime) -> Text:
+    """The button says no reason; the command may."""
+    act = partial(deploys.abort, reason=request.text)
+    return await _rollout(act)(tx, world, request, at)
+
+
 def _rollout(act: Callable[[Tx, World, int, Account, By, datetime], Awaitable[Text]]) -> Act:
     """What is done to a deploy that there is already."""
 
@@ -282,7 +288,7 @@ ACTS: dict[str, Act] = {
     actions.ROLLOUT_RESUME: _rollout(deploys.resume),
     actions.ROLLOUT_PROMOTE: _rollout(deploys.promote),
     actions.ROLLOUT_WAIT: _rollout(deploys.wait),
-    actions.ROLLOUT_ABORT: _rollout(deploys.abort),
+    actions.ROLLOUT_ABORT: _abort,
     actions.ROLLOUT_BACK: _rollout(deploys.back),
     actions.BACKUP_RUN: _run_backup,
     actions.BACKUP_ACCEPT: _accept_backup,

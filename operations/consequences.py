@@ -11,7 +11,7 @@ from datetime import datetime
 
 from domain import escalation as ladders
 from domain.alerts import OURS, AlertGroup, Reason
-from domain.effects import TOBAN, Effect, Event, Note, Refresh, Subject, SubjectKind, Text
+from domain.effects import TOBAN, Effect, Event, Note, Refresh, Subject, SubjectKind, Text, titled
 from domain.escalation import Escalation
 from domain.holding import hold_on
 from domain.incidents import Incident
@@ -193,6 +193,8 @@ async def _decide(
         return
     if response.incident is not None:
         await _keep_incident(tx, response, known, written, at)
+        if change.group.incident_id != response.incident.id and response.incident.acknowledged_at is not None:
+            written.effects.append(_joined(response.group, response.incident, at))
     subject = response.incident.subject if response.incident is not None else response.group.subject
     await _start(tx, change, response, subject, known, written, at)
     _finish(change, response.group, response.incident, written, at)
@@ -322,6 +324,21 @@ def _is_told(change: Change) -> bool:
     group = change.group
     over = Reason.ALL_RESOLVED in change.reasons and not group.is_open
     return over and group.fires <= NOTES_OF_FLAPPING
+
+
+JOINED_EVERY = 600
+"""Seconds: of alerts that join an answered incident one is told in this time; the card lists them all."""
+
+
+def _joined(group: AlertGroup, incident: Incident, at: datetime) -> Note:
+    """More trouble for whoever is on the incident: it pages nobody, and the card only changes in place."""
+    params = {
+        "what": titled(group.title, group.own_title),
+        "since": int(group.opened_at.timestamp()),
+        "who": incident.acknowledged_by.name if incident.acknowledged_by is not None else "—",
+    }
+    name = f"joined:{incident.subject.key}:{int(at.timestamp()) // JOINED_EVERY}"
+    return thread_note(name, incident.subject, INCIDENTS, Text(key="note.alert_joined", params=params))
 
 
 def _all_recovered(incident: Incident, at: datetime) -> Note:

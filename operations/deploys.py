@@ -196,8 +196,7 @@ def _may_in_emergency(policy: Policy, person: Person, reason: str) -> None:
         raise Refused("refused.no_emergency", allowed=allowed or "—")
     if not reason.strip():
         raise Refused("refused.no_reason")
-    if len(reason) > REASON_LIMIT:
-        raise Refused("refused.long_reason", limit=REASON_LIMIT)
+    _demand_short(reason)
 
 
 async def _is_open(tx: Tx, world: World, service: str, skips: tuple[str, ...], at: datetime) -> None:
@@ -237,11 +236,10 @@ async def reject(
     tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime, *, reason: str = ""
 ) -> Text:
     """No, and why. Whoever asked for it reads that in a message of their own."""
-    if len(reason) > REASON_LIMIT:
-        raise Refused("refused.long_reason", limit=REASON_LIMIT)
+    _demand_short(reason)
     person = approvals.person_behind(world.policy.people, account)
     before = await _rollout(tx, rollout_id)
-    after = rules.reject(before, world.policy.deploys.rule(before.service), person, by, at)
+    after = rules.reject(before, world.policy.deploys.rule(before.service), person, by, at, reason)
     counters.approvals.labels(outcome="rejected").inc()
     key = "rollout.note_rejected_because" if reason else "rollout.note_rejected"
     said = {"who": by.name, "at": _seconds(at)} | ({"reason": reason} if reason else {})
@@ -252,6 +250,11 @@ async def reject(
         )
         await tx.say([personal_note(f"{after.subject.key}:rejected", after.requester, told)], at)
     return Text(key="answer.rejected", params={"number": after.number})
+
+
+def _demand_short(reason: str) -> None:
+    if len(reason) > REASON_LIMIT:
+        raise Refused("refused.long_reason", limit=REASON_LIMIT)
 
 
 async def pause(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
@@ -274,9 +277,17 @@ async def wait(tx: Tx, world: World, rollout_id: int, account: Account, by: By, 
     return await _act(tx, world, rollout_id, account, by, at, "waits", lambda one: rules.wait(one, at))
 
 
-async def abort(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
+async def abort(
+    tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime, *, reason: str = ""
+) -> Text:
     """Stop it; where the service was touched, put it back."""
-    return await _act(tx, world, rollout_id, account, by, at, "aborted", lambda one: rules.abort(one, by, at))
+    _demand_short(reason)
+
+    def aborted(one: Rollout) -> Rollout:
+        return rules.abort(one, by, at, reason)
+
+    because = Text(key="rollout.note_aborted_because", params={"reason": reason}) if reason else None
+    return await _act(tx, world, rollout_id, account, by, at, "aborted", aborted, because)
 
 
 async def back(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
@@ -318,12 +329,14 @@ async def _act(
     at: datetime,
     what: str,
     change: Callable[[Rollout], Rollout],
+    because: Text | None = None,
 ) -> Text:
     """What anybody of the team may do to what is on its way: it only makes it safer, or later."""
     approvals.person_behind(world.policy.people, account)
     before = await _rollout(tx, rollout_id)
     after = change(before)
-    note = Text(key=f"rollout.note_{what}", params={"who": by.name, "at": _seconds(at)})
+    note = because or Text(key=f"rollout.note_{what}")
+    note = Text(key=note.key, params={"who": by.name, "at": _seconds(at), **note.params})
     await _saved(tx, world, before, after, at, by, f"deploy.{what}", note)
     return Text(key=f"answer.rollout_{what}", params={"number": after.number})
 
@@ -343,8 +356,7 @@ async def lock(
     approvals.person_behind(world.policy.people, account)
     if not reason.strip():
         raise Refused("refused.no_lock_reason")
-    if len(reason) > REASON_LIMIT:
-        raise Refused("refused.long_reason", limit=REASON_LIMIT)
+    _demand_short(reason)
     why = Text(key="rollout.locked_because", params={"reason": reason.strip()})
     if not await tx.add_lock(Lock(service=service.name, reason=why, by=by, since=at)):
         known = await tx.lock_of(service.name)

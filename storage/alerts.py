@@ -21,6 +21,9 @@ ALERT = table(AlertRow)
 HELD = GROUP.c.status == AlertStatus.FIRING
 """Of what is answered or over nobody is told anyway."""
 
+_RANK = sa.case(*((GROUP.c.level == level, level.rank) for level in Level), else_=0)
+"""How bad a group is, as a number to sort by."""
+
 
 class AlertQueries(Rows):
     """What the rules of alerts need."""
@@ -74,11 +77,17 @@ class AlertQueries(Rows):
         groups = await self.values(AlertGroup, query, lock=False)
         return {group.incident_id: group for group in groups if group.incident_id is not None}
 
-    async def troubles(self, incident_id: int, limit: int) -> list[AlertGroup]:
-        """The newest groups of an incident that are not over, the newest first."""
+    async def troubles(self, incident_id: int, limit: int) -> tuple[list[AlertGroup], int]:
+        """The groups of an incident that are not over, the worst and then the newest first, and how many
+        there are.
+        """
         mine = (GROUP.c.incident_id == incident_id) & (GROUP.c.status != AlertStatus.RESOLVED)
-        query = sa.select(GROUP).where(mine).order_by(GROUP.c.id.desc()).limit(limit)
-        return await self.values(AlertGroup, query, lock=False)
+        query = sa.select(GROUP).where(mine).order_by(_RANK.desc(), GROUP.c.id.desc()).limit(limit)
+        found = await self.values(AlertGroup, query, lock=False)
+        if len(found) < limit:
+            return found, len(found)
+        counted = await self.connection.execute(sa.select(sa.func.count()).select_from(GROUP).where(mine))
+        return found, counted.scalar_one()
 
     async def add_groups(self, groups: Sequence[AlertGroup]) -> list[AlertGroup]:
         """New groups, with their ids. One whose older group cannot be read becomes the next generation."""

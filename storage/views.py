@@ -148,9 +148,11 @@ class ViewQueries(
             firing = await self.firing_alerts(view.group.subject.id, FIRING_SHOWN)
             more["group"] = headed(view.group, firing)
         if view.incident is not None and view.incident.is_open:
-            firing_too = await self.troubles(view.incident.subject.id, FIRING_SHOWN)
+            firing_too, count = await self.troubles(view.incident.subject.id, FIRING_SHOWN + 1)
             shown = view.group.id if view.group is not None else None
-            more["others"] = tuple(group for group in firing_too if group.id != shown)
+            others = [group for group in firing_too if group.id != shown][:FIRING_SHOWN]
+            is_shown = view.group is not None and view.group.is_open
+            more |= {"others": tuple(others), "others_more": count - is_shown - len(others)}
         if view.escalation.is_running and (page.round > 1 or page.step > 0):
             first: dict[str, datetime] = {}
             for one in await self.pages(page.escalation_id):

@@ -32,6 +32,7 @@ from handlers.webhooks.reading import (
     read,
     rounded,
     runbook,
+    short_numbers,
     table,
 )
 
@@ -328,8 +329,9 @@ def _value(alert: dict[str, Any], notes: dict[str, Any], labels: dict[str, str])
     """The annotation ``value``, Grafana's ``values`` by the letters of its queries, or a label's number."""
     told = line(notes.get("value"), VALUE_LIMIT)
     if told:
-        return told
+        return short_numbers(told)
     values = clean_labels(alert.get("values"), VALUE_LIMIT, 10)
     if not values:
         return rounded(labels.get("value"))
-    return line(", ".join(f"{key}={value}" for key, value in values.items()), VALUE_LIMIT) or None
+    shown = ", ".join(f"{key}={short_numbers(value)}" for key, value in values.items())
+    return line(shown, VALUE_LIMIT) or None

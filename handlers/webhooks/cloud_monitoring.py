@@ -28,6 +28,7 @@ from handlers.webhooks.reading import (
     read,
     rounded,
     runbook,
+    short_numbers,
     table,
 )
 
@@ -95,7 +96,7 @@ def _incident(incident: dict[str, Any], policy: Policy) -> Signal:
     service = policy.service(labels)
     level, raw = loudness(policy, *_loudness_words(incident, wishes))
     firing = _state(incident) == "open"
-    value = line(incident.get("observed_value"), VALUE_LIMIT) or _value_in_labels(incident)
+    value = short_numbers(line(incident.get("observed_value"), VALUE_LIMIT)) or _value_in_labels(incident)
     text, links = _documentation(incident.get("documentation"))
     summary = clean(incident.get("summary"), TEXT_LIMIT).strip()
     lost = not firing and _is_without_data(value, summary)
@@ -169,11 +170,9 @@ def _documentation(said: object) -> tuple[str, list[object]]:
 
 
 def _threshold(incident: dict[str, Any]) -> str | None:
-    told = line(incident.get("threshold_value"), VALUE_LIMIT)
-    if told:
-        return told
     condition = table(table(incident.get("condition")).get("conditionThreshold"))
-    return line(condition.get("thresholdValue"), VALUE_LIMIT) or None
+    told = line(incident.get("threshold_value"), VALUE_LIMIT)
+    return short_numbers(told or line(condition.get("thresholdValue"), VALUE_LIMIT)) or None
 
 
 _WORD = re.compile(r"[^\W\d_]{3,}")

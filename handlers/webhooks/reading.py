@@ -291,6 +291,14 @@ def rounded(value: object) -> str | None:
     return f"{float(text):.{max(3, whole)}g}" if whole <= 15 else text
 
 
+_LONG_NUMBER = re.compile(r"(?<![\w.:/-])[+-]?[0-9]{1,15}\.[0-9]{4,40}(?![0-9.:/-]|[eE][+-]?[0-9])")
+
+
+def short_numbers(text: str) -> str:
+    """A value in the sender's words, its long fractions rounded: ``0.052341187`` is read as ``0.0523``."""
+    return _LONG_NUMBER.sub(lambda found: rounded(found[0]) or found[0], text)
+
+
 _LINK = re.compile(
     r"(?i:https?)://"
     r"(?:[a-z0-9_][a-z0-9._-]*|\[[0-9a-f:.]+\])"

@@ -311,6 +311,21 @@ async def test_14_5_who_asks_while_an_incident_is_open_reads_that_the_deploy_wil
         assert "Held until INC-1 is resolved" in card(stage).plain
 
 
+@pytest.mark.parametrize("is_touched", [False, True])
+async def test_14_5_the_reason_of_an_abort_is_on_the_card_and_in_its_thread(
+    sqlite_only: str, *, is_touched: bool
+) -> None:
+    async with world_of(sqlite_only) as stage:
+        requested = await asked(stage)
+        if is_touched:
+            await stage.press("kenji", requested, "Approve Deploy")
+            await stage.advance(minutes=2)
+        await stage.type("dan", "#general", "/deploy abort D-1 wrong image, sorry")
+        await stage.advance(minutes=2)
+        assert "wrong image, sorry" in card(stage).plain
+        assert any("dan stopped it: wrong image, sorry" in line for line in notes(stage, "#deploys"))
+
+
 async def test_an_alert_names_the_deploy_before_it_and_its_button_asks_for_the_way_back(
     sqlite_only: str,
 ) -> None:

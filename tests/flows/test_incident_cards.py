@@ -20,6 +20,41 @@ async def test_14_6_the_card_lists_and_links_its_alerts(world: Stage) -> None:
     assert any("/archives/" in str(block) for block in card.blocks)
 
 
+async def test_14_6_what_joins_an_answered_incident_is_told_in_its_thread_once_in_ten_minutes(
+    world: Stage,
+) -> None:
+    """It pages nobody, so whoever is on the incident has to read it somewhere else than on the card."""
+    await world.webhook("cloud-monitoring", about(1, "Error Rate Too High"))
+    await world.settle()
+    (card,) = world.channel("#incidents")
+    await world.press("kenji", card, "Acknowledge")
+    before = len(world.thread(card))
+    for number in range(2, 5):
+        await world.webhook("cloud-monitoring", about(number, f"Latency {number} Too High"))
+    await world.settle()
+    (told,) = world.thread(card)[before:]
+    assert "*Latency 2 Too High: 5xx share* fires as well" in told.plain
+    assert "kenji is on this incident" in told.plain
+    await world.advance(minutes=11)
+    await world.webhook("cloud-monitoring", about(5, "Queue Too Long"))
+    await world.settle()
+    assert "*Queue Too Long: 5xx share* fires as well" in world.thread(card)[-1].plain
+
+
+async def test_14_2_a_page_counts_what_it_does_not_name_and_names_the_worst_first(world: Stage) -> None:
+    for number in range(1, 10):
+        level = "critical" if number in {1, 3, 9} else "warning"
+        await world.webhook("cloud-monitoring", about(number, f"Alert {number}", level=level))
+    await world.settle()
+    page = world.dms("kenji")[-1]
+    lines = page.plain.splitlines()
+    named = [line for line in lines if line.startswith("• ")]
+    assert "Alert 9" in lines[0]
+    assert named[:2] == ["• Alert 3: 5xx share", "• Alert 1: 5xx share"]
+    assert len(named) == 5
+    assert "ほか3件" in page.plain
+
+
 async def test_14_6_a_resolved_incident_says_how_long_it_lasted(world: Stage) -> None:
     await world.webhook("cloud-monitoring", about(1, "Error Rate Too High"))
     await world.advance(seconds=30)

@@ -22,6 +22,7 @@ from handlers.webhooks.reading import (
     name,
     read,
     rounded,
+    short_numbers,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -1129,6 +1130,27 @@ def test_labels_are_text_by_text_and_not_too_many():
 def test_the_labels_of_a_signal_are_not_the_body_itself():
     labels = {"a": "b"}
     assert clean_labels(labels) is not labels
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("0.052341187", "0.0523"),
+        ("93.33333333333333%", "93.3%"),
+        ("1.2345678s", "1.23s"),
+        ("B=44.25123456, C=1", "B=44.3, C=1"),
+        ("p95 = 0.4721111 s", "p95 = 0.472 s"),
+        ("12.345", "12.345"),
+        ("v1.23456", "v1.23456"),
+        ("10.1234.5", "10.1234.5"),
+        ("1.234567e-05", "1.234567e-05"),
+        ("2024-05-01T08:24:38.326381Z", "2024-05-01T08:24:38.326381Z"),
+    ],
+)
+def test_14_8_a_value_of_ten_digits_is_read_with_three(said, shown):
+    assert short_numbers(said) == shown
+    assert one(sent("cloud_monitoring_open", observed_value=said)).value == shown
+    assert one(group([firing(annotations={"value": said})]), alertmanager).value == shown
 
 
 # The table.

@@ -33,8 +33,10 @@ def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
         blocks += summary_of(voice, view.group, 600)
     blocks.append(fields(_facts(voice, view, links, what)))
     if view.others:
-        titles = "\n".join(f"• {line(title_of(voice, group), 150)}" for group in view.others)
-        blocks.append(section(f"{voice('page.others')}\n{titles}"))
+        others = [f"• {line(title_of(voice, group), 150)}" for group in view.others]
+        if view.others_more:
+            others.append(voice("alert.and_more", count=view.others_more))
+        blocks.append(section("\n".join([voice("page.others"), *others])))
     blocks.append(context(_outcome(voice, view)))
     if running:
         label = voice.plain("button.acknowledge_label", what=title)
@@ -79,12 +81,19 @@ def _list(voice: Voice, view: PageView, links: Links) -> Rendered:
     return Rendered(text=fallback, blocks=blocks)
 
 
+def _is_named_by_group(view: PageView) -> bool:
+    """Whether the title names the newest trouble.
+
+    Toban names an incident after its first alert, which may be over: the newest is what to look at.
+    """
+    return view.group is not None and (view.incident is None or view.incident.opened_by.id == TOBAN.id)
+
+
 def _what(voice: Voice, view: PageView) -> tuple[str, str]:
     """The title to show, and the number of the thing; an alert has none that people know."""
     if view.incident is not None:
         incident = view.incident
-        if view.group is not None and incident.opened_by.id == TOBAN.id:
-            # Toban named it after its first alert, which may be over: the newest trouble is what to look at.
+        if view.group is not None and _is_named_by_group(view):
             title = title_of(voice, view.group)
             return f"{incident.severity} {incident.number} · {title}", incident.number
         title = title_of_incident(voice, incident)
@@ -97,9 +106,10 @@ def _what(voice: Voice, view: PageView) -> tuple[str, str]:
 def _facts(voice: Voice, view: PageView, links: Links, what: str) -> list[tuple[str, str]]:
     group, incident = view.group, view.incident
     service = (incident.service if incident else None) or (group.service if group else None)
+    since = group.opened_at if group is not None and _is_named_by_group(view) else view.escalation.started_at
     facts = [
         (voice("field.service"), line(service or "—")),
-        (voice("field.since"), voice("show.when", at=int(view.escalation.started_at.timestamp()))),
+        (voice("field.since"), voice("show.when", at=int(since.timestamp()))),
     ]
     if group is not None and group.value and not _is_over(view):
         facts.append((voice("field.value"), value_of(voice, group)))
