@@ -45,7 +45,7 @@ async def test_14_2_a_page_counts_what_it_does_not_name_and_names_the_worst_firs
     for number in range(1, 10):
         level = "emergency" if number == 3 else "critical"
         await world.webhook("cloud-monitoring", about(number, f"Alert {number}", level=level))
-    await world.settle()
+    await world.advance(seconds=30)
     page = world.dms("kenji")[-1]
     lines = page.plain.splitlines()
     named = [line for line in lines if line.startswith("• ")]
