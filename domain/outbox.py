@@ -312,7 +312,7 @@ def _sent(letter: Letter, report: Report, same: Settled, at: datetime) -> Settle
         again = None
     note = None
     if report.plain is not None:
-        params = {"error": report.plain, "what": letter.key}
+        params = {"error": report.plain, "what": spoken(letter)}
         key = f"ops.plain:{report.plain}:{at:%Y-%m-%d}"
         note = Note(key=key, place=OPS, text=Text(key="ops.plain", params=params))
     done: dict[str, Any] = {
@@ -390,7 +390,8 @@ def _pause(seconds: float) -> timedelta:
 def _given_up(letter: Letter, settled: Settled) -> Settled:
     """It will not be sent. The ops channel hears it, but for answers, and pages: their ladder tells."""
     aloud = letter.kind is not Kind.ANSWER and letter.place != OPS and not letter.is_page
-    note = _note(letter, "ops.gave_up", None, what=letter.key, place=letter.place, error=settled.error or "")
+    said = {"what": spoken(letter), "place": letter.place, "error": settled.error or ""}
+    note = _note(letter, "ops.gave_up", None, **said)
     end = {
         "status": Status.DEAD,
         "due_at": None,
@@ -401,9 +402,36 @@ def _given_up(letter: Letter, settled: Settled) -> Settled:
     return settled.model_copy(update=end | {"note": note if aloud else None})
 
 
-def _note(letter: Letter, key: str, thread_of: str | None, **params: str) -> Note:
+def _note(letter: Letter, key: str, thread_of: str | None, **params: Any) -> Note:
     name = f"{key}:{letter.id}:{letter.fence}"
     return Note(key=name, place=OPS, text=Text(key=key, params=params), thread_of=thread_of)
+
+
+_NUMBERED = {
+    SubjectKind.INCIDENT: "INC",
+    SubjectKind.ROLLOUT: "D",
+    SubjectKind.BACKUP: "B",
+    SubjectKind.DRILL: "RD",
+}
+"""What people call a subject: these letters and its number. An alert has no such name."""
+
+
+def spoken(letter: Letter) -> dict[str, Any]:
+    """What a message is, for whoever reads that there is trouble with it (``{what:title}``)."""
+    if letter.kind is Kind.ANSWER:
+        return {"key": "letter.answer", "params": {}}
+    if letter.is_page:
+        return {"key": "letter.page", "params": {}}
+    subject = letter.subject
+    if subject is None and letter.thread_of is not None:
+        subject = Subject.parse(letter.thread_of)
+    if subject is None:
+        return {"key": "letter.line", "params": {}}
+    is_card = letter.kind is Kind.CARD
+    if subject.kind not in _NUMBERED:
+        return {"key": "letter.alert_card" if is_card else "letter.alert_line", "params": {}}
+    name = f"{_NUMBERED[subject.kind]}-{subject.id}"
+    return {"key": "letter.card_of" if is_card else "letter.line_about", "params": {"name": name}}
 
 
 def backoff(attempts: int) -> timedelta:

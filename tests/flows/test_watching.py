@@ -144,7 +144,7 @@ def rows() -> tuple[Row, ...]:
         cloud_sql(
             {},
             *("sql-connections", "connections", 380, (300, 330), 40),
-            *("connections", "Warning", (95, 95), "80 %"),
+            *("database connections", "Warning", (95, 95), "80 %"),
         ),
         cloud_sql({}, "sql-cpu", "cpu", 0.92, (0.77, 0.83), 0.3, "database CPU", "Warning", (92, 92), "80 %"),
         cloud_sql({}, "sql-disk", "disk", 0.97, (0.86, 0.92), 0.4, "disk", "Critical", (97, 97), "90 %"),

@@ -98,6 +98,8 @@ def _state(voice: Voice, rollout: Rollout) -> str:
         return voice.plain("rollout.shifting", percent=rollout.aim)
     if rollout.stage is Stage.FAILED and rollout.plan is None:
         return voice.plain("rollout.not_started")
+    if rollout.stage is Stage.FAILED and rollout.shifted_at is None:
+        return voice.plain("rollout.failed_untouched")
     return voice.plain_word("stage", rollout.stage.value)
 
 
