@@ -300,6 +300,10 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
             return same.model_copy(update=anew | said)
         case Outcome.HOMELESS if letter.place == OPS:
             return _outage(letter, same, at, pauses=False)
+        case Outcome.REFUSED if letter.kind is Kind.ANSWER and letter.in_doubt:
+            # Its address takes five answers: attempts before ours, which nobody recorded, have used it up.
+            given = {"status": Status.SENT, "due_at": None, "sent_at": at, "shown": letter.wanted}
+            return same.model_copy(update=given)
         case Outcome.HOMELESS | Outcome.REFUSED:
             return _given_up(letter, same)
 

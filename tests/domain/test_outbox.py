@@ -73,6 +73,14 @@ def test_the_second_look_is_not_forgotten_where_an_attempt_fails_before_it(outco
     assert settle(coming, Report(outcome=Outcome.SENT, posted=HERE), AT).due_at == AT + LOOK_AGAIN
 
 
+@pytest.mark.parametrize(("in_doubt", "status"), [(True, Status.SENT), (False, Status.DEAD)])
+def test_an_answer_whose_address_is_used_up_was_given_by_an_attempt_that_nobody_recorded(in_doubt, status):
+    refused = Report(outcome=Outcome.REFUSED, error="response_url 404")
+    done = settle(letter(kind=Kind.ANSWER, in_doubt=in_doubt), refused, AT)
+    assert (done.status, done.due_at, done.note) == (status, None, None)
+    assert (done.shown == letter().wanted) is in_doubt, "else it would be sent again"
+
+
 def test_an_answer_is_never_looked_for():
     done = settle(letter(kind=Kind.ANSWER, taken_over=True), Report(outcome=Outcome.SENT), AT)
     assert done.look_again_at is None
