@@ -86,11 +86,15 @@ def run() -> None:
     from bot.signals import hold
 
     was_asked = hold()
+    from bot.encryption import lacking
     from bot.running import run_until_stopped, runner
     from domain.errors import Outage
 
     settings = _settings()
     policy = _policy(settings.policy)
+    lacks = lacking(policy, settings)
+    if lacks:
+        _fail("\n".join(lacks))
     try:
         with runner() as loop:
             loop.run(run_until_stopped(settings, policy, was_asked))
@@ -187,6 +191,24 @@ def adopt(
 
     settings = _settings(to_run=False)
     _tell(adopting.adopt_all(settings, _policy(settings.policy), plan, from_))
+
+
+@backup.command()
+def keygen(
+    to: Annotated[
+        Path | None, typer.Option(help="Write the private key into this new file instead of showing it.")
+    ] = None,
+) -> None:
+    """Make a pair of age keys for encrypted backups, and say where each half goes."""
+    from bot import encryption
+    from domain.errors import Outage
+
+    try:
+        lines = encryption.keygen(to)
+    except Outage as outage:
+        _fail(outage.reason)
+    for said in lines:
+        typer.echo(said)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The composition root: everything is built here, in one straight line, and taken down in reverse."""
 
+import asyncio
 import errno
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -52,6 +53,7 @@ from operations import installation, quiet, workspace
 from operations.accounts import account_of
 from operations.clock import begin_counting
 from operations.world import Policies, Wake, World
+from storage import private_folder
 from storage.database import Database
 from storage.listener import Listener
 from storage.lock import FileLock
@@ -141,6 +143,7 @@ async def build(
         identity = Identity(settings.gcp_http_endpoint, session, clock)
         workers = Workers()
         ending.add("workers", workers.stop)
+        await asyncio.to_thread(private_folder.sweep)
         kept = make_vaults(settings, clock, clients, identity, session)
         ending.add("buckets", kept.buckets.close)
         prober = HttpProber(policy.rules.origins)

@@ -12,7 +12,7 @@ from bot.copies import TO_BUCKET, only_project, read_copies, read_destination
 from bot.drills import read_drill
 from bot.shapes import count, is_name, quantity, yes_or_no
 from bot.sheet import Sheet
-from domain.backup_plans import BackupPlan, Backups, Range
+from domain.backup_plans import BackupPlan, Backups, Part, Range, Source
 from domain.levels import Level
 from domain.objects import in_bucket
 from domain.policy import Person, Service
@@ -25,6 +25,7 @@ KEYS = (
     "copies",
     "project",
     "formerly",
+    "encrypt",
     "expected",
     "keep",
     "deletes",
@@ -120,7 +121,7 @@ def _plan(name: str, details: Mapping[str, Node], at: Node, team: _Team, sheet: 
             sheet.wrong(
                 node, f"{where}: {part.source.value} is copied by Google itself, so `to` must be gs://…"
             )
-    parts = tuple(part for part, _ in found)
+    parts = _encrypted([part for part, _ in found], details.get("encrypt"), f"{where}.encrypt", sheet)
     level = sheet.text(details.get("level"), f"{where}.level")
     given: dict[str, Any] = {
         "formerly": tuple(name for name, _ in sheet.texts(details.get("formerly"), f"{where}.formerly")),
@@ -143,6 +144,18 @@ def _plan(name: str, details: Mapping[str, Node], at: Node, team: _Team, sheet: 
         return None
     said = {key: value for key, value in given.items() if value is not None}
     return BackupPlan(name=name, schedule=schedule, parts=parts, destination=destination, **said)
+
+
+def _encrypted(parts: Sequence[Part], node: Node | None, where: str, sheet: Sheet) -> tuple[Part, ...]:
+    """The parts, those marked that Toban encrypts: what Google copies never passes through Toban's hands."""
+    wanted = yes_or_no(node, where, sheet, otherwise=False)
+    ours = [part for part in parts if part.source is Source.TOBAN]
+    if wanted and parts and not ours:
+        assert node is not None
+        sheet.wrong(
+            node, f"{where}: only `toban` is encrypted by Toban, and it is none of the copies. Remove it"
+        )
+    return tuple(part.model_copy(update={"encrypt": bool(wanted) and part in ours}) for part in parts)
 
 
 def _cron(node: Node | None, where: str, zone: str, sheet: Sheet) -> Cron | None:

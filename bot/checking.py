@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bot import authorities
 from bot.deploys import doubts, why_not_deployed
+from bot.encryption import cautions, lacking
 from bot.policy import BadPolicy, read_policy
 from bot.settings import BadSettings, MetricsAccess, Settings
 from domain.backup_plans import BackupPlan
@@ -68,6 +69,8 @@ def check(
     except BadPolicy as bad:
         errors += _emptiness(path or Path(environ.get("TOBAN_POLICY") or "toban.yaml"))
         errors += [str(problem) for problem in bad.problems]
+    if policy is not None and settings is not None:
+        errors += lacking(policy, settings)
     return Findings(
         sections=tuple(describe(policy, settings, webhooks)),
         errors=tuple(errors),
@@ -131,6 +134,8 @@ def warnings(policy: Policy | None, settings: Settings | None) -> list[str]:
                 "no webhook secret is set: every webhook would be answered with 503. Set"
                 " TOBAN_WEBHOOK_TOKENS, or TOBAN_WEBHOOK_USER and TOBAN_WEBHOOK_PASSWORD."
             )
+    if policy is not None and settings is not None:
+        found += cautions(policy, settings)
     found += (
         [*_unjudged(policy), *doubts(policy), *authorities.cannot_answer(policy)]
         if policy is not None
@@ -345,12 +350,22 @@ def _backups(policy: Policy) -> tuple[str, ...]:
             ("copies", parts),
             ("when", f"{plan.schedule.line} ({plan.schedule.zone}), done within {_long(plan.expected)}"),
             ("to", plan.destination),
+            ("encrypted", _encrypted(plan)),
             ("keeps", _kept(plan)),
             ("alerts as", plan.level.value),
             ("drill", _drilled(plan)),
         ]
         lines += [plan.name, *_indented(_table(rows))]
     return tuple(lines)
+
+
+def _encrypted(plan: BackupPlan) -> str:
+    names = [part.name for part in plan.parts if part.encrypt]
+    plain = [part.name for part in plan.parts if not part.encrypt]
+    if not names:
+        return "no"
+    others = f"; not {', '.join(plain)}, which Toban does not hold" if plain else ""
+    return f"{', '.join(names)}{others}"
 
 
 def _kept(plan: BackupPlan) -> str:

@@ -1,6 +1,7 @@
 """Reads the policy again on SIGHUP: a valid one is taken over, an invalid one is refused with its lines."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -20,11 +21,16 @@ SHOWN = 10
 PROBLEM = "policy.refused"
 
 
-class Reload:
-    """Waits for ``wanted``."""
+Refusing = Callable[[Policy], list[str]]
+"""What keeps a policy that is valid by itself from being carried out here."""
 
-    def __init__(self, path: Path) -> None:
+
+class Reload:
+    """Waits for ``wanted``. ``refusing``: what the settings lack for a policy."""
+
+    def __init__(self, path: Path, refusing: Refusing = lambda _: []) -> None:
         self._path = path
+        self._refusing = refusing
         self.wanted = asyncio.Event()
 
     async def run(self, world: World, policies: Policies) -> None:
@@ -33,21 +39,23 @@ class Reload:
             await self.wanted.wait()
             self.wanted.clear()
             try:
-                await reload(self._path, world, policies)
+                await reload(self._path, world, policies, self._refusing)
             except Outage as outage:
                 log.warning("policy.not_told", reason=outage.reason)
             except Exception:
                 log.exception("policy.reload_failed")
 
 
-async def reload(path: Path, world: World, policies: Policies) -> bool:
+async def reload(path: Path, world: World, policies: Policies, refusing: Refusing = lambda _: []) -> bool:
     """Take over what the file says now. True where it was valid; else the old policy stays."""
     try:
         policy = await asyncio.to_thread(read_policy, path)
+        lines = refusing(policy)
     except BadPolicy as bad:
         lines = [str(problem) for problem in bad.problems]
+    if lines:
         for line in lines:
-            log.error("policy.refused", problem=line)  # noqa: TRY400  # The lines say it all.
+            log.error("policy.refused", problem=line)
         world.problems.report(PROBLEM, f"{lines[0]} ({len(lines)} in all); the old policy holds")
         more = f"\n+ {len(lines) - SHOWN}" if len(lines) > SHOWN else ""
         said = {"problems": "\n".join(lines[:SHOWN]) + more}

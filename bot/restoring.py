@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from bot.app import sqlite_file
 from bot.clock import SystemClock
+from bot.encryption import keyring
 from bot.settings import Settings
 from domain.backup_plans import BackupPlan, Part, Source
 from domain.backups import Order
@@ -25,11 +26,13 @@ from gcp.buckets import Buckets
 from operations.installation import KEY
 from storage.copies import Copies, plain_url
 from storage.database import Database
-from storage.folder_vault import FolderVault, compare_file
+from storage.encryption import KEYS, Keyring
+from storage.folder_vault import FolderVault
 from storage.migrating import HEAD, revision
 from storage.object_vault import ObjectVault, TobanVault
 from storage.postgres_restoring import restore_postgres
 from storage.restoring import Kept, Marks, restore_sqlite
+from storage.verifying import compare_file
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,17 @@ async def show(settings: Settings, policy: Policy, name: str) -> list[str]:
         return [f"No copy of Toban's own database lies at {plan.destination}."]
     return [
         f"{one.id}  {one.manifest.kind}, state of {one.manifest.at:%Y-%m-%d %H:%M:%S} UTC,"
-        f" {one.manifest.rows:,} rows, {one.manifest.bytes / 1e6:,.1f} MB"
+        f" {one.manifest.rows:,} rows, {one.manifest.bytes / 1e6:,.1f} MB{_encrypted(keyring(settings), one)}"
         for one in reversed(found)
     ]
+
+
+def _encrypted(keys: Keyring, found: Lying) -> str:
+    """For whom a copy of the list can be read."""
+    if not found.manifest.is_encrypted:
+        return ""
+    here = "" if keys.opens(found.manifest.recipients) else f", whose key is not here ({KEYS})"
+    return f", encrypted for {' and '.join(found.manifest.recipients)}{here}"
 
 
 async def restore(settings: Settings, policy: Policy, wish: Wish) -> list[str]:
@@ -169,9 +180,9 @@ def _plan(policy: Policy, name: str) -> BackupPlan:
 async def _vault(settings: Settings) -> AsyncIterator[TobanVault]:
     buckets = Buckets(settings.storage_endpoint)
     copies = Copies(settings.database, settings.pg_bin)
-    now = SystemClock().now
+    now, keys = SystemClock().now, keyring(settings)
     try:
-        yield TobanVault(FolderVault(copies, now), ObjectVault(copies, buckets, now))
+        yield TobanVault(FolderVault(copies, now, keys), ObjectVault(copies, buckets, now, keys))
     finally:
         await buckets.close()
 

@@ -14,6 +14,7 @@ import structlog
 
 from bot import log as logs
 from bot.app import Bot, build
+from bot.encryption import lacking
 from bot.ending import WITHIN
 from bot.policy_reload import Reload
 from bot.settings import Settings
@@ -80,7 +81,7 @@ async def run_until_stopped(
     Raises ``Outage`` where the database or the port cannot be used, or Slack refuses the token.
     """
     logs.configure(level=settings.log_level, form=settings.log_format, secrets=settings.secrets())
-    reload = Reload(settings.policy)
+    reload = Reload(settings.policy, lambda new: lacking(new, settings))
     signals = Signals(reload.wanted.set)
     if was_asked():
         return

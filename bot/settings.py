@@ -4,7 +4,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from storage.encryption import parse_identity, parse_recipient
 
 SHORTEST_TOKEN = 16
 """Characters that a webhook token must have at least."""
@@ -129,6 +131,30 @@ def _tokens(raw: object) -> object:
     return tuple(tokens)
 
 
+def _recipients(raw: object) -> object:
+    """Age's public keys."""
+    return raw if not isinstance(raw, str) else tuple(_keys(raw, parse_recipient))
+
+
+def _identities(raw: object) -> object:
+    """Age's private keys. Shown nowhere."""
+    return raw if not isinstance(raw, str) else tuple(_keys(raw, parse_identity))
+
+
+def _keys(raw: str, parse: Callable[[str], object]) -> list[str]:
+    """By commas or lines, as ``age-keygen`` writes its file: a line after ``#`` is a remark."""
+    lines = [line.partition("#")[0] for line in raw.splitlines()]
+    keys = [one.strip() for line in lines for one in line.split(",") if one.strip()]
+    for place, key in enumerate(keys, start=1):
+        try:
+            parse(key)
+        except ValueError as error:
+            raise ValueError(f"key {place} of {len(keys)}: {error}.") from None
+    if not keys:
+        raise ValueError("there is no key in it.")
+    return keys
+
+
 def _user(raw: object) -> object:
     if ":" in str(raw):
         raise ValueError("a colon ends the user in HTTP Basic authentication. Choose a name without one.")
@@ -225,6 +251,13 @@ class Settings(BaseSettings):
 
     drill_sql_url: Annotated[SecretStr | None, BeforeValidator(_scratch_url)] = Field(
         None, alias="TOBAN_DRILL_SQL_URL"
+    )
+
+    backup_recipients: Annotated[tuple[str, ...], BeforeValidator(_recipients)] = Field(
+        (), alias="TOBAN_BACKUP_AGE_RECIPIENTS"
+    )
+    backup_identities: Annotated[tuple[SecretStr, ...], BeforeValidator(_identities)] = Field(
+        (), alias="TOBAN_BACKUP_AGE_IDENTITIES"
     )
 
     log_format: Annotated[Literal["json", "console"], _one_of("json", "console")] = Field(
@@ -369,7 +402,9 @@ class Settings(BaseSettings):
             self.metrics_token,
         )
         found = [
-            secret.get_secret_value() for secret in (*single, *self.webhook_tokens) if secret is not None
+            secret.get_secret_value()
+            for secret in (*single, *self.webhook_tokens, *self.backup_identities)
+            if secret is not None
         ]
         urls = [
             url.get_secret_value()

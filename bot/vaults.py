@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
+from bot.encryption import keyring
 from bot.settings import Settings
 from domain.backup_plans import Source
 from domain.ports import Clock, Rehearsal, Vault
@@ -49,7 +50,8 @@ def make_vaults(
     """All of them; none of them speaks to anybody, or imports what it needs, before it is asked to."""
     buckets = Buckets(settings.storage_endpoint)
     copies = Copies(settings.database, settings.pg_bin)
-    own = TobanVault(FolderVault(copies, clock.now), ObjectVault(copies, buckets, clock.now))
+    keys = keyring(settings)
+    own = TobanVault(FolderVault(copies, clock.now, keys), ObjectVault(copies, buckets, clock.now, keys))
     admin = SqlAdmin(Rest(HOST, identity, settings.gcp_http_endpoint, session))
     bucket = BucketVault(buckets)
     server, scratch = settings.drill_server, settings.drill_sql

@@ -29,12 +29,16 @@ class Source(StrEnum):
 
 
 class Part(Value):
-    """One thing that is copied, by its name within the plan. ``of``: which one, where there are several."""
+    """One thing that is copied, by its name within the plan. ``of``: which one, where there are several.
+
+    ``encrypt``: Toban encrypts the copy before it goes anywhere.
+    """
 
     name: str
     source: Source
     of: str = ""
     project: str | None = None
+    encrypt: bool = False
 
 
 class Range(Value):
@@ -87,6 +91,11 @@ class BackupPlan(Value):
     def names(self) -> tuple[str, ...]:
         """Its own and those that it had."""
         return (self.name, *self.formerly)
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether Toban's own copies of this plan are encrypted."""
+        return any(part.encrypt for part in self.parts)
 
 
 class Backups(Value):

@@ -23,10 +23,17 @@ class Manifest(Value):
     ``newest`` that of its newest record, where it has any with a date.
 
     ``installation``: who made it, empty for one that is older than such names.
+
+    Of an encrypted copy ``bytes`` and ``sha256`` are those of the encrypted file, so that rot is found
+    without a key. ``recipients`` are the public keys that it is for; ``sealed`` is the manifest of what was
+    encrypted, for the same keys. The digests of the tables stand there alone: whoever can guess a row could
+    check it by them.
     """
 
     format: Literal[1] = 1
     installation: str = ""
+    recipients: tuple[str, ...] = ()
+    sealed: str | None = None
     kind: Literal["sqlite", "postgresql"]
     at: datetime
     file: str
@@ -34,6 +41,11 @@ class Manifest(Value):
     sha256: str
     tables: tuple[TableDigest, ...]
     newest: datetime | None = None
+
+    @property
+    def is_encrypted(self) -> bool:
+        """True where its file can be read by whoever has a private key alone."""
+        return self.sealed is not None
 
     @property
     def counts(self) -> dict[str, int]:

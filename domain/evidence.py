@@ -58,6 +58,8 @@ class Flaw(StrEnum):
     """Its newest record is older than the policy allows."""
     SILENT = "silent"
     """It does not answer a question."""
+    UNDECIPHERABLE = "undecipherable"
+    """It is encrypted for a key that is here, and that key does not open it."""
 
 
 class Doubt(StrEnum):
@@ -67,6 +69,8 @@ class Doubt(StrEnum):
     """No point-in-time recovery: what was written after the last backup is lost with it."""
     DIES_TOGETHER = "dies_together"
     """Whoever deletes it deletes its backups."""
+    LOCKED = "locked"
+    """It is encrypted, and no key of this machine opens it. It was opened once, when it was made."""
 
 
 class Finding(Value):

@@ -11,6 +11,7 @@ from domain import backing as rules
 from domain.backup_plans import BackupPlan, Source
 from domain.backups import Backup, Progress
 from domain.errors import Outage
+from domain.evidence import Doubt
 from domain.ports import Store, Tx, Vault
 from domain.retention import Standing
 from operations import installation
@@ -93,6 +94,8 @@ async def _one(store: Store, vaults: Mapping[Source, Vault], found: Found, at: d
             return f"left: {progress.part.name} cannot be read now ({outage.reason})"
         if seen is None:
             return f"left: {progress.part.name} is not whole"
+        if seen.evidence is not None and Doubt.LOCKED in seen.evidence.doubts:
+            return f"left: {progress.part.name} is encrypted, and no key here opens it (docs/backups.md)"
         parts.append(seen)
     whole = verified(found.backup, tuple(parts), at)
     async with store() as tx:

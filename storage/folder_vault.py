@@ -11,8 +11,11 @@ from domain.backups import Began, Broke, Finished, Going, Order
 from domain.copies import Lying, Manifest, lying
 from domain.errors import Outage
 from domain.evidence import Evidence, Finding, Flaw
-from storage.copies import Copies, keep_names, sha256
+from storage.copies import Copies, keep_names
+from storage.encryption import NO_RECIPIENT, Keyring
+from storage.private_folder import private_folder
 from storage.threads import in_own_thread
+from storage.verifying import encrypted, findings_of, missing_tables, readable
 
 R = TypeVar("R")
 
@@ -21,8 +24,13 @@ MANIFEST = "manifest.json"
 NAMES = {True: "toban.sqlite3", False: "toban.pgdump"}
 """The copy's file by whether the database is SQLite."""
 
+ENCRYPTED = ".age"
+"""What an encrypted copy is called beside that."""
+
+FILES = (*NAMES.values(), *(f"{name}{ENCRYPTED}" for name in NAMES.values()))
+
 LEFTOVERS = (
-    *(f"{name}.part" for name in NAMES.values()),
+    *(f"{name}.part" for name in FILES),
     *(f"{name}.part-journal" for name in NAMES.values()),
     f"{MANIFEST}.part",
 )
@@ -39,9 +47,10 @@ class FolderVault:
     ended halfway, and is written anew.
     """
 
-    def __init__(self, copies: Copies, now: Callable[[], datetime]) -> None:
+    def __init__(self, copies: Copies, now: Callable[[], datetime], keys: Keyring | None = None) -> None:
         self._copies = copies
         self._now = now
+        self._keys = keys or Keyring()
 
     async def find(self, order: Order) -> Began | None:
         """The manifest, if it has its name already; nothing where it is of another installation."""
@@ -58,9 +67,16 @@ class FolderVault:
         if stranger:
             return Broke(why=f"{folder} holds a copy of another installation ({stranger})")
         await _in_thread(_prepare, folder)
-        file = folder / NAMES[self._copies.is_sqlite]
+        file = folder / f"{NAMES[self._copies.is_sqlite]}{ENCRYPTED if order.part.encrypt else ''}"
         part = folder / f"{file.name}.part"
-        manifest = await self._copies.dump(part, self._now())
+        if order.part.encrypt:
+            async with private_folder() as aside:
+                made = await sealed_copy(self._copies, self._keys, order, aside, part, self._now())
+            if isinstance(made, Broke):
+                return made
+            manifest = made
+        else:
+            manifest = await self._copies.dump(part, self._now())
         named = manifest.model_copy(update={"file": file.name, "installation": order.installation})
         await _in_thread(_name, part, file)
         await _in_thread(_write, folder, named)
@@ -79,11 +95,10 @@ class FolderVault:
         if not order.is_of(manifest.installation):
             return Evidence.of([foreign(order, manifest.installation)])
         file = folder / manifest.file
-        findings = await _in_thread(compare_file, manifest, file)
-        if not findings:
-            findings = await missing_tables(self._copies, manifest, file)
+        findings, doubts = await findings_of(self._copies, self._keys, manifest, file)
         return Evidence.of(
             findings,
+            doubts=doubts,
             objects=2,
             bytes=manifest.bytes,
             records=manifest.rows,
@@ -111,10 +126,33 @@ class FolderVault:
 
     @asynccontextmanager
     async def fetched(self, order: Order) -> AsyncIterator[tuple[Manifest, Path] | None]:
-        """What a copy says of itself, and its file; ``None`` where it is not whole."""
+        """What a copy says of itself, and its file, decrypted; ``None`` where it is not whole."""
         folder = Path(order.destination)
         found = await _in_thread(_read, folder)
-        yield None if found is None else (found, folder / found.file)
+        if found is None:
+            yield None
+            return
+        async with readable(self._keys, found, folder / found.file) as opened:
+            yield opened
+
+
+async def sealed_copy(
+    copies: Copies, keys: Keyring, order: Order, aside: Path, cipher: Path, at: datetime
+) -> Manifest | Broke:
+    """Make a copy ``aside``, look at it while it can be read, and encrypt it. Nothing of it stays aside.
+
+    Raises ``Outage``.
+    """
+    if not keys.recipients:
+        return Broke(why=NO_RECIPIENT)
+    plain = aside / NAMES[copies.is_sqlite]
+    manifest = (await copies.dump(plain, at)).model_copy(update={"installation": order.installation})
+    wrong = [] if copies.is_sqlite else await missing_tables(copies, manifest, plain)  # SQLite's was read.
+    if wrong:
+        return Broke(why=f"the copy does not hold {wrong[0].name}: {wrong[0].found or 'it is missing'}")
+    made = await encrypted(keys, manifest, plain, cipher)
+    plain.unlink()
+    return made
 
 
 async def _in_thread(work: Callable[..., R], *arguments: object) -> R:
@@ -127,7 +165,7 @@ async def _in_thread(work: Callable[..., R], *arguments: object) -> R:
 def _prepare(folder: Path) -> None:
     """A folder for this copy alone, without what an attempt left that died halfway."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in [*NAMES.values(), *LEFTOVERS]:
+    for name in [*FILES, *LEFTOVERS]:
         (folder / name).unlink(missing_ok=True)
 
 
@@ -165,30 +203,6 @@ def foreign(order: Order, found: str) -> Finding:
     return Finding(flaw=Flaw.ELSEWHERE, name=MANIFEST, wanted=order.installation or None, found=found)
 
 
-def compare_file(manifest: Manifest, file: Path) -> list[Finding]:
-    """The file against its manifest."""
-    if not file.exists():
-        return [Finding(flaw=Flaw.MISSING, name=file.name)]
-    size = file.stat().st_size
-    if size == 0:
-        return [Finding(flaw=Flaw.EMPTY, name=file.name)]
-    if size != manifest.bytes:
-        return [Finding(flaw=Flaw.SIZE, name=file.name, wanted=str(manifest.bytes), found=str(size))]
-    found = sha256(file)
-    if found == manifest.sha256:
-        return []
-    return [Finding(flaw=Flaw.CHECKSUM, name=file.name, wanted=manifest.sha256[:12], found=found[:12])]
-
-
-async def missing_tables(copies: Copies, manifest: Manifest, file: Path) -> list[Finding]:
-    """What the copy itself says that it holds, against its manifest."""
-    try:
-        missing = await copies.missing(manifest, file)
-    except Outage as broken:
-        return [Finding(flaw=Flaw.UNFINISHED, name=file.name, found=broken.reason)]
-    return [Finding(flaw=Flaw.MISSING, name=name) for name in missing]
-
-
 def _remove(folder: Path) -> None:
     """The manifest is set aside and comes back where the copy cannot be deleted: that copy is whole still."""
     manifest, aside = folder / MANIFEST, folder / ASIDE
@@ -197,7 +211,7 @@ def _remove(folder: Path) -> None:
     else:
         manifest.unlink(missing_ok=True)
     try:
-        for name in NAMES.values():
+        for name in FILES:
             (folder / name).unlink(missing_ok=True)
     except OSError:
         if aside.exists():

@@ -1,14 +1,9 @@
 """Keeps copies of our own database in a bucket: made aside, sent, and read back whole to prove them."""
 
-import asyncio
-import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from pydantic import ValidationError
 
@@ -19,10 +14,10 @@ from domain.evidence import Evidence, Finding, Flaw
 from domain.objects import StoredObject, bucket_of, in_bucket
 from domain.ports import Objects
 from storage.copies import Copies
-from storage.folder_vault import MANIFEST, NAMES, FolderVault, compare_file, foreign, missing_tables
-
-TEMPORARY, HELD = "toban-copy-", "held"
-"""A folder of ours among the temporary ones, and the file in it that is locked while it is used."""
+from storage.encryption import Keyring
+from storage.folder_vault import ENCRYPTED, FILES, MANIFEST, NAMES, FolderVault, foreign, sealed_copy
+from storage.private_folder import private_folder
+from storage.verifying import findings_of, readable
 
 
 class ObjectVault:
@@ -36,10 +31,13 @@ class ObjectVault:
     of the finished copy.
     """
 
-    def __init__(self, copies: Copies, objects: Objects, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, copies: Copies, objects: Objects, now: Callable[[], datetime], keys: Keyring | None = None
+    ) -> None:
         self._copies = copies
         self._objects = objects
         self._now = now
+        self._keys = keys or Keyring()
 
     async def find(self, order: Order) -> Began | None:
         """The manifest, if it is there already; nothing where it is of another installation."""
@@ -53,10 +51,17 @@ class ObjectVault:
         stranger = await self._stranger(order)
         if stranger:
             return Broke(why=f"{order.destination} holds a copy of another installation ({stranger})")
-        async with _folder() as folder:
-            file = folder / NAMES[self._copies.is_sqlite]
-            manifest = await self._copies.dump(file, self._now())
-            name = f"{file.stem}-{manifest.sha256[:16]}{file.suffix}"
+        kind = Path(NAMES[self._copies.is_sqlite])
+        async with private_folder() as folder:
+            file = folder / f"{kind.name}{ENCRYPTED if order.part.encrypt else ''}"
+            if order.part.encrypt:
+                made = await sealed_copy(self._copies, self._keys, order, folder, file, self._now())
+                if isinstance(made, Broke):
+                    return made
+                manifest = made
+            else:
+                manifest = await self._copies.dump(file, self._now())
+            name = file.name.replace(kind.stem, f"{kind.stem}-{manifest.sha256[:16]}", 1)
             await self._objects.upload(bucket, f"{prefix}/{name}", file)
         named = manifest.model_copy(update={"file": name, "installation": order.installation})
         data = named.model_dump_json(indent=1).encode()
@@ -85,7 +90,7 @@ class ObjectVault:
         there = await self._stat(order, manifest.file)
         if there is None:
             return Evidence.of([Finding(flaw=Flaw.MISSING, name=manifest.file)], **seen)
-        async with _folder() as folder:
+        async with private_folder() as folder:
             file = folder / manifest.file
             try:
                 await self._objects.download(there, file)
@@ -94,10 +99,8 @@ class ObjectVault:
                     raise
                 wrong = Finding(flaw=Flaw.CHECKSUM, name=manifest.file, found=outage.reason[:200])
                 return Evidence.of([wrong], **seen)
-            findings = await asyncio.to_thread(compare_file, manifest, file)
-            if not findings:
-                findings = await missing_tables(self._copies, manifest, file)
-        return Evidence.of(findings, sampled=1, **seen)
+            findings, doubts = await findings_of(self._copies, self._keys, manifest, file)
+        return Evidence.of(findings, doubts=doubts, sampled=1, **seen)
 
     async def remove(self, order: Order) -> None:
         """The manifest first: half a copy is none. Raises ``Outage`` for what another installation made."""
@@ -122,16 +125,17 @@ class ObjectVault:
 
     @asynccontextmanager
     async def fetched(self, order: Order) -> AsyncIterator[tuple[Manifest, Path] | None]:
-        """What a copy says of itself, and its file on this machine for as long as it is needed."""
+        """What a copy says of itself, and its file on this machine, decrypted, while it is needed."""
         manifest = await self._manifest(order)
         there = None if manifest is None else await self._stat(order, manifest.file)
         if manifest is None or there is None:
             yield None
             return
-        async with _folder() as folder:
+        async with private_folder() as folder:
             file = folder / manifest.file
             await self._objects.download(there, file)
-            yield manifest, file
+            async with readable(self._keys, manifest, file) as opened:
+                yield opened
 
     async def _stranger(self, order: Order) -> str | None:
         """The other installation that has made what lies there."""
@@ -201,56 +205,6 @@ def _manifest(data: bytes) -> Manifest | None:
 def _is_ours(name: str) -> bool:
     """A manifest, or a copy in this folder."""
     kinds = [Path(one) for one in NAMES.values()]
-    named = any(name.startswith(f"{kind.stem}-") and name.endswith(kind.suffix) for kind in kinds)
-    return "/" not in name and "\0" not in name and (named or name in {MANIFEST, *NAMES.values()})
-
-
-@asynccontextmanager
-async def _folder() -> AsyncIterator[Path]:
-    """A folder that only we can read, for as long as it is needed."""
-    try:
-        made, held = await asyncio.to_thread(_make)
-    except OSError as error:
-        raise Outage(f"temporary folder: {error.strerror or error}") from error
-    try:
-        yield made
-    finally:
-        await asyncio.to_thread(_clear, made, held)
-
-
-def _make() -> tuple[Path, IO[bytes]]:
-    """A folder, and its lock. Before it, what others left that were killed: whole databases, for nobody."""
-    for left in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
-        _sweep(left)
-    made = Path(tempfile.mkdtemp(prefix=TEMPORARY))
-    held = (made / HELD).open("wb")
-    _lock(held)
-    return made, held
-
-
-def _sweep(left: Path) -> None:
-    """Remove it, if it is our user's, and nobody alive holds it."""
-    try:
-        if left.is_symlink() or left.stat().st_uid != os.getuid():
-            return
-        with (left / HELD).open("rb+") as held:
-            if _lock(held):
-                shutil.rmtree(left, ignore_errors=True)
-    except (OSError, AttributeError):
-        return  # It went meanwhile, was just made, or users have no numbers here.
-
-
-def _lock(file: IO[bytes]) -> bool:
-    """False where somebody else has it, or the platform knows no locks. It goes with the process."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
-        return False
-    return True
-
-
-def _clear(made: Path, held: IO[bytes]) -> None:
-    held.close()
-    shutil.rmtree(made, ignore_errors=True)
+    plain = name.removesuffix(ENCRYPTED)
+    named = any(plain.startswith(f"{kind.stem}-") and plain.endswith(kind.suffix) for kind in kinds)
+    return "/" not in name and "\0" not in name and (named or name in {MANIFEST, *FILES})

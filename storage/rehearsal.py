@@ -11,10 +11,10 @@ from domain.errors import Outage
 from domain.evidence import Evidence, Finding, Flaw
 from domain.rehearsal import Restore, answer_findings
 from storage.copies import plain_url
-from storage.folder_vault import compare_file
+from storage.encryption import NoKey
 from storage.postgres_copies import PostgresScratch, ask
 from storage.sqlite_copies import SqliteScratch
-from storage.threads import in_own_thread
+from storage.verifying import spoilt
 
 NO_SERVER = "no server to restore it on: set TOBAN_DRILL_DATABASE_URL"
 REAL_ONE = "TOBAN_DRILL_DATABASE_URL is the very database that is copied, as its server says: name another"
@@ -58,6 +58,12 @@ class TobanRehearsal:
 
     async def begin(self, restore: Restore) -> Began | Broke:
         """Restore it, and measure how long that took."""
+        try:
+            return await self._begin(restore)
+        except NoKey as missing:
+            return Broke(why=missing.reason, blames_place=True)
+
+    async def _begin(self, restore: Restore) -> Began | Broke:
         async with self._fetch(restore.copy_of) as found:
             if found is None:
                 return Broke(why="the copy has no manifest that can be read")
@@ -147,14 +153,6 @@ class TobanRehearsal:
 
     def _place(self, restore: Restore) -> Path:
         return Path(restore.scratch) if restore.scratch else self._folder
-
-
-async def spoilt(manifest: Manifest, file: Path) -> list[Finding]:
-    """What is wrong with the file of a copy beside its manifest. Raises ``Outage``."""
-    try:
-        return await in_own_thread(compare_file, manifest, file)
-    except OSError as error:
-        raise Outage(f"backup folder: {error.strerror or error}: {error.filename}") from error
 
 
 def _name(restore: Restore) -> str:

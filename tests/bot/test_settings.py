@@ -49,6 +49,8 @@ def test_every_name_of_the_product_is_a_setting():
         "TOBAN_DRILL_DATABASE_URL",
         "TOBAN_DRILL_SQL_URL",
         "TOBAN_STORAGE_ENDPOINT",
+        "TOBAN_BACKUP_AGE_RECIPIENTS",
+        "TOBAN_BACKUP_AGE_IDENTITIES",
         "TOBAN_LOG_FORMAT",
         "TOBAN_LOG_LEVEL",
         "TOBAN_METRICS_ACCESS",

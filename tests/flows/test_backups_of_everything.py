@@ -47,7 +47,9 @@ def everything(**changes: Any) -> BackupPlan:
 
 
 @asynccontextmanager
-async def team(database_url: str, *plans: BackupPlan) -> AsyncIterator[tuple[Stage, PretendStorage]]:
+async def team(
+    database_url: str, *plans: BackupPlan, **environ: str
+) -> AsyncIterator[tuple[Stage, PretendStorage]]:
     """The stage with all that BondPoint has on Google Cloud."""
     why = why_not()
     if why is not None:
@@ -59,7 +61,7 @@ async def team(database_url: str, *plans: BackupPlan) -> AsyncIterator[tuple[Sta
             await storage.make(bucket)
         for name in ("users/1.png", "users/2.png", "teams/1.png"):
             await storage.write("bondpoint-images", name, name.encode())
-        environ = {"TOBAN_STORAGE_ENDPOINT": storage.url}
+        environ |= {"TOBAN_STORAGE_ENDPOINT": storage.url}
         async with backed_up(database_url, *plans, cloud=Cloud, **environ) as stage:
             stage.cloud.firestore.shelf = storage
             stage.cloud.firestore.add(PROJECT, documents={"users": 1200, "teams": 30})

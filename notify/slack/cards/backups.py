@@ -72,7 +72,8 @@ def _facts(voice: Voice, view: BackupView) -> list[tuple[str, str]]:
             facts.append((voice("field.took"), voice("backup.took", took=(took, Unit.SECONDS.value))))
     else:
         facts.append((voice("field.expected"), voice("backup.when", at=_seconds(backup.expected_by))))
-    facts.append((voice("field.lies_in"), voice("backup.lies_in", place=backup.destination)))
+    key = "backup.lies_in_encrypted" if any(one.part.encrypt for one in backup.parts) else "backup.lies_in"
+    facts.append((voice("field.lies_in"), voice(key, place=backup.destination)))
     return facts
 
 
