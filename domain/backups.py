@@ -115,6 +115,7 @@ class Order(Value):
 
     ``key`` is one by backup, part and attempt: by it a copy is found whose beginning was not heard of.
     ``installation`` stands in the copy's manifest: what another one has made is neither ours nor touched.
+    ``expects``: bytes that the last copy of the same took.
     """
 
     key: str
@@ -122,6 +123,7 @@ class Order(Value):
     at: datetime
     destination: str
     installation: str = ""
+    expects: int = 0
 
     def is_of(self, installation: str) -> bool:
         """Whether a manifest that names an installation is of this order; older ones name none."""

@@ -94,7 +94,8 @@ class Evidence(Value):
     ``sampled``: so many objects were read again, all of their bytes. ``at``: the moment whose state it
     holds, where it knows better than we do. ``flaws`` counts all of what ``findings`` shows the first of.
     ``seconds``: how long its restoring took, where that was measured where it was done. ``hold``: what its
-    bucket forbids to delete, where that could be read.
+    bucket forbids to delete, where that could be read. ``free``: bytes of its disk that were free beside it;
+    ``full_in``: days until none are, where that is soon.
     """
 
     objects: int = Field(default=0, ge=0)
@@ -109,6 +110,8 @@ class Evidence(Value):
     flaws: int = 0
     hold: BucketHold | None = None
     doubts: tuple[Doubt, ...] = ()
+    free: int | None = None
+    full_in: int | None = None
 
     @classmethod
     def of(cls, findings: Sequence[Finding], **seen: object) -> "Evidence":

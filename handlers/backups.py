@@ -11,7 +11,7 @@ from handlers.slack import Body, Desk, subject_of
 from handlers.typed import Line
 from notify.slack import actions
 from notify.slack.cards.backups import history_card, plans_card
-from operations import backups, drills
+from operations import backup_sizes, backups, drills
 
 if TYPE_CHECKING:
     from slack_bolt.async_app import AsyncAck, AsyncApp
@@ -69,9 +69,9 @@ class Backups:
         async with world.store.read() as tx:
             latest, verified = await backups.overview(tx, world.policy.backups, world.clock.now())
             tried = await drills.newest(tx, world.policy.backups)
-        shown = plans_card(
-            self.desk.voice(body), world.policy.backups.plans, latest, verified, tried, world.clock.now()
-        )
+            plans = world.policy.backups.plans
+            sizes = {plan.name: await backup_sizes.sizes(tx, plan) for plan in plans}
+        shown = plans_card(self.desk.voice(body), plans, latest, verified, tried, world.clock.now(), sizes)
         await ack(text=shown.text, blocks=shown.blocks)
 
     async def _history(self, ack: "AsyncAck", body: Body, words: str) -> None:
@@ -80,7 +80,8 @@ class Backups:
         assert plan is not None
         async with world.store.read() as tx:
             past = await backups.history(tx, plan, world.clock.now())
-        shown = history_card(self.desk.voice(body), plan.name, past)
+            sizes = await backup_sizes.sizes(tx, plan)
+        shown = history_card(self.desk.voice(body), plan.name, past, sizes)
         await ack(text=shown.text, blocks=shown.blocks)
 
     def _plan(self, named: str) -> str:

@@ -12,6 +12,7 @@ from domain import backing as rules
 from domain.alerts import Signal, group_key
 from domain.approvals import Account
 from domain.backup_plans import BackupPlan, Backups
+from domain.backup_sizes import SOON, full_in
 from domain.backups import Backup, Began, Broke, Going, Heard, Proved, Silent, Stage
 from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Text, Wording
 from domain.errors import Outage, Refused
@@ -24,7 +25,7 @@ from domain.schedule import Cron
 from domain.series import epoch, moment
 from domain.voice import SOURCE
 from domain.watches import Watch, WatchKind
-from operations import counters, installation, signals
+from operations import backup_sizes, counters, installation, signals
 from operations.demoting import demote
 from operations.lease import LEASE, held, in_time, is_held
 from operations.places import backup_card, backup_note
@@ -376,7 +377,8 @@ async def _work(world: World, backup: Backup) -> None:
                     before.setdefault(progress.part.name, []).append(progress.evidence)
             if one.accepted_by is not None:
                 break  # Somebody has said that this is how it looks now.
-        await _keep(tx, world, latest, rules.step(latest, heard, plan, before, at), at)
+        told = await _warned(tx, backup, heard)
+        await _keep(tx, world, latest, rules.step(latest, told, plan, before, at), at)
 
 
 async def _ask(world: World, backup: Backup, place: int) -> Heard:
@@ -393,7 +395,10 @@ async def _ask(world: World, backup: Backup, place: int) -> Heard:
             found: Began | Broke | None = await in_time(vault.find(order), rules.ASKED)
             if found is None and backup.until is not None and world.clock.now() >= backup.until:
                 return Silent(why=progress.trouble) if progress.trouble else Going()  # Too late to begin.
-            return found if found is not None else await in_time(vault.begin(order), within)
+            if found is not None:
+                return found
+            sized = order.model_copy(update={"expects": await _last_size(world, backup, progress.part.name)})
+            return await in_time(vault.begin(sized), within)
         if progress.stage is Stage.COPYING:
             return await in_time(vault.look(order, operation), within)
         evidence = await in_time(vault.prove(order, operation), within)
@@ -405,6 +410,26 @@ async def _ask(world: World, backup: Backup, place: int) -> Heard:
     except Exception as failure:
         log.exception("backups.failed", backup=backup.number, part=progress.part.name)
         return Silent(why=repr(failure)[:200])
+
+
+async def _last_size(world: World, backup: Backup, part: str) -> int:
+    """Bytes of the newest verified copy of the same; 0 without one."""
+    async with world.store.read() as tx:
+        last = await tx.verified_backups(backup.plan, 1)
+    parts = (one for before in last for one in before.parts if one.part.name == part)
+    return next((one.evidence.bytes for one in parts if one.evidence is not None), 0)
+
+
+async def _warned(tx: Tx, backup: Backup, heard: dict[int, Heard]) -> dict[int, Heard]:
+    """What was heard; with the days until the disk is full, where they are few."""
+    changed = dict(heard)
+    for n, one in heard.items():
+        if isinstance(one, Proved) and one.evidence.free is not None:
+            known = await backup_sizes.points(tx, backup.plan, backup.due_at)
+            days = full_in([*known, (backup.due_at, one.evidence.free)])
+            if days is not None and days < SOON:
+                changed[n] = Proved(evidence=one.evidence.model_copy(update={"full_in": days}))
+    return changed
 
 
 async def _keep(tx: Tx, world: World, before: Backup, after: Backup, at: datetime) -> Backup:

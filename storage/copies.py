@@ -15,6 +15,9 @@ from storage.threads import in_own_thread
 
 CHUNK = 1 << 20
 
+MARGIN = 1.2
+"""A copy may be so many times larger than the last one, and still find room."""
+
 NEWEST = "SELECT max(at) FROM timeline"
 """When the newest record was written: the timeline grows with everything that happens."""
 
@@ -59,6 +62,17 @@ class Copies:
         return Manifest(
             kind=kind, at=at, file=file.name, bytes=size, sha256=digest, tables=tables, newest=newest
         )
+
+    async def expected(self, last: int) -> int:
+        """Bytes that a copy will take, by what the ``last`` one took; 0 where nobody can know."""
+        grown = int(last * MARGIN)
+        if not self.is_sqlite:
+            return grown
+        try:
+            size = (await in_own_thread(sqlite_copies.file_of(self._url).stat)).st_size
+        except OSError:
+            return grown  # The copy itself will say what is wrong.
+        return max(grown, size)
 
     async def _newest(self) -> datetime | None:
         """Of the database itself; ``None`` where it has no such table."""

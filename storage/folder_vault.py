@@ -1,6 +1,7 @@
 """Keeps copies of our own database in a folder: written aside, forced to the disk, named when whole."""
 
 import os
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -14,6 +15,7 @@ from domain.evidence import Evidence, Finding, Flaw
 from storage.copies import Copies, keep_names
 from storage.encryption import NO_RECIPIENT, Keyring
 from storage.private_folder import private_folder
+from storage.space import NoRoom, demand_room, free_at
 from storage.threads import in_own_thread
 from storage.verifying import encrypted, findings_of, missing_tables, readable
 
@@ -66,6 +68,12 @@ class FolderVault:
         stranger = await self._stranger(order)
         if stranger:
             return Broke(why=f"{folder} holds a copy of another installation ({stranger})")
+        needed = await self._copies.expected(order.expects)
+        aside_too = [(Path(tempfile.gettempdir()), needed)] if order.part.encrypt else []
+        try:
+            await _in_thread(demand_room, [(folder, needed), *aside_too])
+        except NoRoom as short:
+            return Broke(why=short.reason)
         await _in_thread(_prepare, folder)
         file = folder / f"{NAMES[self._copies.is_sqlite]}{ENCRYPTED if order.part.encrypt else ''}"
         part = folder / f"{file.name}.part"
@@ -106,6 +114,7 @@ class FolderVault:
             newest=manifest.newest,
             sampled=1,
             at=manifest.at,
+            free=await _in_thread(free_at, folder),
         )
 
     async def remove(self, order: Order) -> None:

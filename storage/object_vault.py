@@ -17,6 +17,7 @@ from storage.copies import Copies
 from storage.encryption import Keyring
 from storage.folder_vault import ENCRYPTED, FILES, MANIFEST, NAMES, FolderVault, foreign, sealed_copy
 from storage.private_folder import private_folder
+from storage.space import NoRoom
 from storage.verifying import findings_of, readable
 
 
@@ -47,12 +48,19 @@ class ObjectVault:
 
     async def begin(self, order: Order) -> Began | Broke:
         """Make the copy, and send it."""
-        bucket, prefix = bucket_of(order.destination)
         stranger = await self._stranger(order)
         if stranger:
             return Broke(why=f"{order.destination} holds a copy of another installation ({stranger})")
         kind = Path(NAMES[self._copies.is_sqlite])
-        async with private_folder() as folder:
+        needed = await self._copies.expected(order.expects) * (2 if order.part.encrypt else 1)
+        try:
+            return await self._begin(order, kind, needed)
+        except NoRoom as short:
+            return Broke(why=short.reason)
+
+    async def _begin(self, order: Order, kind: Path, needed: int) -> Began | Broke:
+        bucket, prefix = bucket_of(order.destination)
+        async with private_folder(needed) as folder:
             file = folder / f"{kind.name}{ENCRYPTED if order.part.encrypt else ''}"
             if order.part.encrypt:
                 made = await sealed_copy(self._copies, self._keys, order, folder, file, self._now())
@@ -90,7 +98,7 @@ class ObjectVault:
         there = await self._stat(order, manifest.file)
         if there is None:
             return Evidence.of([Finding(flaw=Flaw.MISSING, name=manifest.file)], **seen)
-        async with private_folder() as folder:
+        async with private_folder(manifest.bytes) as folder:
             file = folder / manifest.file
             try:
                 await self._objects.download(there, file)
@@ -131,7 +139,7 @@ class ObjectVault:
         if manifest is None or there is None:
             yield None
             return
-        async with private_folder() as folder:
+        async with private_folder(manifest.bytes) as folder:
             file = folder / manifest.file
             await self._objects.download(there, file)
             async with readable(self._keys, manifest, file) as opened:

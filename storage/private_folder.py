@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import IO
 
 from domain.errors import Outage
+from storage.space import demand_room
 
 TEMPORARY, HELD = "toban-copy-", "held"
 """A folder of ours among the temporary ones, and the file in it that is locked while it is used."""
 
 
 @asynccontextmanager
-async def private_folder() -> AsyncIterator[Path]:
-    """A folder that only we can read, for as long as it is needed."""
+async def private_folder(needed: int = 0) -> AsyncIterator[Path]:
+    """A folder that only we can read, for as long as it is needed, with room for ``needed`` bytes.
+
+    Raises ``Outage``, ``NoRoom`` among them.
+    """
     try:
-        made, held = await asyncio.to_thread(_make)
+        made, held = await asyncio.to_thread(_make, needed)
     except OSError as error:
         raise Outage(f"temporary folder: {error.strerror or error}") from error
     try:
@@ -28,9 +32,11 @@ async def private_folder() -> AsyncIterator[Path]:
         await asyncio.to_thread(_clear, made, held)
 
 
-def _make() -> tuple[Path, IO[bytes]]:
+def _make(needed: int) -> tuple[Path, IO[bytes]]:
     """A folder, and its lock."""
     sweep()
+    if needed:
+        demand_room([(Path(tempfile.gettempdir()), needed)])
     made = Path(tempfile.mkdtemp(prefix=TEMPORARY))
     held = (made / HELD).open("wb")
     _lock(held)

@@ -13,7 +13,9 @@ from domain.rehearsal import Restore, answer_findings
 from storage.copies import plain_url
 from storage.encryption import NoKey
 from storage.postgres_copies import PostgresScratch, ask
+from storage.space import NoRoom, demand_room
 from storage.sqlite_copies import SqliteScratch
+from storage.threads import in_own_thread
 from storage.verifying import spoilt
 
 NO_SERVER = "no server to restore it on: set TOBAN_DRILL_DATABASE_URL"
@@ -60,7 +62,7 @@ class TobanRehearsal:
         """Restore it, and measure how long that took."""
         try:
             return await self._begin(restore)
-        except NoKey as missing:
+        except (NoKey, NoRoom) as missing:
             return Broke(why=missing.reason, blames_place=True)
 
     async def _begin(self, restore: Restore) -> Began | Broke:
@@ -73,6 +75,8 @@ class TobanRehearsal:
                 return Broke(why=NO_SERVER, blames_place=True)
             if await self._is_the_real_one(manifest):
                 return Broke(why=REAL_ONE, blames_place=True)
+            if manifest.kind == "sqlite":
+                await in_own_thread(demand_room, [(self._place(restore), manifest.bytes)])
             if await spoilt(manifest, file):
                 return Began(operation=SPOILT)  # Nothing is restored of it; its examination says why.
             try:

@@ -1,7 +1,8 @@
-"""Gives a SQLite file's free pages back to the disk: in small steps while it is used, or all at once."""
+"""Room on the disk: what a file needs and what is free, and how SQLite's free pages are given back to it."""
 
 import shutil
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +10,43 @@ from domain.errors import Outage
 
 TIMEOUT = 5.0
 """Seconds that a step waits for another process's lock."""
+
+
+RESERVE = 64 * 1024 * 1024
+"""Bytes of the disk that stay free for everything else."""
+
+
+class NoRoom(Outage):
+    """The disk has less free than is needed."""
+
+
+def free_at(place: Path) -> int:
+    """Bytes that are free where a file or folder lies, or will lie."""
+    return shutil.disk_usage(_there(place)).free
+
+
+def demand_room(needs: Iterable[tuple[Path, int]]) -> None:
+    """Raise ``NoRoom`` with the figures where a disk is too small for all that is to be written to it.
+
+    ``needs``: each place with its bytes. Some room stays free for everything else.
+    """
+    by_disk: dict[int, tuple[Path, int]] = {}
+    for place, needed in needs:
+        disk = _there(place).stat().st_dev
+        first, before = by_disk.get(disk, (place, 0))
+        by_disk[disk] = (first, before + needed)
+    for place, needed in by_disk.values():
+        free = free_at(place)
+        if free < needed + RESERVE:
+            raise NoRoom(
+                f"{_there(place)} has {free / 1e6:,.0f} MB free, and {(needed + RESERVE) / 1e6:,.0f} MB are"
+                " needed. Make room there"
+            )
+
+
+def _there(place: Path) -> Path:
+    """The nearest folder that exists."""
+    return next(one for one in (place, *place.absolute().parents) if one.exists())
 
 
 def give_back(file: str, pages: int) -> None:
@@ -56,7 +94,3 @@ def vacuum(file: Path) -> tuple[int, int]:
     except sqlite3.Error as error:
         raise Outage(f"{file} could not be vacuumed, and is as it was: {error}") from error
     return before, file.stat().st_size
-
-
-RESERVE = 64 * 1024 * 1024
-"""Bytes of the disk that stay free for everything else."""

@@ -43,9 +43,14 @@ R = TypeVar("R")
 
 async def dump(url: str, file: Path) -> tuple[TableDigest, ...]:
     """Copy the database of a URL into a file, check it, and count what it holds. Raises ``Outage``."""
-    source = Path(sa.make_url(url).database or "")
+    source = file_of(url)
     limits = await _in_thread(Limits, source)
     return await _in_thread(_dump, source, file, limits, limits=limits)
+
+
+def file_of(url: str) -> Path:
+    """The file of a database."""
+    return Path(sa.make_url(url).database or "")
 
 
 async def digests(file: Path) -> tuple[TableDigest, ...]:

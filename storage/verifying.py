@@ -102,7 +102,7 @@ async def decrypted(
     if inner is None:
         yield None
         return
-    async with private_folder() as folder:
+    async with private_folder(inner.bytes) as folder:
         opened = folder / PLAIN
         try:
             await keys.decrypt(file, opened, manifest.recipients)

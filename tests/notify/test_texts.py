@@ -100,6 +100,7 @@ def words() -> set[str]:
     made |= {f"backup.flaw_{flaw.value}" for flaw in Flaw} | {
         f"backup.doubt_{doubt.value}" for doubt in Doubt
     }
+    made |= {f"backup.{span}_{way}" for span in ("week", "month") for way in ("more", "less", "same")}
     made |= {f"rollout.p_{what}_open" for what in ("threshold", "stable")}
     made |= {f"drill.part_{stage.value}" for stage in BackupStage}
     made |= {f"signal.backup_{what}" for what in ("late", "missed", "failed", "suspicious", "rotten")}

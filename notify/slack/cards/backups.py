@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from domain.backup_plans import BackupPlan
+from domain.backup_sizes import SOON, Sizes
 from domain.backups import Backup, Progress, Stage
 from domain.drilling import halts
 from domain.drills import Drill, DrillState
@@ -33,6 +34,12 @@ REASONS_ROOM, PARTS_ROOM = 3000, 6000
 """Characters of each on one card."""
 
 LINES = 20
+
+DAY = 86400
+"""Seconds."""
+
+SAME = 0.005
+"""A size that has changed by a smaller share is the same."""
 
 
 def backup_card(voice: Voice, view: BackupView) -> Rendered:
@@ -107,12 +114,19 @@ def _part(voice: Voice, progress: Progress) -> str:
 
 def _doubts(voice: Voice, backup: Backup) -> list[str]:
     """What the copied things leave open, each with the way out."""
-    return [
+    seen = [one.evidence for one in backup.parts if one.evidence is not None]
+    full = [
+        _full(voice, one.free, one.full_in)
+        for one in seen
+        if one.free is not None and one.full_in is not None
+    ]
+    open_ends = [
         f":warning: {voice(f'backup.doubt_{doubt.value}', part=one.part.name)}"
         for one in backup.parts
         if one.evidence is not None
         for doubt in one.evidence.doubts
-    ][:4]
+    ]
+    return [*full, *open_ends][:4]
 
 
 def _small(voice: Voice, view: BackupView) -> list[str]:
@@ -167,8 +181,9 @@ def plans_card(
     verified: Mapping[str, Backup],
     tried: Mapping[str, Drill],
     at: datetime,
+    sizes: Mapping[str, Sizes | None] | None = None,
 ) -> Rendered:
-    """All plans on one screen, those without a recent verified backup first."""
+    """All plans on one screen, those without a recent verified backup first. ``sizes`` by the plan's name."""
     bad = [
         one
         for one in plans
@@ -188,6 +203,7 @@ def plans_card(
         if newest is not None and (proven is None or newest.id != proven.id):
             state = newest.standing.value
             lines.append(voice("backup.last", number=newest.number, at=_seconds(newest.due_at), state=state))
+        lines += _sizes(voice, (sizes or {}).get(plan.name))
         lines.append(_tried(voice, plan.name, tried.get(plan.name)))
         lines.append(voice("backup.next", at=_seconds(plan.schedule.following(at))))
         blocks.append(section("\n".join(lines)))
@@ -208,8 +224,45 @@ def _is_bad(newest: Backup | None) -> bool:
     return newest is not None and newest.standing not in {Standing.VERIFIED, Standing.RUNNING}
 
 
-def history_card(voice: Voice, plan: str, past: Sequence[tuple[Backup, Fate | None]]) -> Rendered:
-    """The newest backups of a plan, and for each why it stays or may go."""
+def _sizes(voice: Voice, sizes: Sizes | None) -> list[str]:
+    """How much it is, how that has changed, and how long there is room for it."""
+    if sizes is None:
+        return []
+    kept = {"kept": (sizes.kept, Unit.BYTES.value), "count": sizes.copies}
+    grown = [
+        _grown(voice, span, sizes.newest, before)
+        for span, before in (("week", sizes.week_ago), ("month", sizes.month_ago))
+        if before
+    ]
+    lines = [voice("backup.sizes", size=(sizes.newest, Unit.BYTES.value), **kept)]
+    lines += [" · ".join(grown)] if grown else []
+    if sizes.free is not None:
+        lines.append(_full(voice, sizes.free, sizes.full_in))
+    return lines
+
+
+def _full(voice: Voice, free: int, days: int | None) -> str:
+    """What is free, and how long that lasts, with a mark where it is not long."""
+    room = (free, Unit.BYTES.value)
+    if days is None:
+        return voice("backup.free", free=room)
+    mark = ":warning: " if days < SOON else ""
+    return mark + voice("backup.full_in", free=room, days=days * DAY)
+
+
+def _grown(voice: Voice, span: str, now: int, before: int) -> str:
+    """How a size has changed since a ``week`` or a ``month`` before."""
+    share = (now - before) / before
+    if abs(share) < SAME:
+        return voice(f"backup.{span}_same")
+    by = {"by": (abs(now - before), Unit.BYTES.value), "share": (abs(share), Unit.SHARE.value)}
+    return voice(f"backup.{span}_{'more' if share > 0 else 'less'}", **by)
+
+
+def history_card(
+    voice: Voice, plan: str, past: Sequence[tuple[Backup, Fate | None]], sizes: Sizes | None = None
+) -> Rendered:
+    """How much a plan takes; its newest backups, and for each why it stays or may go."""
     head = voice("backup.history", plan=plan)
     lines = []
     for backup, fate in past[:LINES]:
@@ -224,4 +277,5 @@ def history_card(voice: Voice, plan: str, past: Sequence[tuple[Backup, Fate | No
         lines.append(" · ".join(filter(None, [f"{MARK[backup.standing]} {state}", line, stays])))
     if not lines:
         lines = [voice("backup.no_history")]
-    return Rendered(text=head, blocks=[section(f"*{head}*"), *listed(voice, lines)])
+    above = "\n".join([f"*{head}*", *_sizes(voice, sizes)])
+    return Rendered(text=head, blocks=[section(above), *listed(voice, lines)])
