@@ -23,6 +23,9 @@ FIRST = {
 }
 """Until it is asked for the first time; after that each time when it has waited twice as long."""
 
+IDLE = min(FIRST.values())
+"""Between two looks while no incident is open: one that opens meanwhile is asked about no sooner."""
+
 
 class Forgotten:
     """Remembers when it looked last. What was said is known by the key of its note, to every replica."""
@@ -30,28 +33,37 @@ class Forgotten:
     def __init__(self, world: World) -> None:
         self._world = world
         self._looked_at: datetime | None = None
+        self._rests = LOOKS
 
     def next_due(self, at: datetime) -> datetime:
         """When to look again."""
-        return self._looked_at + LOOKS if self._looked_at is not None else at
+        return self._looked_at + self._rests if self._looked_at is not None else at
 
     async def turn(self) -> int:
         """Ask about what has waited long enough. Returns how many lines were said."""
         at = self._world.clock.now()
         # A clock that was set back is no reason to wait until it has caught up.
-        if self._looked_at is not None and timedelta() <= at - self._looked_at < LOOKS:
+        if self._looked_at is not None and timedelta() <= at - self._looked_at < self._rests:
             return 0
         async with self._world.store.read() as tx:
-            restored = await quiet.now(tx)
-            if restored is not None and restored.holds(at):
-                return 0  # What a restored database believes asks nobody before somebody has looked.
-            due = [one for one in await tx.open_incidents() if at - one.opened_at >= FIRST[one.severity]]
-            notes = [note for one in due if (note := await _note(tx, one, at)) is not None]
+            incidents = await tx.open_incidents()
+            notes = await _notes(tx, incidents, at)
         if notes:
             async with self._world.store() as tx:
                 await tx.say(notes, at)
-        self._looked_at = at
+        self._looked_at, self._rests = at, LOOKS if incidents else IDLE
         return len(notes)
+
+
+async def _notes(tx: Tx, incidents: Sequence[Incident], at: datetime) -> list[Note]:
+    """The lines for what has waited long enough."""
+    due = [one for one in incidents if at - one.opened_at >= FIRST[one.severity]]
+    if not due:
+        return []
+    restored = await quiet.now(tx)
+    if restored is not None and restored.holds(at):
+        return []  # What a restored database believes asks nobody before somebody has looked.
+    return [note for one in due if (note := await _note(tx, one, at)) is not None]
 
 
 async def _note(tx: Tx, incident: Incident, at: datetime) -> Note | None:
