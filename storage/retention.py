@@ -214,11 +214,13 @@ class RetentionQueries(Rows):
 
     async def remove_rest(self, limits: Limits, most: int) -> Removed:
         """At most so many of each: closings without an opening, findings without a group, runs of jobs
-        that are not known any more, and what detectors of services learned that nobody looks at any more.
+        that are not known any more, what detectors of services learned that nobody looks at any more, and
+        when test buttons were pressed.
         """
         closings = ALERT.c.group_id.is_(None) & ~ALERT.c.firing & (ALERT.c.changed_at < limits.alerts)
         findings = FINDING.c.group_id.is_(None) & _judged(limits)
         learned = (WATCH.c.kind == WatchKind.DETECTOR) & (WATCH.c.changed_at < limits.alerts)
+        learned |= (WATCH.c.kind == WatchKind.TEST) & (WATCH.c.changed_at < limits.keys)
         newer = RUN.alias()
         newest = sa.select(sa.func.max(newer.c.due_at)).where(newer.c.name == RUN.c.name).scalar_subquery()
         runs = (RUN.c.due_at < limits.alerts) & (RUN.c.due_at < newest)

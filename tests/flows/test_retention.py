@@ -13,8 +13,9 @@ from domain.data_retention import DataRetention
 from domain.inbox import NewDelivery
 from domain.outbox import Status
 from domain.policy import Policy
+from domain.watches import WatchKind
 from operations.data_retention import retain
-from sandbox.senders import alertmanager, monitoring
+from sandbox.senders import alertmanager, monitoring, monitoring_test
 from sandbox.stage import Stage
 from storage.tables import metadata
 from tests.conftest import make_policy, open_stage
@@ -253,6 +254,21 @@ async def test_two_runs_at_once_remove_everything_once_and_disturb_nobody(stage:
     assert sum(one.result.params["groups"] for one in ran) == 9
     assert sum(one.result.params["alerts"] for one in ran) == 9
     assert (await counts(stage))["alert_group"] == 1
+
+
+async def test_13_what_is_known_of_presses_of_a_test_button_goes(stage: Stage) -> None:
+    """Whoever calls one by the clock would else leave a row with each press for good."""
+    for press in range(5):
+        body = monitoring_test()
+        body["incident"]["summary"] = f"Test Incident {press}"
+        await stage.webhook("cloud-monitoring", body)
+    pressed = [one for one in await rows(stage, "watch", "kind") if one.kind == WatchKind.TEST]
+    assert len(pressed) == 5
+    await later(stage, 31)
+    assert len(await rows(stage, "watch", "kind")) >= 5
+    await later(stage, 2)
+    left = [one for one in await rows(stage, "watch", "kind") if one.kind == WatchKind.TEST]
+    assert len(left) <= 1  # The newest number is never given out again.
 
 
 async def test_the_night_does_it_by_itself_and_jobs_shows_it(stage: Stage) -> None:
