@@ -363,7 +363,7 @@ async def _work(world: World, backup: Backup) -> None:
     backup_id = backup.id
     async with held(world, lambda tx, until: tx.hold_backup(backup_id, until)):
         answers = await asyncio.gather(*(_ask(world, backup, n) for n in places))
-    heard = dict(zip(places, answers, strict=True))
+    heard = await _warned(world, backup, dict(zip(places, answers, strict=True)))
     async with world.store() as tx:
         at = world.clock.now()
         latest = await tx.backup(backup.id)
@@ -377,8 +377,7 @@ async def _work(world: World, backup: Backup) -> None:
                     before.setdefault(progress.part.name, []).append(progress.evidence)
             if one.accepted_by is not None:
                 break  # Somebody has said that this is how it looks now.
-        told = await _warned(tx, backup, heard)
-        await _keep(tx, world, latest, rules.step(latest, told, plan, before, at), at)
+        await _keep(tx, world, latest, rules.step(latest, heard, plan, before, at), at)
 
 
 async def _ask(world: World, backup: Backup, place: int) -> Heard:
@@ -420,15 +419,19 @@ async def _last_size(world: World, backup: Backup, part: str) -> int:
     return next((one.evidence.bytes for one in parts if one.evidence is not None), 0)
 
 
-async def _warned(tx: Tx, backup: Backup, heard: dict[int, Heard]) -> dict[int, Heard]:
-    """What was heard; with the days until the disk is full, where they are few."""
+async def _warned(world: World, backup: Backup, heard: dict[int, Heard]) -> dict[int, Heard]:
+    """The answers, with the days until the disk is full where they are few."""
+    proved = {n: one.evidence for n, one in heard.items() if isinstance(one, Proved)}
+    if all(evidence.free is None for evidence in proved.values()):
+        return heard
+    async with world.store.read() as tx:
+        known = await backup_sizes.points(tx, backup.plan, backup.due_at)
     changed = dict(heard)
-    for n, one in heard.items():
-        if isinstance(one, Proved) and one.evidence.free is not None:
-            known = await backup_sizes.points(tx, backup.plan, backup.due_at)
-            days = full_in([*known, (backup.due_at, one.evidence.free)])
+    for n, evidence in proved.items():
+        if evidence.free is not None:
+            days = full_in([*known, (backup.due_at, evidence.free)])
             if days is not None and days < SOON:
-                changed[n] = Proved(evidence=one.evidence.model_copy(update={"full_in": days}))
+                changed[n] = Proved(evidence=evidence.model_copy(update={"full_in": days}))
     return changed
 
 

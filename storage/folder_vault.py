@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -77,14 +77,10 @@ class FolderVault:
         await _in_thread(_prepare, folder)
         file = folder / f"{NAMES[self._copies.is_sqlite]}{ENCRYPTED if order.part.encrypt else ''}"
         part = folder / f"{file.name}.part"
-        if order.part.encrypt:
-            async with private_folder() as aside:
-                made = await sealed_copy(self._copies, self._keys, order, aside, part, self._now())
-            if isinstance(made, Broke):
-                return made
-            manifest = made
-        else:
-            manifest = await self._copies.dump(part, self._now())
+        async with private_folder() if order.part.encrypt else nullcontext(folder) as aside:
+            manifest = await copied(self._copies, self._keys, order, aside, part, self._now())
+        if isinstance(manifest, Broke):
+            return manifest
         named = manifest.model_copy(update={"file": file.name, "installation": order.installation})
         await _in_thread(_name, part, file)
         await _in_thread(_write, folder, named)
@@ -145,13 +141,16 @@ class FolderVault:
             yield opened
 
 
-async def sealed_copy(
-    copies: Copies, keys: Keyring, order: Order, aside: Path, cipher: Path, at: datetime
+async def copied(
+    copies: Copies, keys: Keyring, order: Order, aside: Path, file: Path, at: datetime
 ) -> Manifest | Broke:
-    """Make a copy ``aside``, look at it while it can be read, and encrypt it. Nothing of it stays aside.
+    """Make the copy in ``file``.
 
-    Raises ``Outage``.
+    An encrypted one is made in the folder ``aside`` first, checked there while it can be read, encrypted
+    into ``file``, and removed from ``aside``. Raises ``Outage``.
     """
+    if not order.part.encrypt:
+        return await copies.dump(file, at)
     if not keys.recipients:
         return Broke(why=NO_RECIPIENT)
     plain = aside / NAMES[copies.is_sqlite]
@@ -159,7 +158,7 @@ async def sealed_copy(
     wrong = [] if copies.is_sqlite else await missing_tables(copies, manifest, plain)  # SQLite's was read.
     if wrong:
         return Broke(why=f"the copy does not hold {wrong[0].name}: {wrong[0].found or 'it is missing'}")
-    made = await encrypted(keys, manifest, plain, cipher)
+    made = await encrypted(keys, manifest, plain, file)
     plain.unlink()
     return made
 

@@ -15,7 +15,7 @@ from domain.objects import StoredObject, bucket_of, in_bucket
 from domain.ports import Objects
 from storage.copies import Copies
 from storage.encryption import Keyring
-from storage.folder_vault import ENCRYPTED, FILES, MANIFEST, NAMES, FolderVault, foreign, sealed_copy
+from storage.folder_vault import ENCRYPTED, FILES, MANIFEST, NAMES, FolderVault, copied, foreign
 from storage.private_folder import private_folder
 from storage.space import NoRoom
 from storage.verifying import findings_of, readable
@@ -62,13 +62,9 @@ class ObjectVault:
         bucket, prefix = bucket_of(order.destination)
         async with private_folder(needed) as folder:
             file = folder / f"{kind.name}{ENCRYPTED if order.part.encrypt else ''}"
-            if order.part.encrypt:
-                made = await sealed_copy(self._copies, self._keys, order, folder, file, self._now())
-                if isinstance(made, Broke):
-                    return made
-                manifest = made
-            else:
-                manifest = await self._copies.dump(file, self._now())
+            manifest = await copied(self._copies, self._keys, order, folder, file, self._now())
+            if isinstance(manifest, Broke):
+                return manifest
             name = file.name.replace(kind.stem, f"{kind.stem}-{manifest.sha256[:16]}", 1)
             await self._objects.upload(bucket, f"{prefix}/{name}", file)
         named = manifest.model_copy(update={"file": name, "installation": order.installation})
