@@ -1,8 +1,8 @@
 """What goes wrong with a folder of copies, its tools and the clock: red, and nothing old is touched."""
 
 import json
-import resource
 import shutil
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tests.conftest import make_policy
 from tests.databases import migrated_postgres
 from tests.flows.backing import backed_up, backups, nightly, tools, until_three
 from tests.flows.looking import alert_cards, twice, unsent
+from tests.full_disk import full_at
 
 KEEP = Retention(daily=1, weekly=0, monthly=0, verified=1)
 """So that every night announces that of the night before, and the next one deletes it."""
@@ -45,13 +46,9 @@ class Troubled:
 
     async def begin(self, order: Order) -> Began | Broke:
         """No file grows beyond the room there is, neither of this process nor of the tools that it starts."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM if self.is_full else soft, hard))
-        try:
+        with full_at(ROOM) if self.is_full else nullcontext():
             answer: Began | Broke = await self.real.begin(order)
-            return answer
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        return answer
 
     async def look(self, order: Order, operation: str) -> Going | Finished | Broke:
         if self.loses:

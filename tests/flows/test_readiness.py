@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import resource
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from jobs import Job
 from jobs.loops import Loops
 from sandbox.stage import LOOKER, Stage
 from tests.conftest import open_stage
+from tests.full_disk import full_at
 from tests.payloads import monitoring
 
 
@@ -73,12 +73,8 @@ async def test_13_14_a_disk_that_takes_nothing_more_turns_ready_red_and_green_ag
 ) -> None:
     async with open_stage(sqlite_only, policy) as world:
         assert (await world.get("/readyz"))[0] == 200
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4 * 1024 * 1024, hard))
-        try:
+        with full_at(4 * 1024 * 1024):
             status, body = await world.get("/readyz")
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert status == 503
         assert "database" in json.loads(body)["problems"]
         assert (await world.get("/readyz"))[0] == 200

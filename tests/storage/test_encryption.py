@@ -1,10 +1,10 @@
 """Issue 21, 14: copies encrypted with age: whole or none, opened by their key alone, in streams."""
 
 import asyncio
-import errno
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -12,7 +12,6 @@ import tempfile
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,14 +20,17 @@ from domain.backups import Began, Broke, Order
 from domain.copies import Manifest
 from domain.errors import Outage
 from domain.evidence import Doubt, Flaw
+from domain.rehearsal import Restore
 from gcp.buckets import Buckets
 from sandbox.cloud.buckets import PretendStorage
-from storage import encryption, private_folder
-from storage.copies import Copies
+from storage import private_folder
+from storage.copies import Copies, sha256
 from storage.encryption import Keyring, NoKey, Undecipherable, new_pair
 from storage.folder_vault import FolderVault
 from storage.object_vault import ObjectVault, TobanVault
 from storage.rehearsal import TobanRehearsal
+from tests.conftest import new_postgres
+from tests.full_disk import full_at
 from tests.storage.test_copies import filled, tools
 from tests.storage.test_object_vault import BUCKET, storage  # noqa: F401 - a fixture.
 
@@ -44,9 +46,9 @@ MARK = b"thing.7"
 """What the timeline of a filled database has in clear."""
 
 
-def ordered(destination: str, *, encrypt: bool = True) -> Order:
+def ordered(destination: str, *, encrypt: bool = True, installation: str = "0" * 12) -> Order:
     part = Part(name="toban", source=Source.TOBAN, encrypt=encrypt)
-    return Order(key="toban/1", part=part, at=AT, destination=destination, installation="0" * 12)
+    return Order(key="toban/1", part=part, at=AT, destination=destination, installation=installation)
 
 
 @pytest.fixture
@@ -208,8 +210,6 @@ async def test_21_14_what_was_forged_with_its_manifest_is_found_with_the_key(
             await Keyring([OTHER_PUBLIC]).encrypt(tmp_path / "x", file)
         case _:
             file.write_bytes(b"SQLite format 3\0" * 100)
-    from storage.copies import sha256
-
     told = told.model_copy(update={"bytes": file.stat().st_size, "sha256": sha256(file)})
     (place / "manifest.json").write_text(told.model_dump_json())
     evidence = await vault.prove(orders[0], "")
@@ -219,58 +219,52 @@ async def test_21_14_what_was_forged_with_its_manifest_is_found_with_the_key(
     assert [one.flaw for one in (await vault.prove(orders[1], "")).findings] == []
 
 
-class Narrow:
-    """A file on a disk that is full after so many bytes."""
-
-    def __init__(self, file: Any, room: int) -> None:
-        self._file, self._room = file, room
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, data: bytes) -> int:
-        self._room -= len(data)
-        if self._room < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return int(self._file.write(data))
-
-    def flush(self) -> None:
-        self._file.flush()
+async def plain_size(vault: FolderVault, order: Order) -> int:
+    async with vault.fetched(order) as found:
+        assert found is not None
+        return found[1].stat().st_size
 
 
 @pytest.mark.parametrize("room", [0, 150, 100_000])
 async def test_21_14_a_disk_that_is_full_amid_the_encryption_leaves_nothing_and_says_so(
-    sqlite_only: str, tmp_path: Path, aside: Path, monkeypatch: pytest.MonkeyPatch, room: int
+    tmp_path: Path, room: int
+) -> None:
+    plain, cipher = tmp_path / "plain", tmp_path / "cipher"
+    plain.write_bytes(os.urandom(300_000))
+    with full_at(room), pytest.raises(Outage, match="encryption: File too large"):
+        await BOTH.encrypt(plain, cipher)
+    assert not cipher.exists()
+    await BOTH.encrypt(plain, cipher)
+    await BOTH.decrypt(cipher, tmp_path / "again", [])
+    assert (tmp_path / "again").read_bytes() == plain.read_bytes()
+
+
+async def test_21_14_a_destination_with_room_for_the_plain_copy_only_is_left_empty(
+    sqlite_only: str, tmp_path: Path, aside: Path
 ) -> None:
     database = await filled(sqlite_only, 50)
     await database.dispose()
-    new = encryption._new
-    monkeypatch.setattr(encryption, "_new", lambda file: Narrow(new(file), room))
-    folder = tmp_path / "kept" / "toban"
     vault = FolderVault(Copies(sqlite_only), lambda: AT, BOTH)
-    with pytest.raises(Outage, match="encryption: No space left on device"):
-        await vault.begin(ordered(str(folder)))
-    assert list(folder.iterdir()) == []
+    before, order = ordered(str(tmp_path / "before" / "toban")), ordered(str(tmp_path / "kept" / "toban"))
+    await vault.begin(before)
+    with full_at(await plain_size(vault, before)), pytest.raises(Outage, match="encryption: File too large"):
+        await vault.begin(order)
+    assert list(Path(order.destination).iterdir()) == []
     assert list(aside.iterdir()) == []
-    monkeypatch.setattr(encryption, "_new", new)
-    assert isinstance(await vault.begin(ordered(str(folder))), Began)
+    assert isinstance(await vault.begin(order), Began)
 
 
 async def test_21_14_a_disk_that_is_full_while_a_copy_is_opened_proves_nothing_against_it(
-    sqlite_only: str, tmp_path: Path, aside: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_only: str, tmp_path: Path, aside: Path
 ) -> None:
     database = await filled(sqlite_only, 50)
     await database.dispose()
     vault, order = FolderVault(Copies(sqlite_only), lambda: AT, BOTH), ordered(str(tmp_path / "toban"))
     await vault.begin(order)
-    new = encryption._new
-    monkeypatch.setattr(encryption, "_new", lambda file: Narrow(new(file), 70_000))
-    with pytest.raises(Outage, match="No space left on device"):
+    with full_at(await plain_size(vault, order) // 2), pytest.raises(Outage, match="File too large"):
         await vault.prove(order, "")
     assert list(aside.iterdir()) == []
+    assert (await vault.prove(order, "")).findings == ()
 
 
 async def test_21_14_who_gives_up_waiting_ends_the_encryption_and_the_loop_goes_on_meanwhile(
@@ -327,12 +321,11 @@ asyncio.run(main())
 
 
 KILLED = """
-import asyncio, sys, time
+import asyncio, sys
 from datetime import UTC, datetime
 from domain.backup_plans import Part, Source
 from domain.backups import Order
-from storage import encryption
-from storage.copies import Copies
+from storage.copies import Copies, sha256
 from storage.encryption import Keyring
 from storage.folder_vault import FolderVault
 
@@ -341,14 +334,6 @@ part = Part(name="toban", source=Source.TOBAN, encrypt=True)
 order = Order(key="k", part=part, at=at, destination=sys.argv[2])
 vault = FolderVault(Copies(sys.argv[1]), lambda: at, Keyring(sys.argv[3:4], sys.argv[4:5]))
 if sys.argv[5] == "encrypt":
-    write = encryption.Side.write
-    def slow(side, data):
-        done = write(side, data)
-        if side.size > 100_000:
-            print("amid it", flush=True)
-            time.sleep(60)
-        return done
-    encryption.Side.write = slow
     asyncio.run(vault.begin(order))
 else:
     async def read():
@@ -359,13 +344,24 @@ else:
 """
 
 
+async def grows(file: Path) -> None:
+    """Wait until there is something of it."""
+    async with asyncio.timeout(60):
+        while not file.exists() or file.stat().st_size < 100_000:
+            await asyncio.sleep(0.001)
+
+
 @pytest.mark.parametrize("amid", ["encrypt", "restore"])
 async def test_21_14_after_a_real_sigkill_what_is_plain_is_removed_by_whoever_comes_next(
     sqlite_only: str, tmp_path: Path, aside: Path, amid: str
 ) -> None:
     database = await filled(sqlite_only, 2000)
     await database.dispose()
-    order = ordered(str(tmp_path / "kept" / "toban")).model_copy(update={"installation": ""})
+    if amid == "encrypt":  # So large that whoever sees the first bytes of it can kill before the last.
+        with sqlite3.connect(sqlite_only.partition(":///")[2]) as direct:
+            direct.execute("CREATE TABLE ballast AS SELECT zeroblob(200000000) AS bytes")
+        direct.close()
+    order = ordered(str(tmp_path / "kept" / "toban"), installation="")
     vault = FolderVault(Copies(sqlite_only), lambda: AT, BOTH)
     if amid == "restore":
         await vault.begin(order)
@@ -376,7 +372,10 @@ async def test_21_14_after_a_real_sigkill_what_is_plain_is_removed_by_whoever_co
         env=os.environ | {"TMPDIR": str(aside)},
     )
     assert child.stdout is not None
-    assert (await child.stdout.readline()).strip() == b"amid it"
+    if amid == "restore":
+        assert (await child.stdout.readline()).strip() == b"amid it"
+    else:
+        await grows(Path(order.destination) / "toban.sqlite3.age.part")
     child.send_signal(signal.SIGKILL)
     await child.wait()
     (left,) = aside.iterdir()
@@ -395,25 +394,26 @@ async def test_21_14_after_a_real_sigkill_what_is_plain_is_removed_by_whoever_co
     ]
 
 
+def forgetful(folder: Path) -> str:
+    """PostgreSQL's tools, of which the one that dumps leaves a table out and says nothing of it."""
+    real = Path(tools() or "/usr/bin")
+    folder.mkdir()
+    for name, left_out in (("pg_dump", "--exclude-table=finding"), ("pg_restore", "")):
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nexec {real / name} {left_out} "$@"\n')
+        script.chmod(0o755)
+    return str(folder)
+
+
 async def test_21_14_a_dump_that_lacks_a_table_is_not_encrypted(
-    postgres: str, tmp_path: Path, aside: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: str, tmp_path: Path, aside: Path
 ) -> None:
     """Later nobody might be able to look into it."""
-    from tests.conftest import new_postgres
-
     url = new_postgres(postgres)
     await (await filled(url, 5)).dispose()
-    copies = Copies(url, tools())
-    dump = copies.dump
-
-    async def less(file: Path, at: datetime) -> Manifest:
-        manifest = await dump(file, at)
-        more = manifest.tables[0].model_copy(update={"name": "lost"})
-        return manifest.model_copy(update={"tables": (*manifest.tables, more)})
-
-    monkeypatch.setattr(copies, "dump", less)
+    copies = Copies(url, forgetful(tmp_path / "tools"))
     answer = await FolderVault(copies, lambda: AT, WRITER).begin(ordered(str(tmp_path / "kept")))
-    assert answer == Broke(why="the copy does not hold lost: it is missing")
+    assert answer == Broke(why="the copy does not hold finding: it is missing")
     assert list((tmp_path / "kept").iterdir()) == [] == list(aside.iterdir())
 
 
@@ -431,8 +431,6 @@ def test_21_14_texts_are_sealed_for_their_key_alone() -> None:
 async def test_21_14_a_drill_without_the_key_blames_the_place_and_names_the_key(
     sqlite_only: str, tmp_path: Path
 ) -> None:
-    from domain.rehearsal import Restore
-
     await (await filled(sqlite_only, 5)).dispose()
     order = ordered(str(tmp_path / "kept"))
     vault = FolderVault(Copies(sqlite_only), lambda: AT, WRITER)
