@@ -22,7 +22,7 @@ PROBLEM = "policy.refused"
 
 
 Refusing = Callable[[Policy], list[str]]
-"""What keeps a policy that is valid by itself from being carried out here."""
+"""Returns why these settings cannot carry out a valid policy, one line a reason."""
 
 
 class Reload:

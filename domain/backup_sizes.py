@@ -13,16 +13,16 @@ from domain.retention import Standing
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
 
 LOOKED_BACK = tuple(timedelta(days=days) for days in (0, 3, 7, 14, 21, 28, 35))
-"""How far the backups lie back of which the free space is compared."""
+"""The ages of the backups whose free space is compared."""
 
 ENOUGH, LONG_ENOUGH = 3, timedelta(days=7)
-"""So many of them, over so long, are needed for a forecast."""
+"""A forecast needs at least this many backups, over at least this time."""
 
 SOON = 30
-"""Days: a disk that is full sooner is warned of."""
+"""Days. A warning is shown for a disk that is full sooner."""
 
 FAR = 3 * 365
-"""Days: a disk that is full later is not spoken of."""
+"""Days. A disk that is full later is not mentioned."""
 
 
 class Sizes(Value):
@@ -61,7 +61,7 @@ def then(past: Iterable[Backup]) -> Backup | None:
 
 
 def free_space(backup: Backup) -> int | None:
-    """What was free where it lies, when it was made."""
+    """Free bytes at the destination when the backup was made."""
     found = [one.evidence.free for one in backup.parts if one.evidence is not None]
     return min((one for one in found if one is not None), default=None)
 

@@ -35,7 +35,7 @@ async def sizes(tx: Tx, plan: BackupPlan) -> Sizes | None:
 
 
 async def points(tx: Tx, plan: str, until: datetime) -> list[tuple[datetime, int]]:
-    """What was free when verified backups of the last weeks were made."""
+    """The free bytes at the destination when each verified backup of the last weeks was made."""
     found: dict[int, Backup] = {}
     for back in rules.LOOKED_BACK:
         one = rules.then(await tx.backups_of(plan, FEW, until=until - back))

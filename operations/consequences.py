@@ -327,7 +327,7 @@ def _is_told(change: Change) -> bool:
 
 
 JOINED_EVERY = 600
-"""Seconds: of alerts that join an answered incident one is told in this time; the card lists them all."""
+"""Seconds. In this time only the first alert that joins an answered incident is told; the card lists all."""
 
 
 def _joined(group: AlertGroup, incident: Incident, at: datetime) -> Note:

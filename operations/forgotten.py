@@ -24,7 +24,7 @@ FIRST = {
 """Until it is asked for the first time; after that each time when it has waited twice as long."""
 
 IDLE = min(FIRST.values())
-"""Between two looks while no incident is open: one that opens meanwhile is asked about no sooner."""
+"""Between two looks while no incident is open. Nobody is asked sooner about one that opens meanwhile."""
 
 
 class Forgotten:

@@ -44,7 +44,7 @@ def _make(needed: int) -> tuple[Path, IO[bytes]]:
 
 
 def sweep() -> None:
-    """Remove what others left that were killed: whole databases, for nobody."""
+    """Remove the folders of processes that were killed: they hold whole databases."""
     for left in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
         _sweep(left)
 

@@ -47,8 +47,8 @@ async def findings_of(
 ) -> tuple[list[Finding], tuple[Doubt, ...]]:
     """All that is wrong with a copy's file, and what its reader cannot know. Raises ``Outage``.
 
-    One that is encrypted for keys that are not here is what was written, or not; it was opened once when it
-    was made.
+    A copy that no key here opens is only compared with what was written. It was decrypted once, when it was
+    made.
     """
     findings = await spoilt(manifest, file)
     if findings:
@@ -80,8 +80,8 @@ async def readable(
 ) -> AsyncIterator[tuple[Manifest, Path] | None]:
     """A copy as it can be restored: decrypted, where it is encrypted, for as long as it is needed.
 
-    ``None`` where what is encrypted is not what its manifest says. One that is spoilt is handed over as it
-    is, for whoever asks to find that. Raises ``Outage``, ``NoKey`` among them.
+    ``None`` where the encrypted file does not fit its manifest. A damaged file is handed over as it is, so
+    that the caller finds the damage. Raises ``Outage``, ``NoKey`` among them.
     """
     if not manifest.is_encrypted or await spoilt(manifest, file):
         yield manifest, file
@@ -123,7 +123,7 @@ def _inner(keys: Keyring, manifest: Manifest) -> Manifest | None:
 
 
 async def encrypted(keys: Keyring, manifest: Manifest, plain: Path, cipher: Path) -> Manifest:
-    """Encrypt a copy into a file that must not exist. Returns what stands beside it. Raises ``Outage``."""
+    """Encrypt a copy into a file that must not exist. Returns the manifest beside it. Raises ``Outage``."""
     done = await keys.encrypt(plain, cipher)
     if done.plain_sha256 != manifest.sha256:
         cipher.unlink(missing_ok=True)  # noqa: ASYNC240 - one entry of a folder.

@@ -1,7 +1,11 @@
 """A stage with a plan of backups, and what tests ask of it."""
 
+import asyncio
 import importlib.util
-from collections.abc import AsyncIterator
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -66,3 +70,16 @@ async def backups(stage: Stage, plan: str = "nightly") -> list[Backup]:
     """All that is known of a plan, oldest first."""
     async with stage.bot.store.read() as tx:
         return (await tx.backups_of(plan, 1000))[::-1]
+
+
+async def command(environ: Mapping[str, str], *arguments: str) -> tuple[int, str]:
+    """Run ``toban`` as an operator does: its exit code and all that it says."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "bot", *arguments],
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr

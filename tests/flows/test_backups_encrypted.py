@@ -1,9 +1,5 @@
 """Issue 21, 14: nights with encrypted backups: verified, drilled, restored, and without their key."""
 
-import asyncio
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,7 @@ from sandbox.stage import Stage
 from storage.encryption import new_pair
 from tests.bot.test_backup_policy import TEAM, plan
 from tests.databases import new_sqlite
-from tests.flows.backing import backed_up, backups, drills, nightly, until_three
+from tests.flows.backing import backed_up, backups, command, drills, nightly, until_three
 from tests.flows.looking import alert_cards
 from tests.flows.test_backups_of_everything import team
 from tests.flows.test_drills import agreed, leftovers, place, rule, second_server  # noqa: F401 - fixtures.
@@ -192,21 +188,15 @@ async def test_21_14_the_commands_say_which_key_is_missing_and_leave_with_2(
     new = tmp_path / "new.db"
     environ = {"TOBAN_DATABASE_URL": f"sqlite:///{new}", "TOBAN_POLICY": str(tmp_path / "toban.yaml")}
 
-    def run(*arguments: str, **more: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "bot", *arguments]
-        given = os.environ | environ | more
-        done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout + done.stderr
-
-    code, said = await asyncio.to_thread(run, "restore", "nightly")
+    code, said = await command(environ, "restore", "nightly")
     assert (code, new.exists()) == (2, False)
     assert f"encrypted for {PUBLIC}; no key here opens it: set TOBAN_BACKUP_AGE_IDENTITIES" in said
-    code, said = await asyncio.to_thread(run, "restore", "nightly", "--list")
+    code, said = await command(environ, "restore", "nightly", "--list")
     assert code == 0 and f"encrypted for {PUBLIC}, whose key is not here" in said
-    code, said = await asyncio.to_thread(run, "restore", "nightly", TOBAN_BACKUP_AGE_IDENTITIES=OTHER_PRIVATE)
+    code, said = await command(environ | {"TOBAN_BACKUP_AGE_IDENTITIES": OTHER_PRIVATE}, "restore", "nightly")
     assert code == 2 and f"encrypted for {PUBLIC}" in said and OTHER_PRIVATE not in said
     key = tmp_path / "key.txt"
     key.write_text(f"# created: today\n# public key: {PUBLIC}\n{PRIVATE}\n")
     more = {"TOBAN_BACKUP_AGE_IDENTITIES_FILE": str(key)}
-    code, said = await asyncio.to_thread(lambda: run("restore", "nightly", **more))
+    code, said = await command(environ | more, "restore", "nightly")
     assert code == 0 and "each read again" in said and PRIVATE not in said

@@ -1,10 +1,6 @@
 """21.6: a restore by one command, and a start after it that shows the past before it pages anybody for it."""
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +12,7 @@ from domain.errors import Outage
 from domain.retention import Standing
 from sandbox.stage import Stage
 from tests.bot.test_backup_policy import TEAM, plan
-from tests.flows.backing import backed_up, backups, nightly, until_three
+from tests.flows.backing import backed_up, backups, command, nightly, until_three
 from tests.flows.looking import alert_cards
 from tests.flows.test_backups_shared import ONE
 from tests.payloads import monitoring
@@ -232,20 +228,15 @@ async def test_21_6_the_command_needs_the_policy_and_the_destination_only(
     new = tmp_path / "new.db"
     environ = {"TOBAN_DATABASE_URL": f"sqlite:///{new}", "TOBAN_POLICY": str(tmp_path / "toban.yaml")}
 
-    def run(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "bot", *arguments]
-        done = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout + done.stderr
-
-    code, said = await asyncio.to_thread(run, "restore", "nightly", "--list")
+    code, said = await command(environ, "restore", "nightly", "--list")
     assert (code, said.split()[0]) == (0, f"{backup.installation}/{backup.due_at:%Y%m%dT%H%M%SZ}")
-    code, said = await asyncio.to_thread(run, "restore", "nightly")
+    code, said = await command(environ, "restore", "nightly")
     assert code == 0 and str(new) in said and "each read again" in said
-    code, said = await asyncio.to_thread(run, "restore", "nightly")
+    code, said = await command(environ, "restore", "nightly")
     assert code == 0, "nobody has run on it: the same state once more"
-    code, said = await asyncio.to_thread(run, "restore", "weekly")
+    code, said = await command(environ, "restore", "weekly")
     assert (code, "There are: nightly" in said) == (2, True)
-    code, said = await asyncio.to_thread(run, "backup", "adopt")
+    code, said = await command(environ, "backup", "adopt")
     assert code == 0 and "known as B-1" in said
-    code, said = await asyncio.to_thread(run, "quiet", "--minutes", "5")
+    code, said = await command(environ, "quiet", "--minutes", "5")
     assert code == 0 and "quiet for 5 minutes" in said

@@ -395,7 +395,7 @@ async def test_21_14_after_a_real_sigkill_what_is_plain_is_removed_by_whoever_co
 
 
 def forgetful(folder: Path) -> str:
-    """PostgreSQL's tools, of which the one that dumps leaves a table out and says nothing of it."""
+    """PostgreSQL's tools, with a ``pg_dump`` that silently leaves out a table."""
     real = Path(tools() or "/usr/bin")
     folder.mkdir()
     for name, left_out in (("pg_dump", "--exclude-table=finding"), ("pg_restore", "")):
