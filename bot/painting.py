@@ -103,7 +103,7 @@ class Pictures:
                 at >= began and abs(score) >= loud
                 for at, score in zip(found.times, found.scores, strict=True)
             ],
-            episode=(began - STEP, episode.ended_at if episode else None),
+            episode=(began, episode.ended_at if episode else None),
             unit=unit,
             zone=self._world.policy.rules.zone,
             locale=locale,

@@ -201,4 +201,12 @@ class Answer(Value):
     response_url: str | None = None
 
 
-Effect = Card | Refresh | Note | Answer
+class Rewrite(Value):
+    """What an earlier note said is not so any more: it is edited, and one that waits is not sent at all."""
+
+    effect: Literal["rewrite"] = "rewrite"
+    key: str
+    text: Text
+
+
+Effect = Card | Refresh | Note | Answer | Rewrite

@@ -137,6 +137,11 @@ class Letter(Value):
         return self.posted is not None
 
     @property
+    def may_change(self) -> bool:
+        """True for a card, and for a note that was rewritten since it was first wanted."""
+        return self.kind is Kind.CARD or self.wanted > 1
+
+    @property
     def is_page(self) -> bool:
         """True for a page to a person."""
         return self.subject is not None and self.subject.kind is SubjectKind.PAGE
@@ -282,6 +287,11 @@ def settle(letter: Letter, report: Report, at: datetime) -> Settled:
             return _outage(letter, _still_in_doubt(letter, same), at, pauses=False)
         case Outcome.BROKEN:
             return _again(letter, _still_in_doubt(letter, same), at)
+        case Outcome.GONE if (
+            letter.kind is Kind.NOTE and letter.may_change
+        ):  # Whoever deleted it has read it.
+            end = {"status": Status.SENT, "due_at": None, "look_again_at": None, "shown": letter.wanted}
+            return same.model_copy(update=end)
         case Outcome.GONE:
             anew = {"posted": None, "digest": None, "shown": 0, "look_again_at": None}
             return same.model_copy(update=anew | {"note": _note(letter, "note.reposted", letter.key)})

@@ -18,7 +18,7 @@ from domain.rules import Kind as ServiceKind
 from domain.text import has_name
 from operations import counters
 from operations.places import DEPLOYS, personal_note, rollout_card, rollout_note
-from operations.rollouts import consequences, held_by_incident, rollout_params
+from operations.rollouts import asks_no_longer, consequences, held_by_incident, rollout_params
 from operations.world import World
 
 IMAGE_LIMIT = 512
@@ -145,7 +145,7 @@ async def request(
         and live.emergency is None
         and (live.stage is Stage.REQUESTED or (live.stage is Stage.APPROVED and live.held_by is not None))
     ):
-        await _make_way(tx, live, at)
+        await _make_way(tx, world, live, at)
         live = None
     stage = Stage.PLANNING if live is None else Stage.QUEUED
     rollout = await tx.add_rollout(
@@ -180,14 +180,14 @@ async def request(
     return Text(key="answer.deploy_asked", params=params, lines=await held_by_incident(world, tx, rollout))
 
 
-async def _make_way(tx: Tx, live: Rollout, at: datetime) -> None:
+async def _make_way(tx: Tx, world: World, live: Rollout, at: datetime) -> None:
     """An emergency comes first; what waits for its approval, or is held, begins anew after it."""
     behind = await tx.save_rollout(rules.make_way(live, at))
     await tx.tell([Event(subject=behind.subject, what="deploy.made_way", at=at)])
     note = rollout_note(
         f"{behind.subject.key}:made_way:{behind.version}", behind, Text(key="rollout.note_made_way")
     )
-    await tx.say([Refresh(subject=behind.subject), note], at)
+    await tx.say([Refresh(subject=behind.subject), note, *asks_no_longer(world, live, behind, at)], at)
 
 
 def _may_in_emergency(policy: Policy, person: Person, reason: str) -> None:

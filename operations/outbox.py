@@ -208,7 +208,7 @@ async def _show(
 ) -> Posted:
     if posted is None:
         return await _post(world, letter, content, message, locale, hold)
-    if letter.kind is Kind.CARD:
+    if letter.may_change:
         return await world.chat.edit(letter, posted, message)
     return posted
 

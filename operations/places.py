@@ -5,7 +5,7 @@ from typing import Any
 from domain.alerts import AlertGroup
 from domain.backups import Backup
 from domain.drills import Drill
-from domain.effects import Card, Note, Priority, Subject, Text, titled
+from domain.effects import Card, Note, Priority, Rewrite, Subject, Text, titled
 from domain.escalation import Page
 from domain.incidents import Incident
 from domain.policy import Level, Policy
@@ -80,6 +80,11 @@ def page_card(page: Page, level: Level) -> Card:
 def personal_note(name: str, person: str, text: Text) -> Note:
     """A line in a person's direct messages, said once for its name."""
     return Note(key=f"note:{name}:@{person}", place=f"@{person}", text=text)
+
+
+def personal_rewrite(name: str, person: str, text: Text) -> Rewrite:
+    """What ``personal_note`` of this name says from now on."""
+    return Rewrite(key=personal_note(name, person, text).key, text=text)
 
 
 def thread_note(name: str, subject: Subject, place: str, text: Text) -> Note:

@@ -11,7 +11,7 @@ from domain import rollouts as rules
 from domain.alerts import Signal
 from domain.cloudrun import RunRefused, RunTrouble, tag_uri
 from domain.deploys import DeployRule
-from domain.effects import TOBAN, Effect, Event, Note, Refresh, Text
+from domain.effects import TOBAN, Effect, Event, Note, Refresh, Rewrite, Text
 from domain.errors import Outage
 from domain.freezes import freeze
 from domain.images import BadReference, Reference
@@ -26,7 +26,7 @@ from domain.series import epoch
 from domain.verdict import Verdict
 from domain.voice import Said, signal
 from operations import canaries, counters, planning, signals, tag_checks
-from operations.places import personal_note, rollout_note
+from operations.places import personal_note, personal_rewrite, rollout_note
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -149,14 +149,42 @@ def _told_personally(world: World, before: Rollout, after: Rollout, at: datetime
         }
         asked = Text(key="rollout.you_are_asked", params=params)
         rule = world.policy.deploys.rule(after.service)
-        return [
-            personal_note(f"{name}:asked:{after.version}", one, asked)
-            for one in _approvers(world, after, rule)
-        ]
+        return [personal_note(_asked(after), one, asked) for one in _approvers(world, after, rule)]
     if after.stage is Stage.EXPIRED and before.stage is Stage.REQUESTED and after.requester:
         expired = Text(key="rollout.you_waited_in_vain", params=rollout_params(after))
         return [personal_note(f"{name}:expired", after.requester, expired)]
     return []
+
+
+def _asked(rollout: Rollout) -> str:
+    """The name of the messages that ask for its approvals; who is asked anew has until another moment."""
+    expires = rollout.expires_at or rollout.since
+    return f"{rollout.subject.key}:asked:{int(expires.timestamp())}"
+
+
+def asks_no_longer(world: World, before: Rollout, after: Rollout, at: datetime) -> list[Rewrite]:
+    """Who was asked for an approval, and who gave one of several, reads that nothing is left to do."""
+    if before.stage is not Stage.REQUESTED:
+        return []
+    params: dict[str, str | int] = {**rollout_params(after), "at": int(at.timestamp())}
+    asked = _approvers(world, before, world.policy.deploys.rule(before.service))
+    if after.stage is Stage.REQUESTED:
+        given = {one.person for one in after.approvals} - {one.person for one in before.approvals}
+        text = Text(
+            key="rollout.you_approved", params=params | {"missing": after.needed - len(after.approvals)}
+        )
+        return [personal_rewrite(_asked(before), one, text) for one in asked if one in given]
+    match after.stage:
+        case Stage.APPROVED if after.approvals:
+            text = Text(key="rollout.asked_approved", params=params | {"who": after.approvals[-1].by.name})
+        case Stage.REJECTED if after.ended_by is not None:
+            text = Text(key="rollout.asked_rejected", params=params | {"who": after.ended_by.name})
+        case Stage.EXPIRED:
+            text = Text(key="rollout.asked_expired", params=params)
+        case _:
+            params["channel"] = world.policy.channels.deploys
+            text = Text(key="rollout.asks_no_longer", params=params)
+    return [personal_rewrite(_asked(before), one, text) for one in asked]
 
 
 async def _step(world: World, rollout: Rollout) -> None:
@@ -394,6 +422,7 @@ async def consequences(
     for number, text in enumerate(decision.notes):
         effects.append(rollout_note(f"{after.subject.key}:{after.version}:{number}", after, text))
     effects += _told_personally(world, before, after, at)
+    effects += asks_no_longer(world, before, after, at)
     if after.stage is not before.stage:
         data = {"from": before.stage.value, "to": after.stage.value}
         what = f"deploy.{after.stage.value}"

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from domain import outbox as rules
-from domain.effects import Answer, Card, Effect, Note, Priority, Refresh
+from domain.effects import Answer, Card, Effect, Note, Priority, Refresh, Rewrite
 from domain.outbox import CALL_BEFORE_LEASE, LEASE, Kind, Letter, Settled, Status
 from domain.views import Posted
 from storage.leases import LeaseQueries
@@ -116,6 +116,7 @@ class OutboxQueries(LeaseQueries):
         cards: dict[str, Card] = {}
         refreshed: dict[str, None] = {}
         once: list[Note | Answer] = []
+        rewritten: dict[str, Rewrite] = {}
         for effect in effects:
             match effect:
                 case Card():
@@ -124,9 +125,13 @@ class OutboxQueries(LeaseQueries):
                     once.append(effect)
                 case Refresh():
                     refreshed[effect.subject.key] = None
+                case Rewrite():
+                    rewritten[effect.key] = effect
         await self._cards(list(cards.values()), at)
         await self._once(once, at)
         await self._refresh([key for key in refreshed if key not in cards], at)
+        for key in sorted(rewritten):
+            await self._rewrite(rewritten[key], at)
 
     async def _cards(self, cards: Sequence[Card], at: datetime) -> None:
         if not cards:
@@ -153,6 +158,13 @@ class OutboxQueries(LeaseQueries):
                 await self.connection.execute(locked.with_for_update())
             known = OUTBOX.c.key.in_(keys) & (OUTBOX.c.status != Status.WITHDRAWN)
             await self.connection.execute(sa.update(OUTBOX).where(known).values(_dirty(at)))
+
+    async def _rewrite(self, rewrite: Rewrite, at: datetime) -> None:
+        """A note that is under way while this is written is edited as soon as its outcome is known."""
+        if not await self.withdraw(rewrite.key):
+            there = (OUTBOX.c.key == rewrite.key) & OUTBOX.c.status.in_([Status.PENDING, Status.SENT])
+            values = _dirty(at) | {"text": rewrite.text}
+            await self.connection.execute(sa.update(OUTBOX).where(there).values(values))
 
     async def withdraw(self, key: str) -> bool:
         """A message that was not sent yet shall not be sent. False where it may have been."""
@@ -219,7 +231,8 @@ class OutboxQueries(LeaseQueries):
             taken = sa.select(_spoken_in(sa.literal(row["place"]), at, at + LONGEST_LEASE))
             if (await self.connection.execute(taken)).scalar_one():
                 return None  # Another replica was quicker in this lane, with another message.
-        if row["ts"] is not None and row["kind"] == Kind.CARD and not await self._may_edit(row, at):
+        is_edit = row["ts"] is not None and (row["kind"] == Kind.CARD or row["wanted"] > row["shown"])
+        if is_edit and not await self._may_edit(row, at):
             return None
         next_at = mark["next_at"] if mark and isinstance(mark["next_at"], datetime) else None
         goes, when = rules.slot(next_at, at, edit=row["ts"] is not None)

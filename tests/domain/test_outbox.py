@@ -116,6 +116,12 @@ def test_a_deleted_card_is_posted_anew_and_a_closed_channel_leads_to_ops():
     assert moved.place == "ops"
 
 
+def test_14_5_a_rewritten_note_that_its_reader_deleted_is_not_posted_anew():
+    edit = letter(kind=Kind.NOTE, subject=None, wanted=2, posted=Posted(channel_id="D1", ts="1.0"))
+    settled = settle(edit, Report(outcome=Outcome.GONE), AT)
+    assert (settled.status, settled.due_at, settled.note) == (Status.SENT, None, None)
+
+
 def test_backoff_grows_to_half_a_minute_and_never_overflows():
     assert [backoff(n).total_seconds() for n in (1, 2, 3, 6, 100_000)] == [1, 2, 4, 30, 30]
 

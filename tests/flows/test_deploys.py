@@ -13,6 +13,7 @@ from domain.series import epoch
 from operations.anomalies import _remembered
 from sandbox.cloud.cloud import Cloud
 from sandbox.cloud.images import Behaviour
+from sandbox.slack.faults import drop_after, drop_before
 from sandbox.slack.reading import Message
 from sandbox.stage import Stage
 from tests.conftest import make_policy
@@ -224,6 +225,77 @@ async def test_14_5_whoever_asked_reads_who_rejected_it_and_why(database_url: st
         assert split(stage) == before
 
 
+async def test_14_5_who_was_asked_reads_that_somebody_else_has_decided(database_url: str) -> None:
+    """The message that asked is edited: nobody opens a laptop at night for what is over."""
+    async with world_of(database_url, deploying(approvals=2)) as stage:
+        await asked(stage)
+        await stage.advance(seconds=10)
+        (first,) = stage.dms("aya")
+        await stage.press("kenji", card(stage), "Approve Deploy")
+        await stage.advance(seconds=10)
+        (own,), (still,) = stage.dms("kenji"), stage.dms("aya")
+        assert "*D-1* を承認しました" in own.plain
+        assert "あと 1 名の承認が必要" in own.plain
+        assert (still.ts, still.plain) == (first.ts, first.plain)
+        await stage.press("aya", card(stage), "Approve Deploy")
+        await stage.advance(seconds=10)
+        for name in ("kenji", "aya"):
+            (message,) = stage.dms(name)
+            assert "aya" in message.plain
+            assert "ご対応は不要" in message.plain
+            assert "依頼" not in message.plain
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("rejected", "*D-1* を却下しました"),
+        ("expired", "*D-1* は期限までに承認されませんでした"),
+        ("aborted", "もう承認は必要ありません"),
+    ],
+)
+async def test_14_5_what_asks_for_an_approval_says_how_it_ended(
+    sqlite_only: str, how: str, says: str
+) -> None:
+    async with world_of(sqlite_only) as stage:
+        requested = await asked(stage)
+        if how == "rejected":
+            await rejected(stage, "kenji", requested)
+        elif how == "aborted":
+            await stage.type("dan", "#general", "/deploy abort D-1")
+        await stage.advance(minutes=16)
+        for name in ("kenji", "aya"):
+            (message,) = stage.dms(name)
+            assert says in message.plain
+
+
+async def test_14_5_who_never_read_the_question_need_not_read_its_end(database_url: str) -> None:
+    async with world_of(database_url) as stage:
+        stage.slack.faults.add("conversations.open", drop_before(), count=1000)
+        requested = await asked(stage)
+        await rejected(stage, "kenji", requested)
+        await stage.advance(seconds=30)
+        stage.slack.faults.clear()
+        await stage.advance(minutes=2)
+        assert [stage.dms(name) for name in ("kenji", "aya")] == [[], []]
+
+
+@pytest.mark.parametrize("twice", [False, True])
+async def test_14_5_a_question_of_unknown_fate_says_the_end_too(database_url: str, *, twice: bool) -> None:
+    """Slack took it, and its answer was lost; the decision comes before anybody looked."""
+    async with world_of(database_url) as stage:
+        await rejected(stage, "kenji", await asked(stage))
+        await stage.advance(seconds=30)
+        channel = stage.dms("aya")[0].channel
+        stage.slack.faults.add("chat.postMessage", drop_after(), channel=channel, count=2 if twice else 1)
+        stage.slack.faults.add("conversations.history", drop_before(), channel=channel, count=20)
+        await asked(stage)
+        await rejected(stage, "kenji", stage.channel("#deploys")[-1])
+        stage.slack.faults.clear()
+        await stage.advance(minutes=5)
+        assert [("却下しました" in one.plain) for one in stage.dms("aya")] == [True, True]
+
+
 async def test_14_5_a_rejection_needs_no_reason_and_ones_own_is_told_nobody(sqlite_only: str) -> None:
     async with world_of(sqlite_only) as stage:
         await rejected(stage, "mika", await asked(stage))
@@ -416,7 +488,9 @@ async def test_14_5_an_emergency_does_not_queue_behind_what_nobody_has_approved(
         assert "done" in stage.channel("#deploys")[1].plain
         assert any("emergency deploy goes first" in one.plain for one in stage.thread(first))
         assert "waiting for 1 approval" in stage.channel("#deploys")[0].plain
-        assert len([one for one in stage.dms("kenji") if "D-1" in one.plain]) == 2
+        first_time, again = (one.plain for one in stage.dms("kenji") if "D-1" in one.plain)
+        assert "もう承認は必要ありません" in first_time
+        assert "*D-1* の承認を依頼しています" in again
 
 
 @pytest.mark.parametrize(("who", "alone"), [("aya", True), ("dan", False)])
