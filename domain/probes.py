@@ -61,7 +61,7 @@ def fault(probe: Probe, seen: Seen) -> str | None:
     if seen.status is None:
         return "no answer"
     if not any(low <= seen.status <= high for low, high in probe.statuses):
-        return f"status {seen.status}"
+        return f"HTTP {seen.status}"
     if probe.text is not None and probe.text not in seen.body:
         return "unexpected text"
     if probe.slow is not None and seen.seconds > probe.slow.total_seconds():

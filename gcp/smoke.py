@@ -174,7 +174,7 @@ def _unmet(expect: Expected, seen: dict[str, Any]) -> str | None:
     """What is not as it must be; ``None`` where all is."""
     body = seen["body"]
     if seen["status"] != expect.status:
-        return f"status {seen['status']}"
+        return f"HTTP {seen['status']}"
     if expect.text is not None and expect.text not in body:
         return "unexpected text"
     if expect.pointer is None:

@@ -266,7 +266,7 @@ async def _checks(
     asked = (world.smoke.check(uri, one.path, audience=audience, expect=one) for one in checks)
     answers = await asyncio.gather(*asked)
     return tuple(
-        (one.path, seen.problem is None, seen.problem or f"status {seen.status}")
+        (one.path, seen.problem is None, seen.problem or f"HTTP {seen.status}")
         for one, seen in zip(checks, answers, strict=True)
     )
 

@@ -100,7 +100,7 @@ async def test_a_healthy_service_that_demands_our_token_is_seen_with_its_answer(
 async def test_a_tag_is_asked_with_the_token_of_its_service(cloud: Pretend) -> None:
     cloud.running["api", "green"] = Behaviour(health_status=503, health_body="no database")
     seen = await cloud.check("/health", tag="green")
-    assert (seen.status, seen.problem, seen.body) == (503, "status 503", "no database")
+    assert (seen.status, seen.problem, seen.body) == (503, "HTTP 503", "no database")
     assert (await cloud.check("/health")).problem is None
 
 
@@ -115,7 +115,7 @@ async def test_the_checks_of_every_service_pass_on_a_healthy_one_and_not_on_a_si
         return [seen.problem for seen in await asyncio.gather(*asked)]
 
     assert await problems(cloud.uri()) == [None, None]
-    assert await problems(cloud.uri(tag="green")) == ["status 500", "unexpected value"]
+    assert await problems(cloud.uri(tag="green")) == ["HTTP 500", "unexpected value"]
 
 
 @pytest.mark.parametrize("expected", [403, 401])
@@ -140,7 +140,7 @@ async def test_a_public_service_is_asked_without_a_token(cloud: Pretend) -> None
 
 
 EXPECTATIONS = {
-    "a status": (Expect(status=418), "status 200"),
+    "a status": (Expect(status=418), "HTTP 200"),
     "the text": (Expect(text="healthy"), None),
     "another text": (Expect(text="sick"), "unexpected text"),
     "a value": (Expect(pointer="/status", value="healthy"), None),
@@ -221,7 +221,7 @@ async def test_a_redirect_is_what_was_seen_and_the_token_does_not_go_along(cloud
         base = f"http://127.0.0.1:{port}"
         smoke = Smoke(cloud.identity, http_endpoint=base)
         seen = await smoke.check(base, "/health", audience=base, expect=OK)
-    assert (seen.status, seen.problem, asked) == (302, "status 302", ["/health"])
+    assert (seen.status, seen.problem, asked) == (302, "HTTP 302", ["/health"])
 
 
 async def test_a_service_that_hangs_is_a_timeout(cloud: Pretend) -> None:

@@ -102,7 +102,7 @@ class Cloud:
     late_by: timedelta = timedelta(seconds=10)
     errors: dict[str, float] = field(default_factory=lambda: {OLD: 0.001, NEW: 0.001})
     rate: int = 3000
-    checks: tuple[tuple[str, bool, str], ...] = (("/health", True, "status 200"),)
+    checks: tuple[tuple[str, bool, str], ...] = (("/health", True, "HTTP 200"),)
     blind: str | None = None
     gone: bool = False
 

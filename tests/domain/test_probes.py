@@ -34,13 +34,13 @@ def followed(looks, rule=PROBE):
 FAULTS = {
     "as expected": (PROBE, GOOD, None),
     "the lowest good status": (PROBE, GOOD.model_copy(update={"status": 200}), None),
-    "a redirect is not followed": (PROBE, GOOD.model_copy(update={"status": 302}), "status 302"),
+    "a redirect is not followed": (PROBE, GOOD.model_copy(update={"status": 302}), "HTTP 302"),
     "a redirect that is expected": (
         probe(statuses=((200, 299), (302, 302))),
         GOOD.model_copy(update={"status": 302}),
         None,
     ),
-    "a bad status": (PROBE, BAD, "status 503"),
+    "a bad status": (PROBE, BAD, "HTTP 503"),
     "no answer in time": (PROBE, Seen(url=URL, seconds=5, problem="timeout"), "timeout"),
     "an address that may not be asked": (
         PROBE,
@@ -90,8 +90,8 @@ def test_the_alert_says_what_was_seen():
         standing, signal = follow(standing, BAD, PROBE, API, minute(number))
         told.append(signal)
     alert = told[-1]
-    assert alert.title == "api: api-health failing, status 503 (120 ms)"
-    assert (alert.value, alert.level, alert.service) == ("status 503", Level.CRITICAL, "api")
+    assert alert.title == "api: api-health failing, HTTP 503 (120 ms)"
+    assert (alert.value, alert.level, alert.service) == ("HTTP 503", Level.CRITICAL, "api")
     assert epoch(alert.started_at) == epoch(minute(0))
     assert alert.labels == {"rule": "api-health", "metric": "probe", "service": "api"}
     summary = alert.wording.summary

@@ -333,19 +333,19 @@ def test_a_revision_that_is_not_what_was_approved_gets_no_request(
 
 
 def test_a_failing_check_is_repeated_for_a_moment_and_then_ends_it_before_any_traffic() -> None:
-    wrong = (("/health", True, "status 200"), ("/api/v1/health", False, "status 500"))
+    wrong = (("/health", True, "HTTP 200"), ("/api/v1/health", False, "HTTP 500"))
     story = Story(cloud=Cloud(checks=wrong)).live()
     holds(story)
     assert story.rollout.stage is Stage.FAILED
     assert story.rollout.problem == Text(
-        key="rollout.check_failed", params={"path": "/api/v1/health", "said": "status 500"}
+        key="rollout.check_failed", params={"path": "/api/v1/health", "said": "HTTP 500"}
     )
     looks = [one.rollout for one in story.decisions if one.rollout.stage is Stage.SMOKE]
     assert looks[-1].since + rolling.CHECKS_FOR > story.rollout.ended_at - MINUTE  # type: ignore[operator]
     assert len(looks) > 10
 
     def heal(story: Story) -> None:
-        story.cloud.checks = (("/health", True, "status 200"),)
+        story.cloud.checks = (("/health", True, "HTTP 200"),)
 
     (smoke, *_) = points("looked", Stage.SMOKE)
     healed = Story(cloud=Cloud(checks=wrong), happens={smoke + 5: heal}).live()
@@ -556,7 +556,7 @@ def test_paused_it_is_taken_back_all_the_same() -> None:
         holds(story)
         assert (story.rollout.stage, story.problem) == (Stage.ROLLED_BACK, "rollout.worse")
     (smoke, *_) = points("looked", Stage.SMOKE)
-    story = Story(cloud=Cloud(checks=(("/health", False, "status 500"),)), happens={smoke: PAUSE}).live()
+    story = Story(cloud=Cloud(checks=(("/health", False, "HTTP 500"),)), happens={smoke: PAUSE}).live()
     assert (story.rollout.stage, story.problem) == (Stage.FAILED, "rollout.check_failed")
 
 

@@ -89,7 +89,7 @@ async def test_three_failures_in_a_row_page_with_what_was_seen_and_two_good_look
         await stage.advance(minutes=1)
         (card,) = stage.channel("#alerts")
         assert "Critical · bondpoint-api: api-health does not answer as it should" in card.plain
-        assert "keeps failing (3 in a row): status 503" in card.plain.replace("*", "")
+        assert "keeps failing (3 in a row): HTTP 503" in card.plain.replace("*", "")
         assert healthz.url in card.plain
         assert "It said: " in card.plain
         assert "database ∗away∗" in card.plain
@@ -141,7 +141,7 @@ async def test_a_redirect_is_what_was_seen_and_is_not_followed(sqlite_only: str,
     healthz.status, healthz.headers = 302, {"Location": f"{healthz.origin}/login"}
     async with Stage.open(sqlite_only, probing(healthz)) as stage:
         await stage.advance(minutes=4)
-        assert "status 302" in stage.card("#alerts").plain
+        assert "HTTP 302" in stage.card("#alerts").plain
         assert set(healthz.asked) == {"/healthz"}
 
 

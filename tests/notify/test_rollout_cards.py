@@ -94,7 +94,7 @@ def a_rollout(stage: Stage = Stage.REQUESTED, kind: Kind = Kind.DEPLOY, **change
     if stage in STARTED | AFTERWARDS:
         values |= {"percent": 10, "shifted_at": AT - minutes(6), "bake_until": AT - minutes(1)}
         values |= {"verdict": looked(), "before": Counts(requests=57_600, errors=50)}
-        values["checks"] = (("/health", True, "status 200"),)
+        values["checks"] = (("/health", True, "HTTP 200"),)
     if stage.is_over:
         values["ended_at"] = AT
     return Rollout(**(values | changes))
@@ -374,9 +374,9 @@ def test_a_question_says_what_is_not_known_and_what_each_button_does():
 
 
 def test_checks_are_shown_with_what_they_answered():
-    checks = (("/health", True, "status 200"), ("/api/v1/health", False, "status 503"))
+    checks = (("/health", True, "HTTP 200"), ("/api/v1/health", False, "HTTP 503"))
     seen = read(card(a_rollout(Stage.SMOKE, checks=checks)))
-    assert "/api/v1/health status 503" in seen
+    assert "/api/v1/health HTTP 503" in seen
 
 
 # When it is over.
@@ -632,7 +632,7 @@ def test_a_lone_backtick_in_a_name_does_not_end_its_code(locale):
         Stage.APPROVED,
         image="re`po",
         plan=a_plan(baseline="ba`se", changes=(change,)),
-        checks=(("/a`b", True, "status 200"),),
+        checks=(("/a`b", True, "HTTP 200"),),
     )
     assert is_harmless(card(rollout, locale))
     assert is_harmless(valid(history_card(voice(locale), "bondpoint-api", [rollout])))
