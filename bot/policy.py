@@ -26,6 +26,7 @@ from domain.policy import (
     Step,
 )
 from domain.senders import Cluster
+from domain.text import folded
 
 SECTIONS = (
     "people",
@@ -257,12 +258,12 @@ def _levels(node: Node | None, sheet: Sheet) -> dict[str, Level]:
     chosen: dict[str, Level] = {}
     for word, entry in sheet.entries(node, "levels").items():
         where = f"levels.{word}"
-        if word.casefold() in chosen:
+        if folded(word) in chosen:
             sheet.wrong(entry.key, f'"{word}" stands twice in levels (capitals do not count). Keep one')
         level = sheet.text(entry.value, where)
         known = sheet.member(level, entry.value, where, Level) if level is not None else None
         if known is not None:
-            chosen[word.casefold()] = known
+            chosen[folded(word)] = known
     return DEFAULT_LEVELS | chosen
 
 

@@ -1,5 +1,6 @@
 """The types of the team's policy: people, levels, ladders, services, routes; frozen once read."""
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -14,6 +15,7 @@ from domain.levels import Level, Severity, Value
 from domain.roles import Roles
 from domain.rules import Kind, Rules
 from domain.senders import Cluster
+from domain.text import folded
 
 __all__ = [
     "DEFAULT_LEVELS",
@@ -105,18 +107,35 @@ class Channels(Value):
 
 DEFAULT_LEVELS: dict[str, Level] = {
     "emergency": Level.EMERGENCY,
+    "emerg": Level.EMERGENCY,
     "p0": Level.EMERGENCY,
+    "緊急": Level.EMERGENCY,
+    "致命的": Level.EMERGENCY,
+    "非常事態": Level.EMERGENCY,
     "critical": Level.CRITICAL,
+    "crit": Level.CRITICAL,
+    "fatal": Level.CRITICAL,
+    "urgent": Level.CRITICAL,
     "page": Level.CRITICAL,
     "p1": Level.CRITICAL,
+    "重大": Level.CRITICAL,
+    "至急": Level.CRITICAL,
+    "大至急": Level.CRITICAL,
+    "クリティカル": Level.CRITICAL,
     "error": Level.WARNING,
     "warning": Level.WARNING,
+    "警告": Level.WARNING,
     "p2": Level.WARNING,
     "info": Level.INFO,
+    "情報": Level.INFO,
     "no severity": Level.INFO,
     "none": Level.INFO,
 }
 
+
+_STEP = re.compile(r"(?:p|s|sev|severity|prio|priority)[-_ ]?([0-9])")
+_AROUND = " []()<>{}【】「」『』\"'`*_:：.,!|"
+"""What people put around a word, once it has its usual width."""
 
 SERVICE_LABELS = (
     "service",
@@ -151,11 +170,14 @@ class Policy(Value):
     def level(self, raw: str | None) -> Level | None:
         """The level that a sender's own word means here; ``None`` where it said nothing.
 
-        A word that nobody mapped is a warning: it is kept and shown, never dropped.
+        Its width, its case and what surrounds it do not count, and ``SEV-1`` is ``p1``. A word that nobody
+        mapped is a warning: it is kept and shown, never dropped.
         """
-        if raw is None or not raw.strip():
+        word = folded(raw or "").strip(_AROUND)
+        if not word:
             return None
-        return self.levels.get(raw.strip().casefold(), Level.WARNING)
+        step = _STEP.fullmatch(word)
+        return self.levels.get(word) or self.levels.get(f"p{step[1]}" if step else "", Level.WARNING)
 
     def ladder(self, level: Level) -> Ladder:
         """The ladder of a level; an empty one where the policy has none."""

@@ -46,12 +46,12 @@ INCIDENT = Command(
     MappingProxyType(
         {
             "": Verb(Act.READ_INCIDENTS),
-            "declare": Verb(Act.INCIDENT_DECLARE),
-            "list": Verb(Act.READ_INCIDENTS),
-            "show": Verb(Act.READ_INCIDENTS),
-            "ack": Verb(Act.ACKNOWLEDGE, also=("acknowledge",)),
-            "resolve": Verb(Act.INCIDENT_RESOLVE, harms=True),
-            "help": Verb(Act.READ_HELP),
+            "declare": Verb(Act.INCIDENT_DECLARE, also=("宣言",)),
+            "list": Verb(Act.READ_INCIDENTS, also=("一覧",)),
+            "show": Verb(Act.READ_INCIDENTS, also=("表示", "詳細")),
+            "ack": Verb(Act.ACKNOWLEDGE, also=("acknowledge", "対応", "対応する")),
+            "resolve": Verb(Act.INCIDENT_RESOLVE, harms=True, also=("解決", "解決済み")),
+            "help": Verb(Act.READ_HELP, also=("ヘルプ",)),
         }
     ),
 )
@@ -60,18 +60,18 @@ DEPLOY = Command(
     MappingProxyType(
         {
             "": Verb(Act.DEPLOY_REQUEST),
-            "status": Verb(Act.READ_DEPLOYS),
-            "pause": Verb(Act.DEPLOY_PAUSE),
-            "resume": Verb(Act.DEPLOY_RESUME, harms=True),
+            "status": Verb(Act.READ_DEPLOYS, also=("状態", "状況")),
+            "pause": Verb(Act.DEPLOY_PAUSE, also=("一時停止",)),
+            "resume": Verb(Act.DEPLOY_RESUME, harms=True, also=("再開",)),
             "promote": Verb(Act.DEPLOY_PROMOTE, harms=True),
-            "abort": Verb(Act.DEPLOY_ABORT, harms=True),
-            "rollback": Verb(Act.DEPLOY_REQUEST, harms=True),
-            "lock": Verb(Act.SERVICE_LOCK),
-            "unlock": Verb(Act.SERVICE_UNLOCK, harms=True),
+            "abort": Verb(Act.DEPLOY_ABORT, harms=True, also=("中止",)),
+            "rollback": Verb(Act.DEPLOY_REQUEST, harms=True, also=("ロールバック",)),
+            "lock": Verb(Act.SERVICE_LOCK, also=("ロック",)),
+            "unlock": Verb(Act.SERVICE_UNLOCK, harms=True, also=("ロック解除",)),
             "freeze": Verb(Act.READ_DEPLOYS),
-            "history": Verb(Act.READ_DEPLOYS),
-            "diff": Verb(Act.DEPLOY_PLAN),
-            "help": Verb(Act.READ_HELP),
+            "history": Verb(Act.READ_DEPLOYS, also=("履歴",)),
+            "diff": Verb(Act.DEPLOY_PLAN, also=("差分",)),
+            "help": Verb(Act.READ_HELP, also=("ヘルプ",)),
         }
     ),
 )
@@ -82,24 +82,24 @@ TOBAN = Command(
     MappingProxyType(
         {
             "": Verb(Act.READ_HELP),
-            "health": Verb(Act.READ_HEALTH),
-            "anomalies": Verb(Act.READ_ANOMALIES, also=("anomaly",)),
+            "health": Verb(Act.READ_HEALTH, also=("ヘルス", "状態")),
+            "anomalies": Verb(Act.READ_ANOMALIES, also=("anomaly", "異常")),
             "anomalies list": Verb(Act.READ_ANOMALIES),
             "anomalies explain": Verb(Act.READ_ANOMALIES),
             "anomalies mute": Verb(Act.SERVICE_MUTE, harms=True),
             "anomalies unmute": Verb(Act.SERVICE_UNMUTE),
-            "backup": Verb(Act.READ_BACKUPS, also=("backups",)),
+            "backup": Verb(Act.READ_BACKUPS, also=("backups", "バックアップ")),
             "backup status": Verb(Act.READ_BACKUPS),
             "backup list": Verb(Act.READ_BACKUPS),
             "backup history": Verb(Act.READ_BACKUPS),
             "backup run": Verb(Act.BACKUP_RUN),
             "backup drill": Verb(Act.DRILL_REQUEST, harms=True),
             "backup accept": Verb(Act.BACKUP_ACCEPT, harms=True),
-            "capacity": Verb(Act.READ_CAPACITY),
-            "jobs": Verb(Act.READ_JOBS),
+            "capacity": Verb(Act.READ_CAPACITY, also=("容量", "キャパシティ")),
+            "jobs": Verb(Act.READ_JOBS, also=("ジョブ",)),
             "quiet": Verb(Act.READ_JOBS),
             "quiet end": Verb(Act.QUIET_END, harms=True),
-            "help": Verb(Act.READ_HELP),
+            "help": Verb(Act.READ_HELP, also=("ヘルプ",)),
         }
     ),
 )

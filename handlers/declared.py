@@ -19,8 +19,10 @@ _STRONG = {
 """A severity wherever they stand first."""
 
 _WEAK = {
+    Severity.P0: ("catastrophic", "catastrophe", "壊滅的"),
     Severity.P1: (
-        *("major", "high", "highest", "severe", "fatal", "disaster", "blocker", "高", "深刻", "最重要"),
+        *("major", "high", "highest", "severe", "fatal", "disaster", "blocker"),
+        *("高", "深刻", "最重要", "最優先"),
         *(
             "kritisch",
             "critique",

@@ -184,9 +184,11 @@ def _key(subject: Subject | None) -> str:
 
 
 def _unknown(typed: Typed) -> Refused:
-    """Who typed a severity and a title may have left out a word."""
+    """Who typed a severity and a title may have left out a word, unless an incident of now is meant."""
     line = Line(typed.line.text)
     word = line.peek()
+    if typed.subject is not None or named_in(line.left, SubjectKind.INCIDENT) is not None:
+        return typed.unknown()
     try:
         severity = declared.read(line).severity
     except Refused as unclear:

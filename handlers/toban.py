@@ -50,8 +50,10 @@ class _Toban:
                 await self.desk.keep(body, self.desk.request(body, actions.QUIET_END, account))
                 await ack()
             case ["jobs"]:
+                typed.demand_end()
                 await self._jobs(ack, body)
             case ["health"]:
+                typed.demand_end()
                 await self.watching.health(ack, body)
             case ["anomalies", *_]:
                 await self.watching.anomalies(ack, body, account, typed)

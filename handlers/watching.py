@@ -71,6 +71,7 @@ class Watching:
             case "anomalies" if not line.is_empty:
                 raise typed.unknown()
             case _:
+                typed.demand_end()
                 await self._list(ack, body)
 
     async def _list(self, ack: "AsyncAck", body: Body) -> None:

@@ -16,6 +16,7 @@ from domain.policy import Level, Policy
 from handlers.webhooks import grafana, members
 from handlers.webhooks.condensing import KEPT, NOTE, loudness_words
 from handlers.webhooks.reading import (
+    OWN_TEMPLATE,
     TEXT_LIMIT,
     VALUE_LIMIT,
     Large,
@@ -138,7 +139,7 @@ def _large(sent: dict[str, Any], taken: int) -> Large | None:
 def _shape(sent: dict[str, Any]) -> None:
     alerts = sent.get("alerts")
     if type(alerts) is not list:
-        raise Unreadable("no list of alerts")
+        raise Unreadable("no list of alerts" if "alerts" in sent else f"no list of alerts. {OWN_TEMPLATE}")
     if not name(sent.get("groupKey")):
         raise Unreadable("no groupKey")
     if alerts and not any(type(alert) is dict for alert in alerts):
@@ -325,12 +326,23 @@ def _links(alert: dict[str, Any], notes: dict[str, Any]) -> tuple[Link, ...]:
     return tuple(found)
 
 
+_VALUES = re.compile(r"\[ (?:var='([^']{1,40})' )?.*?\bvalue=([-+0-9.eE]{1,40}|NaN|[-+]?Inf) \]")
+"""``[ var='B' labels={instance=a} value=0.93 ], [ … ]``, as Grafana writes it."""
+
+
 def _value(alert: dict[str, Any], notes: dict[str, Any], labels: dict[str, str]) -> str | None:
-    """The annotation ``value``, Grafana's ``values`` by the letters of its queries, or a label's number."""
+    """The annotation ``value``, Grafana's ``values`` by the letters of its queries, or a label's number.
+
+    Grafana before version 10 and classic conditions have the numbers in ``valueString`` alone.
+    """
     told = line(notes.get("value"), VALUE_LIMIT)
     if told:
         return short_numbers(told)
     values = clean_labels(alert.get("values"), VALUE_LIMIT, 10)
+    if not values:
+        found = _VALUES.findall(line(alert.get("valueString"), 2000) or "")
+        values = {name: value for name, value in found[:10] if name}
+        values = values or {str(place): value for place, (_, value) in enumerate(found[:10], 1)}
     if not values:
         return rounded(labels.get("value"))
     shown = ", ".join(f"{key}={short_numbers(value)}" for key, value in values.items())

@@ -10,6 +10,7 @@ from domain.policy import Level, Policy
 from handlers.webhooks.grafana import STATE_REASON, data_alert
 from handlers.webhooks.reading import (
     DEPTH_LIMIT,
+    OWN_TEMPLATE,
     PARTS_LIMIT,
     TEXT_LIMIT,
     clean,
@@ -117,7 +118,7 @@ class Condenser:
         except ijson.JSONError as error:
             raise Unreadable(f"not JSON ({clean(' '.join(str(error).split()), 100)})") from None
         if "alerts" not in self._head:
-            raise Unreadable("no list of alerts")
+            raise Unreadable(f"no list of alerts. {OWN_TEMPLATE}")
         if not name(self._head.get("groupKey")):
             raise Unreadable("no groupKey")
         if self._alerts and not self._first and not self._others:

@@ -241,6 +241,11 @@ def table(value: object) -> dict[str, Any]:
     return value if type(value) is dict else {}
 
 
+OWN_TEMPLATE = (
+    "If the receiver has a payload template of its own, remove it: Toban reads the sender's standard body"
+)
+"""What mends a body without alerts: Alertmanager (from 0.32) and Grafana let people send any."""
+
 STEERING = frozenset(("level", "severity", "alertname", *SERVICE_LABELS))
 """Labels that decide what an alert is: they stay where there are too many, wherever they stand."""
 

@@ -175,8 +175,29 @@ async def test_a_slip_of_the_pen_never_suggests_what_harms_user_6(sqlite_only: s
         assert "`/toban helpp` isn't a command. Did you mean `/toban help`? `/toban help`" in await say(
             stage, "/toban helpp"
         )
-        assert "`/toban foo` isn't a command. `/toban help` lists them." in await say(stage, "/toban foo")
+        assert "`/toban foo` isn't a command, so nothing was changed. `/toban help` lists them." in await say(
+            stage, "/toban foo"
+        )
         assert "`/deploy status`" in await say(stage, "/deploy statsu")
+
+
+@pytest.mark.parametrize("text", ["severity INC-1 P0", "sev INC-1 to P0", "INC-1 severity P0"])
+async def test_14_1_a_word_about_an_open_incident_never_proposes_a_second_one(
+    sqlite_only: str, text: str
+) -> None:
+    async with Stage.open(sqlite_only, make_policy(ladders={})) as stage:
+        await say(stage, "/incident declare P3 Trouble")
+        said = await say(stage, f"/incident {text}")
+        assert "declare" not in said
+        assert await opened(stage) == [("INC-1", Severity.P3, "Trouble")]
+
+
+@pytest.mark.parametrize(
+    "text", ["/toban health bondpoint-api", "/toban jobs today", "/toban anomalies list bondpoint-api"]
+)
+async def test_14_1_words_that_a_verb_would_ignore_are_refused(sqlite_only: str, text: str) -> None:
+    async with world_of(sqlite_only) as stage:
+        assert "cannot be given" in await say(stage, text)
 
 
 async def test_freeze_with_a_service_says_that_nothing_was_frozen_user_15(database_url: str) -> None:

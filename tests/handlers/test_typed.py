@@ -220,6 +220,35 @@ def test_a_number_that_is_too_long_is_no_other_one_user_2() -> None:
         take_number(Line("INC-99999999999 fixed"), SubjectKind.INCIDENT)
 
 
+@pytest.mark.parametrize(
+    ("command", "text", "verb"),
+    [
+        (INCIDENT, "宣言 P3 画面が崩れる", "declare"),
+        (INCIDENT, "一覧", "list"),
+        (INCIDENT, "対応 INC-2", "ack"),
+        (INCIDENT, "解決　ＩＮＣ－２：直した", "resolve"),
+        (DEPLOY, "ロールバック： bondpoint-api", "rollback"),
+        (TOBAN, "「ヘルス」", "health"),
+        (TOBAN, "ヘルプ", "help"),
+    ],
+)
+def test_14_1_verbs_are_read_in_japanese(command: Command, text: str, verb: str) -> None:
+    assert read(command, text).verb == verb
+
+
+@pytest.mark.parametrize(
+    ("text", "severity"),
+    [
+        ("catastrophic: everything burns", Severity.P0),
+        ("最優先：ログイン不可", Severity.P1),
+        ("最優先の顧客からの問い合わせ", None),
+        ("Catastrophic backtracking in a regex", None),
+    ],
+)
+def test_14_1_grave_words_that_are_set_off_are_severities(text: str, severity: Severity | None) -> None:
+    assert declared.read(Line(text)).severity is severity
+
+
 # Suggestions: user 6.
 
 

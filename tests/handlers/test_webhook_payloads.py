@@ -13,6 +13,7 @@ from domain.alerts import Ending, Signal
 from domain.policy import Level, Policy, Service
 from handlers.webhooks import SENDERS, alertmanager, cloud_monitoring
 from handlers.webhooks.reading import (
+    OWN_TEMPLATE,
     Unreadable,
     clean,
     clean_labels,
@@ -441,7 +442,7 @@ def test_the_title_and_the_text_of_an_alert_come_from_its_annotations(annotation
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (group(...), "no list of alerts"),
+        (group(...), f"no list of alerts. {OWN_TEMPLATE}"),
         (group({"a": 1}), "no list of alerts"),
         (group([firing()], groupKey=...), "no groupKey"),
         (group([firing()], groupKey=""), "no groupKey"),
@@ -453,6 +454,42 @@ def test_a_body_that_is_no_group_of_alerts_is_unreadable(body, reason):
     assert alertmanager.look(body, POLICY).error == reason
     with pytest.raises(Unreadable, match=reason):
         alertmanager.interpret(body, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("[ var='A' labels={instance=a} value=0.9312 ]", "A=0.931"),
+        ("[ var='A' labels={} value=1e+06 ], [ var='C' labels={} value=1 ]", "A=1e+06, C=1"),
+        ("[ metric='up' labels={a=[b]} value=7 ]", "1=7"),
+        ("no data", None),
+        (None, None),
+    ],
+)
+def test_14_4_the_value_of_an_older_grafana_is_in_its_value_string(said, shown):
+    assert one(group([firing(valueString=said)]), alertmanager).value == shown
+
+
+@pytest.mark.parametrize(
+    ("word", "level"),
+    [
+        ("緊急", Level.EMERGENCY),
+        ("ＣＲＩＴＩＣＡＬ", Level.CRITICAL),
+        ("［重大］", Level.CRITICAL),
+        ("SEV-1", Level.CRITICAL),
+        ("Sev 2", Level.WARNING),
+        ("S0", Level.EMERGENCY),
+        ("\u00a0critical:", Level.CRITICAL),
+        ("crit", Level.CRITICAL),
+        ("情報", Level.INFO),
+        ("whatever", Level.WARNING),
+        ("P9", Level.WARNING),
+    ],
+)
+def test_14_4_the_level_of_a_sender_is_read_in_any_width_and_in_japanese(word, level):
+    signal = one(group([firing(labels={"severity": word})]), alertmanager)
+    assert signal.level is level
+    assert signal.raw_level
 
 
 def test_a_group_without_alerts_is_told_and_pages_nobody():
