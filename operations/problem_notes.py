@@ -1,6 +1,7 @@
 """Tells the ops channel of a problem that lasts, once, and once when it is over."""
 
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from domain.effects import Note, Text
 from domain.outbox import OPS
@@ -14,6 +15,9 @@ IDLE = timedelta(days=1)
 
 NOT_WHILE_OPEN = frozenset({"slack", "outbox", "webhooks", "stopping"})
 """Slack cannot carry these while they last; or they are how the program was set up."""
+
+OVER = MappingProxyType({"slack": "ops.slack_over", "outbox": "ops.outbox_over"})
+"""What is said of those whose beginning nobody could read, once they are over."""
 
 NEVER = frozenset({"webhooks", "stopping"})
 
@@ -43,7 +47,7 @@ class ProblemNotes:
         lasting = [name for name in current if at - self._since[name] >= LASTS and self._may_tell(name)]
         notes = [self._note("ops.problem", name, self._since[name]) for name in lasting]
         notes += [
-            self._note("ops.problem_over", name, at) for name in over if self._was_worth_telling(name, at)
+            self._note(OVER.get(name, "ops.problem_over"), name, at) for name in over if self._was_worth_telling(name, at)
         ]
         if notes:
             async with self._world.store() as tx:
@@ -62,6 +66,6 @@ class ProblemNotes:
 
     def _note(self, key: str, name: str, at: datetime) -> Note:
         since = int(self._since[name].timestamp())
-        params = {"name": name, "reason": self._reasons[name], "since": since}
+        params = {"name": name, "reason": self._reasons[name], "since": since, "until": int(at.timestamp())}
         unique = f"{key}:{name}:{int(at.timestamp())}"
         return Note(key=unique[:200], place=OPS, text=Text(key=key, params=params))

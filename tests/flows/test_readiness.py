@@ -93,7 +93,7 @@ async def test_13_14_ready_writes_and_leaves_nothing_behind(stage: Stage) -> Non
 async def test_13_14_slack_away_and_a_backlog_leave_ready_green_and_stand_in_health(stage: Stage) -> None:
     stage.slack.faults.down()
     assert await stage.webhook("cloud-monitoring", monitoring()) == 200
-    await stage.advance(minutes=3)
+    await stage.advance(minutes=5)
     assert await stage.get("/readyz") == (200, '{"ready": true, "problems": {}}')
     status, body = await stage.get("/health")
     assert status == 200
@@ -109,6 +109,11 @@ async def test_13_14_slack_away_and_a_backlog_leave_ready_green_and_stand_in_hea
     assert json.loads(body)["problems"] == {}
     _, metrics = await stage.get("/metrics")
     assert 'toban_problem{name="slack"} 0.0' in metrics
+    await stage.advance(minutes=1)
+    told = [message.plain for message in stage.channel("ops")]
+    assert any(line.startswith("Slack could not be reached from") for line in told)
+    assert any(line.startswith("Messages to Slack were late, from") for line in told)
+    assert not any("outbox" in line for line in told)
 
 
 async def test_13_14_a_problem_that_lasts_is_told_in_ops_once_and_once_when_it_is_over(stage: Stage) -> None:
