@@ -47,7 +47,9 @@ class ProblemNotes:
         lasting = [name for name in current if at - self._since[name] >= LASTS and self._may_tell(name)]
         notes = [self._note("ops.problem", name, self._since[name]) for name in lasting]
         notes += [
-            self._note(OVER.get(name, "ops.problem_over"), name, at) for name in over if self._was_worth_telling(name, at)
+            self._note(OVER.get(name, "ops.problem_over"), name, at)
+            for name in over
+            if self._was_worth_telling(name, at)
         ]
         if notes:
             async with self._world.store() as tx:
