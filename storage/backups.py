@@ -8,6 +8,7 @@ from domain.backups import Backup
 from domain.retention import Standing
 from storage.rows import Rows, table
 from storage.tables import BackupRow
+from storage.types import one_more
 from storage.unreadable import not_aside
 
 BACKUP = table(BackupRow)
@@ -129,7 +130,7 @@ class BackupQueries(Rows):
         free = ~sa.exists().where(there.c.plan == new, taken)
         quiet = sa.or_(BACKUP.c.alarmed_at.is_(None), BACKUP.c.cleared_at.is_not(None))
         renamed = sa.update(BACKUP).where(BACKUP.c.plan == old, free, quiet)
-        await self.connection.execute(renamed.values(plan=new, version=BACKUP.c.version + 1))
+        await self.connection.execute(renamed.values(plan=new, version=one_more(BACKUP.c.version)))
 
     async def release_backups(self) -> None:
         """At the start of the only process on a database: whoever held one has died."""

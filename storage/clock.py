@@ -24,7 +24,7 @@ from storage.tables import (
     PageRow,
     RolloutRow,
 )
-from storage.types import MILLISECOND
+from storage.types import EPOCH, LATEST, MILLISECOND, one_more, to_millis
 
 log = structlog.get_logger(__name__)
 
@@ -106,7 +106,7 @@ class ClockQueries(Rows):
             .values(
                 due_at=_moved(ladder.c.due_at, leap.size),
                 delivered_at=_moved(ladder.c.delivered_at, leap.size),
-                version=ladder.c.version + 1,
+                version=one_more(ladder.c.version),
             )
         )
         # Who is being retried is not given up for hours in which nobody tried.
@@ -136,5 +136,7 @@ class ClockQueries(Rows):
 
 
 def _moved(column: sa.ColumnElement[Any], by: timedelta) -> sa.ColumnElement[Any]:
-    """A column of milliseconds, later by ``by``."""
-    return sa.type_coerce(column, sa.BigInteger) + sa.literal(by // MILLISECOND, sa.BigInteger)
+    """A column of milliseconds, later by ``by``; one that nobody can mean as it is."""
+    millis = sa.type_coerce(column, sa.BigInteger)
+    later = millis + sa.literal(by // MILLISECOND, sa.BigInteger)
+    return sa.case((millis.between(to_millis(EPOCH), to_millis(LATEST)), later), else_=millis)

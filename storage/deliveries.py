@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from domain.inbox import FIRST_TURN, LAST_TURN, PEOPLE, Delivery, DeliveryStatus, Quarantined, same_body
 from storage.rows import Rows, table, why
 from storage.tables import InboxRow
-from storage.types import EPOCH, UnreadableValue
+from storage.types import EPOCH, UnreadableValue, one_more
 from storage.unreadable import not_aside
 
 INBOX = table(InboxRow)
@@ -150,7 +150,7 @@ class InboxQueries(Rows):
                 "status": DeliveryStatus.PENDING,
                 "drained_at": None,
                 "retry_at": None,
-                "attempts": INBOX.c.attempts + 1,
+                "attempts": one_more(INBOX.c.attempts),
             }
             mine = INBOX.c.id.in_([one.id for one in found])
             await self.connection.execute(sa.update(INBOX).where(mine).values(values))

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from domain.drills import Drill, DrillState
 from storage.rows import Rows, table
 from storage.tables import DrillRow
+from storage.types import one_more
 from storage.unreadable import not_aside
 
 DRILL = table(DrillRow)
@@ -76,7 +77,7 @@ class DrillQueries(Rows):
         free = ~sa.exists().where(there.c.plan == new, taken)
         quiet = sa.or_(DRILL.c.alarmed_at.is_(None), DRILL.c.cleared_at.is_not(None))
         renamed = sa.update(DRILL).where(DRILL.c.plan == old, free, quiet)
-        await self.connection.execute(renamed.values(plan=new, version=DRILL.c.version + 1))
+        await self.connection.execute(renamed.values(plan=new, version=one_more(DRILL.c.version)))
 
     async def release_drills(self) -> None:
         """At the start of the only process on a database: whoever held one has died."""

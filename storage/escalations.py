@@ -15,6 +15,7 @@ from domain.page_lists import EVERY, PageList, push_at
 from domain.policy import Means
 from storage.rows import CHUNK, table, why, without_id
 from storage.tables import EscalationRow, OutboxRow, PageRow
+from storage.types import HIGHEST
 from storage.unreadable import UnreadableQueries, not_aside
 
 ESCALATION = table(EscalationRow)
@@ -294,7 +295,7 @@ class EscalationQueries(UnreadableQueries):
             sa.select(PAGE.c.id, top.c.shown_at)
             .join(top, top.c.id == PAGE.c.listed_in)
             .where(PAGE.c.listed_in.is_not(None), PAGE.c.status == PageStatus.QUEUED)
-            .where(PAGE.c.id <= top.c.shown_to)
+            .where(PAGE.c.id <= top.c.shown_to, top.c.shown_to < HIGHEST)
             .order_by(PAGE.c.id)
             .limit(limit)
         )

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.types import TypeDecorator
 
 from domain.text import storable
+from storage.types import Count
 
 MARK = 16
 """Hexadecimal digits of the digest that a cut text ends in, so that two long keys stay two."""
@@ -43,10 +44,12 @@ class BoundedText(TypeDecorator[str]):
 
 
 def bound(metadata: sa.MetaData) -> None:
-    """Make every bounded text column of these tables a ``BoundedText``."""
+    """Make every bounded text column of these tables a ``BoundedText``, every number but keys a ``Count``."""
     for table in metadata.tables.values():
         for column in table.columns:
             kind = column.type
+            if type(kind) is sa.Integer and not column.primary_key:
+                column.type = Count()
             plain = getattr(kind, "impl", kind)
             is_text = isinstance(plain, sa.String) and not isinstance(plain, sa.Enum | sa.Text)
             length = getattr(kind, "length", None)

@@ -10,6 +10,7 @@ from domain.outbox import LEASE, Letter, Status
 from domain.views import Posted
 from storage.rows import Rows, table
 from storage.tables import OutboxRow
+from storage.types import one_more
 
 OUTBOX = table(OutboxRow)
 
@@ -53,7 +54,8 @@ class LeaseQueries(Rows):
             return False  # Its new owner looks once more by itself.
         again |= {"look_again_at": at, "due_at": at}
         if letter.is_edit:
-            again = {"wanted": OUTBOX.c.wanted + 1, "status": Status.PENDING, "digest": None, "due_at": at}
+            wanted = one_more(OUTBOX.c.wanted)
+            again = {"wanted": wanted, "status": Status.PENDING, "digest": None, "due_at": at}
         await self.connection.execute(sa.update(OUTBOX).where(mine).values(again))
         self.topics.add("outbox")
         return False

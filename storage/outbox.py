@@ -15,7 +15,7 @@ from domain.views import Posted
 from storage.leases import LeaseQueries
 from storage.rows import table, why
 from storage.tables import LaneRow, OutboxRow
-from storage.types import EPOCH, EpochMillis, refuse_unreadable, to_millis
+from storage.types import EPOCH, EpochMillis, one_more, refuse_unreadable, to_millis
 from storage.unreadable import not_aside
 
 OUTBOX = table(OutboxRow)
@@ -343,7 +343,8 @@ class OutboxQueries(LeaseQueries):
         """At the start of the only process on a database: every lease is left by one that died."""
         held = OUTBOX.c.lease_until.is_not(None)
         lease = int((LEASE + CALL_BEFORE_LEASE).total_seconds() * 1000)
-        began = sa.type_coerce(OUTBOX.c.lease_until, sa.BigInteger) - lease
+        until = sa.type_coerce(OUTBOX.c.lease_until, sa.BigInteger)
+        began = sa.case((until > lease, until - lease), else_=until)
         first = sa.func.coalesce(sa.type_coerce(OUTBOX.c.doubt_from, sa.BigInteger), began)
         unsent = OUTBOX.c.ts.is_(None)
         values = {
@@ -415,7 +416,7 @@ def _said(said: Note | Answer, at: datetime) -> dict[str, Any]:
 def _dirty(at: datetime) -> dict[str, Any]:
     """One more change to show, now; what waits to be tried again keeps its time."""
     return {
-        "wanted": OUTBOX.c.wanted + 1,
+        "wanted": one_more(OUTBOX.c.wanted),
         "due_at": sa.case(
             (OUTBOX.c.status == Status.SENT, _millis(at)),
             else_=sa.func.coalesce(OUTBOX.c.due_at, _millis(at)),

@@ -13,6 +13,7 @@ from storage.escalations import ESCALATION, PAGE, RUNNING
 from storage.outbox import OUTBOX
 from storage.rollouts import ROLLOUT
 from storage.rows import Rows
+from storage.types import one_more
 
 WAITING: tuple[tuple[sa.Table, str], ...] = (
     (ESCALATION, "due_at"),
@@ -65,4 +66,4 @@ class QuietQueries(Rows):
 
 
 def _next_version(of: sa.Table) -> dict[str, Any]:
-    return {"version": of.c.version + 1} if "version" in of.c else {}
+    return {"version": one_more(of.c.version)} if "version" in of.c else {}

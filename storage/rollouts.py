@@ -10,7 +10,7 @@ from domain.effects import TOBAN, Text
 from domain.rollouts import Lock, Rollout, Stage
 from storage.rows import Rows, table
 from storage.tables import LockRow, RolloutRow
-from storage.types import EPOCH
+from storage.types import EPOCH, one_more
 from storage.unreadable import not_aside
 
 ROLLOUT = table(RolloutRow)
@@ -97,7 +97,7 @@ class RolloutQueries(Rows):
             return True
         if lock.rollout_id is not None:
             unmarked = sa.and_(LOCK.c.service == lock.service, LOCK.c.rollout_id.is_(None))
-            marked = {"rollout_id": lock.rollout_id, "version": LOCK.c.version + 1}
+            marked = {"rollout_id": lock.rollout_id, "version": one_more(LOCK.c.version)}
             await self.connection.execute(sa.update(LOCK).where(unmarked).values(marked))
         return False
 

@@ -23,6 +23,9 @@ V = TypeVar("V", bound=BaseModel)
 Rescue = Callable[[Mapping[str, Any], frozenset[str]], V | None]
 """Makes a value of what can be read of a row, given the fields that cannot."""
 
+LAST_ID = 2**53
+"""SQLite's ids may be any 64 bits; one as high as this is damage, and the next would be out of range."""
+
 CHUNK = 400
 """Values in one IN (…): far below SQLite's and PostgreSQL's limits of parameters."""
 
@@ -170,7 +173,8 @@ class Rows:
             statement = sa.insert(target).returning(target.c.id, sort_by_parameter_order=True)
             ids: Sequence[int] = (await self.connection.execute(statement, rows)).scalars().all()
         else:  # It answers many rows one by one; but its one writer knows what it would call them.
-            newest = (await self.connection.execute(sa.select(sa.func.max(target.c.id)))).scalar() or 0
+            meant = sa.select(target.c.id).where(target.c.id < LAST_ID).order_by(target.c.id.desc()).limit(1)
+            newest = (await self.connection.execute(meant)).scalar() or 0
             ids = range(newest + 1, newest + 1 + len(rows))
             named = [fields | {"id": new_id} for fields, new_id in zip(rows, ids, strict=True)]
             await self.connection.execute(sa.insert(target), named)

@@ -2,7 +2,8 @@
 
 What a row holds may not be what this version understands: an unknown value of an enum after a rollback,
 broken JSON, a time that is none. Reading one such column never raises: it gives an ``UnreadableValue``,
-so that one row cannot stop a query over many (``storage/rows.py`` sets the row aside).
+so that one row cannot stop a query over many (``storage/rows.py`` sets the row aside). So does a number or
+a moment that can be read but cannot be meant: one to which nothing can be added would fail whatever uses it.
 """
 
 import json
@@ -22,6 +23,12 @@ from domain.text import storable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+"""No moment that is meant is before ``EPOCH`` or as late as this; those of senders end a century earlier."""
+
+HIGHEST = 1_000_000_000
+"""No count, version, fence or id is so far from zero: PostgreSQL's integers end at twice that."""
 
 BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 """A 64-bit key; SQLite only counts up by itself on INTEGER."""
@@ -76,6 +83,31 @@ class Guarded(TypeDecorator[Any]):
         return None if process is None else guarded(process)
 
 
+def in_range(at: datetime | None) -> datetime | None:
+    """The moment. Raises ``ValueError`` for one that nobody can mean, such as the year 1 or 9999."""
+    if at is not None and not EPOCH <= at < LATEST:
+        raise ValueError(f"{at:%Y-%m-%d} is out of range")
+    return at
+
+
+class Count(Guarded):
+    """A whole number that things are added to, counted by or found by."""
+
+    impl = sa.Integer
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        """Refuse what nobody can have counted. SQLite makes a float of a sum beyond 64 bits."""
+        if value is not None and (type(value) is not int or not -HIGHEST < value < HIGHEST):
+            raise ValueError(f"{value!r:.40} is out of range")
+        return value
+
+
+def one_more(column: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
+    """A counter plus one; an absurd one as it is, so that it fails nobody's statement before it is read."""
+    return sa.case((sa.and_(column > -HIGHEST, column < HIGHEST), column + 1), else_=column)
+
+
 def to_millis(at: datetime) -> int:
     """Milliseconds since 1970, exactly. Raises ``ValueError`` for a naive time."""
     if at.tzinfo is None:
@@ -95,7 +127,7 @@ class EpochMillis(Guarded):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Aware, UTC."""
-        return None if value is None else EPOCH + value * MILLISECOND
+        return None if value is None else in_range(EPOCH + value * MILLISECOND)
 
 
 class Json(Guarded):
@@ -129,6 +161,10 @@ class Instant(Guarded):
 
     impl = UTCDateTime
     cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Aware and UTC already."""
+        return in_range(value)
 
 
 class _Word(Guarded):

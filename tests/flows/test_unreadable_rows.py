@@ -57,6 +57,19 @@ Damage = tuple[str, str, str, bool]
 """Table, column, the damage as an SQL literal, whether only SQLite lets it in."""
 
 
+ABSURD_MILLIS = ("253402300799000", "-62135596800000")
+"""The end of the year 9999 and the beginning of the year 1."""
+
+ABSURD_INSTANTS = ("'9999-12-31 23:59:59.999999'", "'0001-01-01 00:00:00.000000'")
+"""As SQLite keeps them; PostgreSQL reads the same."""
+
+
+def _is_number(column: sa.Column[Any]) -> bool:
+    kind = getattr(column.type, "impl_instance", column.type)
+    is_count = isinstance(kind, sa.Integer) and not isinstance(column.type, EpochMillis)
+    return is_count and not column.primary_key and not column.foreign_keys
+
+
 def _damages() -> list[Damage]:
     found = []
     for name in (*LIVING, *SEEDED):
@@ -68,8 +81,13 @@ def _damages() -> list[Damage]:
                 found.append((name, column.name, "'{broken'", False))
             elif isinstance(kind, EpochMillis):
                 found.append((name, column.name, "9000000000000000000", False))
+                found += [(name, column.name, moment, False) for moment in ABSURD_MILLIS]
             elif type(kind).__name__ == "Instant":
                 found.append((name, column.name, "'infinity'", False))
+                found += [(name, column.name, moment, False) for moment in ABSURD_INSTANTS]
+            elif _is_number(column):
+                found += [(name, column.name, number, True) for number in ("9223372036854775807", "-9e18")]
+                found += [(name, column.name, number, False) for number in ("2147483647", "-2147483648")]
     found += [
         ("outbox", "due_at", "'yesterday'", True),
         ("escalation", "due_at", "'yesterday'", True),
@@ -95,6 +113,8 @@ async def _damage(stage: Stage, table: str, column: str, literal: str) -> dict[i
     """Lay the damage into the rows of a table; returns what stood there, by id."""
     quoted = f'SELECT id, CAST("{column}" AS TEXT) AS was FROM "{table}"'
     one = f' WHERE id = (SELECT MIN(id) FROM "{table}")' if table in {"page", "job_run"} else ""
+    if (table, column) == ("alert_group", "generation"):  # Of one key there is each only once.
+        one = " WHERE id = (SELECT MAX(id) FROM alert_group)"
     if table == "escalation":
         one = " WHERE phase <> 'stopped'"
     async with stage.bot.store() as tx:
@@ -105,6 +125,8 @@ async def _damage(stage: Stage, table: str, column: str, literal: str) -> dict[i
 
 async def _repair(stage: Stage, table: str, column: str, was: dict[int, Any]) -> None:
     if table == "escalation" and column in {"phase", "subject"}:  # Another ladder runs in its place.
+        return
+    if (table, column) == ("alert_group", "generation"):  # Another group has it by now.
         return
     kind = metadata.tables[table].c[column].type.compile(stage.bot.database.writer.dialect)
     async with stage.bot.store() as tx:
@@ -174,6 +196,52 @@ async def test_after_any_damage_to_any_table_a_new_emergency_pages_and_has_its_c
     if await rows(stage, sa.select(SET_ASIDE)):
         assert any("cannot be read" in line.plain for line in stage.channel("ops"))
         assert PROBLEM in stage.bot.world.problems.current()
+
+
+AT_THEIR_END = (
+    ("alert_group", "version"),
+    ("escalation", "version"),
+    ("escalation", "due_at"),
+    ("outbox", "fence"),
+    ("outbox", "wanted"),
+    ("outbox", "attempts"),
+    ("incident", "version"),
+)
+"""Numbers that the next change of a row adds to, in the rows that a critical alert fills."""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("lowest", [False, True])
+async def test_8c_8d_8e_a_number_at_its_very_end_silences_neither_its_own_group_nor_any_other(
+    stage: Stage, lowest: bool
+) -> None:
+    """It can be read, but nothing can be added to it; a moment of the year 1 or 9999 is one, too."""
+    ends = {True: ABSURD_MILLIS}
+    ends[False] = ("9223372036854775807", "-9e18")
+    if not stage.settings.is_sqlite:
+        ends[False] = ("2147483647", "-2147483648")
+    for table, column in AT_THEIR_END:
+        group, what = f"{table} {column}", f"{table}.{column}"
+        await stage.advance(seconds=61)
+        first = alertmanager(f"a-{group}", group=group, severity="critical")
+        await stage.webhook("alertmanager", first)
+        is_moment = isinstance(metadata.tables[table].c[column].type, EpochMillis)
+        was = await _damage(stage, table, column, ends[is_moment][lowest])
+        assert was, what
+        before = len(stage.dms("kenji"))
+        worse = alertmanager(f"b-{group}", group=group, severity="emergency")
+        await stage.webhook("alertmanager", worse)
+        await stage.advance(seconds=20)
+        said = [page.plain for page in stage.dms("kenji")[before:]]
+        assert any("緊急" in one and group in one for one in said), f"{what}: it pages: {said}"
+        await stage.webhook("alertmanager", alertmanager(f"c-{group}", group=f"Other {group}"))
+        await stage.advance(seconds=5)
+        assert any(f"Other {group}" in card.plain for card in stage.channel("alerts")), what
+        assert await rows(stage, sa.select(INBOX.c.error).where(INBOX.c.status != "done")) == [], what
+        told = [line.plain for line in stage.channel("ops") if "cannot be read" in line.plain]
+        assert any(table in line for line in told), what
+        assert PROBLEM in stage.bot.world.problems.current(), what
+        await _repair(stage, table, column, was)
 
 
 @pytest.mark.parametrize(
