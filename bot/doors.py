@@ -95,7 +95,8 @@ class Runner(web.AppRunner):
     """Runs an application behind such connections."""
 
     def __init__(self, app: web.Application, **kwargs: Any) -> None:
-        super().__init__(app, access_log=None, keepalive_timeout=IDLE, **kwargs)
+        # A body in an encoding that aiohttp does not know would be refused before anybody hears of it.
+        super().__init__(app, access_log=None, keepalive_timeout=IDLE, auto_decompress=False, **kwargs)
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()

@@ -91,7 +91,7 @@ def _refusal(sender: Sender, request: web.Request, why: Exception) -> refusals.R
     way_out = refusals.WayOut.LOOK
     if isinstance(why, bodies.TooLarge):
         way_out = refusals.WayOut.SETTING if sender.condenser is not None else refusals.WayOut.CALLER
-    reason = " ".join(str(why).split())  # What aiohttp says of an encoding has lines of its own.
+    reason = " ".join(str(why).split())  # What aiohttp says of a body has lines of its own.
     return refusals.Refusal(sender=sender.name, reason=reason, size=request.content_length, way_out=way_out)
 
 

@@ -52,7 +52,7 @@ def interpret(body: bytes, policy: Policy) -> Reading:
         return Reading(others=(f"An Alertmanager notification without alerts ({line(sent['groupKey'])})",))
     if _is_test(sent):
         return Reading(tests=(_test_name(sent),))
-    taken, omitted = _chosen(alerts, policy, over=_is_over(sent))
+    taken, omitted = _chosen(alerts, policy, sent.get("commonLabels"), over=_is_over(sent))
     shared = _shared(sent, policy, omitted + _count(sent.get("truncatedAlerts")))
     signals = _each_once([_signal(alert, shared) for alert in taken])
     large = _large(sent, len(taken))
@@ -103,7 +103,9 @@ def _each_once(signals: list[Signal]) -> list[Signal]:
     return list(told.values())
 
 
-def _chosen(alerts: list[Any], policy: Policy, *, over: bool) -> tuple[list[dict[str, Any]], int]:
+def _chosen(
+    alerts: list[Any], policy: Policy, common: object, *, over: bool
+) -> tuple[list[dict[str, Any]], int]:
     """The alerts that are taken, and how many others may fire.
 
     Of a body with too many the first of each level is among them, so that the worst pages. While something
@@ -117,7 +119,7 @@ def _chosen(alerts: list[Any], policy: Policy, *, over: bool) -> tuple[list[dict
     first: dict[Level, int] = {}
     for number, alert in enumerate(found):
         if fires[number]:
-            first.setdefault(loudness(policy, *loudness_words(alert))[0], number)
+            first.setdefault(loudness(policy, *loudness_words(alert, common))[0], number)
     numbers = set(first.values())
     for number in range(len(found)):
         if len(numbers) >= ALERTS_LIMIT:

@@ -1,5 +1,7 @@
 """Condenses a body that is too large to keep: read piece by piece, counted, kept as far as people need it."""
 
+import math
+from decimal import Decimal
 from typing import Any
 
 import ijson
@@ -82,13 +84,14 @@ class Condenser:
         self._characters = 0
         self._parts = 0
         self._found = ijson.sendable_list()
-        self._parser = ijson.parse_coro(self._found, use_float=True)
+        self._parser = ijson.parse_coro(self._found)
         self._builder: Any = None
         self._values = 0
-        self._depth = 0
+        self._in_alerts = False
         self._head: dict[str, Any] = {}
         self._key = ""
-        self._heard: set[Level] = set()
+        self._keys: list[set[str]] = []
+        self._heard: set[Level | None] = set()
         self._first: list[dict[str, Any]] = []
         self._others: list[dict[str, Any]] = []
         self._bytes = 0
@@ -107,8 +110,8 @@ class Condenser:
             self._unfinished = 0 if self._found else self._unfinished + STEP
             if self._unfinished > TOKEN_BYTES:
                 raise Unreadable(f"one value of more than {TOKEN_BYTES // 1024} KiB")
-            for prefix, event, value in self._found:
-                self._take(prefix, event, value)
+            for _, event, value in self._found:
+                self._take(event, value)
             self._found.clear()
 
     def end(self) -> bytes:
@@ -117,8 +120,9 @@ class Condenser:
             self._parser.close()
         except ijson.JSONError as error:
             raise Unreadable(f"not JSON ({clean(' '.join(str(error).split()), 100)})") from None
-        if "alerts" not in self._head:
-            raise Unreadable(f"no list of alerts. {OWN_TEMPLATE}")
+        if type(self._head.get("alerts")) is not list:
+            known = "alerts" in self._head
+            raise Unreadable("no list of alerts" if known else f"no list of alerts. {OWN_TEMPLATE}")
         if not name(self._head.get("groupKey")):
             raise Unreadable("no groupKey")
         if self._alerts and not self._first and not self._others:
@@ -134,51 +138,65 @@ class Condenser:
         }
         try:
             made = orjson.dumps(condensed)
-        except TypeError as error:  # A lone surrogate, or a number beyond 64 bits.
+        except TypeError as error:  # A lone surrogate.
             raise Unreadable(f"not JSON ({clean(str(error), 100)})") from None
         if has_too_many_parts(made):
             raise Unreadable(f"more than {PARTS_LIMIT:,} objects and lists")
         return made
 
-    def _take(self, prefix: str, event: str, value: Any) -> None:
-        self._depth += event.startswith("start_") - event.startswith("end_")
-        if self._depth > DEPTH_LIMIT:
-            raise Unreadable(f"nested deeper than {DEPTH_LIMIT}")
-        if not prefix:
-            if event == "map_key":
-                self._key = str(value)
-            elif event not in {"start_map", "end_map"}:
+    def _take(self, event: str, value: Any) -> None:
+        """One event of the parser. Where it stands is told by depth: a key may be empty or hold dots."""
+        opens, closes = event.startswith("start_"), event.startswith("end_")
+        if event == "map_key":
+            self._name(str(value))
+        elif opens:
+            self._keys.append(set())
+            if len(self._keys) > DEPTH_LIMIT:
+                raise Unreadable(f"nested deeper than {DEPTH_LIMIT}")
+        depth = len(self._keys) - opens  # Of the value that begins, goes on or ends here.
+        if closes:
+            self._keys.pop()
+            depth = len(self._keys)
+        if depth == 0:
+            if event not in {"start_map", "end_map"}:
                 raise Unreadable("not an object")
-            return
-        if self._key == "alerts":
-            self._take_alert(prefix, event, value)
+        elif depth == 1 and event == "map_key":
+            self._key, self._in_alerts = str(value), False
+        elif depth == 1 and self._key == "alerts" and event == "start_array":
+            self._head["alerts"], self._in_alerts = [], True
+        elif self._in_alerts:
+            self._take_alert(depth, event, value)
         else:
-            self._head_value(prefix, event, value)
+            self._head_value(depth, event, value)
 
-    def _take_alert(self, prefix: str, event: str, value: Any) -> None:
-        if prefix == "alerts":
-            if event == "start_array":
-                self._head["alerts"] = []
-            elif event != "end_array":
-                raise Unreadable("no list of alerts")
+    def _name(self, key: str) -> None:
+        """Refuse a key that its object has already, as ``read`` does."""
+        if key in self._keys[-1]:
+            raise Unreadable(f"the key '{clean(key, 60)}' twice")
+        self._keys[-1].add(key)
+        if len(self._keys[-1]) > VALUES_LIMIT:
+            raise Unreadable("one alert or field of an absurd size")
+
+    def _take_alert(self, depth: int, event: str, value: Any) -> None:
+        if depth == 1:  # The end of the list.
             return
-        if prefix == "alerts.item" and event == "start_map":
+        if depth == 2 and event == "start_map":
             self._begin()
-        elif prefix == "alerts.item" and not event.startswith("end_") and self._builder is None:
+        elif depth == 2 and not event.startswith("end_") and self._builder is None:
             self._alerts += 1
             self._left_out += 1
             self._fires = True  # What it is cannot be known.
         self._build(event, value)
-        if prefix == "alerts.item" and event == "end_map":
+        if depth == 2 and event == "end_map":
             self._keep(self._builder.value)
             self._builder = None
 
-    def _head_value(self, prefix: str, event: str, value: Any) -> None:
-        """A field beside the alerts, whose own value has its key as prefix."""
+    def _head_value(self, depth: int, event: str, value: Any) -> None:
+        """A field beside the alerts."""
         if self._builder is None:
             self._begin()
         self._build(event, value)
-        if prefix == self._key and event not in {"start_map", "start_array", "map_key"}:
+        if depth == 1 and not event.startswith("start_"):
             self._head[self._key] = self._builder.value
             self._builder = None
             if len(self._head) > FIELDS_LIMIT:
@@ -196,6 +214,8 @@ class Condenser:
             self._characters += len(value)
             if event == "string" and self._key == "alerts":
                 value = value[: TEXT_LIMIT + 1]
+        elif event == "number":
+            value = _number(value)
         if self._values > VALUES_LIMIT or self._characters > CHARACTERS_LIMIT:
             raise Unreadable("one alert or field of an absurd size")
         self._builder.event(event, value)
@@ -206,17 +226,32 @@ class Condenser:
         fires = said != "resolved"
         self._fires |= said == "firing"
         self._may_fire |= fires
-        level = loudness(self._policy, *loudness_words(alert))[0] if fires else None
-        first = level is not None and level not in self._heard
+        # One without labels has those that are common to all, which may stand behind the alerts.
+        has_own = bool(table(alert.get("labels")))
+        level = loudness(self._policy, *loudness_words(alert))[0] if has_own else None
+        first = fires and level not in self._heard
         if first or len(self._first) + len(self._others) < KEPT:
             kept, written = _trimmed(alert, short=self._parts > PARTS_KEPT)
             if first or self._bytes + len(written) <= KEPT_BYTES:
-                self._heard |= {level} if first and level is not None else set()
+                self._heard |= {level} if first else set()
                 (self._first if first else self._others).append(kept)
                 self._bytes += len(written)
                 self._parts += written.count(b"{") + written.count(b"[")
                 return
         self._left_out += 1
+
+
+def _number(value: int | Decimal) -> int | float:
+    """The number as ``read`` has it: beyond 64 bits a float, and refused beyond that."""
+    if type(value) is int and -(2**63) <= value < 2**64:
+        return value
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if math.isinf(found):
+        raise Unreadable("a number that is none (too large)")
+    return found
 
 
 def _trimmed(alert: dict[str, Any], *, short: bool) -> tuple[dict[str, Any], bytes]:

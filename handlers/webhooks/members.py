@@ -16,8 +16,9 @@ _REPLICA_IN_KEY = re.compile(
 
 def group_of_all(said: object) -> str:
     """Alertmanager's key of a group, without the labels in which the members of a pair differ."""
-    key = name(said)
-    return _REPLICA_IN_KEY.sub("", key) if "replica" in key else key
+    if type(said) is str and "replica" in said:  # Before a long one is shortened to its digest.
+        said = _REPLICA_IN_KEY.sub("", said)
+    return name(said)
 
 
 def cluster_of(policy: Policy, address: object) -> str:

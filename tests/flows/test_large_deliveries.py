@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import secrets
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
@@ -32,6 +34,13 @@ def body(count: int, *, worst: int | None = None, text: int = 2000, **more: Any)
         if number == worst:
             alert["labels"]["severity"] = "critical"
     return json.dumps(sent).encode()
+
+
+@pytest.fixture
+async def one_kind(sqlite_only: str) -> AsyncIterator[Stage]:
+    """For what the door and the readers do, which no database changes."""
+    async with open_stage(sqlite_only, make_policy()) as stage:
+        yield stage
 
 
 async def group(stage: Stage) -> AlertGroup:
@@ -215,9 +224,15 @@ async def test_13_12_a_large_end_that_is_overtaken_leaves_what_fires(stage: Stag
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
-async def test_13_10_a_body_in_a_broken_encoding_is_no_silence(stage: Stage, size: str) -> None:
-    sent = b"this is not gzip" * (1 if size == "small" else 500_000)
-    headers = {"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD), "Content-Encoding": "gzip"}
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "gzip, gzip", "a piece of gzip"])
+async def test_13_10_a_body_in_a_broken_or_unknown_encoding_is_no_silence(
+    one_kind: Stage, encoding: str, size: str
+) -> None:
+    stage = one_kind
+    sent = b"this is not packed" * (1 if size == "small" else 500_000)
+    if encoding == "a piece of gzip":
+        sent, encoding = gzip.compress(secrets.token_bytes(len(sent)))[:-9], "gzip"
+    headers = {"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD), "Content-Encoding": encoding}
     url = f"{stage.url}/webhooks/alertmanager"
     async with aiohttp.ClientSession(headers=headers) as session:
         for _ in range(2):
@@ -228,6 +243,99 @@ async def test_13_10_a_body_in_a_broken_encoding_is_no_silence(stage: Stage, siz
     await stage.settle()
     assert "was refused unread" in stage.card("#alerts").plain
     assert len(stage.dms("kenji")) == 1
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "raw deflate", "two gzip", "utf-8"])
+async def test_a_body_that_can_be_unpacked_is_read_as_it_was_packed(one_kind: Stage, encoding: str) -> None:
+    stage = one_kind
+    sent = body(HUGE)
+    half = len(sent) // 2
+    packed = {
+        "gzip": gzip.compress(sent),
+        "deflate": zlib.compress(sent),
+        "raw deflate": zlib.compress(sent, wbits=-15),
+        "two gzip": gzip.compress(sent[:half]) + gzip.compress(sent[half:]),
+    }.get(encoding, sent)
+    auth = {"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD)}
+    auth["Content-Encoding"] = encoding.rsplit(maxsplit=1)[-1]
+    async with aiohttp.ClientSession(headers=auth) as http:
+        url = f"{stage.url}/webhooks/alertmanager"
+        async with http.post(url, data=io.BytesIO(packed)) as answer:
+            assert answer.status == 200
+    await stage.settle()
+    found = await group(stage)
+    assert found.firing + found.omitted == HUGE
+
+
+@pytest.mark.parametrize("text", [10, 2000])
+async def test_10d_an_alert_without_labels_has_those_that_are_common_to_all(
+    one_kind: Stage, text: int
+) -> None:
+    """Whichever the body is kept as; here the last alert is the only critical one."""
+    stage = one_kind
+    sent = json.loads(body(HUGE, text=text))
+    common = sent.pop("commonLabels", {}) | {"alertname": "Slow", "severity": "critical"}
+    del sent["alerts"][-1]["labels"]
+    sent |= {"commonLabels": common}  # Behind the alerts.
+    assert await stage.webhook("alertmanager", json.dumps(sent).encode()) == 200
+    assert "P1" in stage.card("#incidents").plain
+    assert len(stage.dms("kenji")) == 1
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+async def test_10d_odd_json_is_read_the_same_in_a_large_body(one_kind: Stage, size: str) -> None:
+    """An empty key, and numbers beyond 64 bits: no sender of ours means anything by them."""
+    stage = one_kind
+    count = 3 if size == "small" else HUGE
+    sent = json.loads(body(count))
+    sent["alerts"][1]["annotations"] |= {"": "nothing", "odd": 2**70, "a.b": {"": 1}}
+    sent |= {"": {"": [1]}, "alerts.item": 5, "version": 2**64, "least": -(2**63) - 1}
+    assert await stage.webhook("alertmanager", json.dumps(sent).encode()) == 200
+    found = await group(stage)
+    assert found.firing + found.omitted == count
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ('"status":"firing","status":"resolved"', "the key 'status' twice"),
+        ('"alerts":[]', "the key 'alerts' twice"),
+        ('"deep":{"a":{"b":1,"b":2}}', "the key 'b' twice"),
+        ('"big":1e400', "a number that is none (too large)"),
+        ('"big":' + "9" * 400, "a number that is none (too large)"),
+    ],
+)
+async def test_10d_what_a_small_body_is_refused_for_a_large_one_is_too(
+    one_kind: Stage, odd: str, reason: str, size: str
+) -> None:
+    stage = one_kind
+    sent = body(3 if size == "small" else HUGE)
+    said = json.loads(sent)
+    said.pop("status")
+    sent = json.dumps(said).encode()[:-1] + f",{odd}}}".encode()
+    async with aiohttp.ClientSession() as http:
+        auth = {"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD)}
+        url = f"{stage.url}/webhooks/alertmanager"
+        async with http.post(url, data=io.BytesIO(sent), headers=auth) as answer:
+            assert answer.status == 400
+            assert reason in await answer.text()
+
+
+@pytest.mark.parametrize("count", [1, HUGE])
+async def test_10d_of_two_long_keys_each_is_a_group_and_a_pair_is_one_sender(
+    one_kind: Stage, count: int
+) -> None:
+    """The members of a pair differ in one label, in the middle of a key of four thousand characters."""
+    stage = one_kind
+    for replica, end in (("a", "x"), ("b", "x"), ("a", "y")):
+        sent = json.loads(body(count, text=10 if count == 1 else 2000))
+        sent["groupKey"] = '{}:{alertname="Slow", replica="' + replica + '", path="' + "p" * 4000 + end + '"}'
+        for alert in sent["alerts"]:
+            alert.pop("fingerprint", None)
+            alert["labels"] |= {"path": end, "seen_by": replica}
+        await stage.webhook("alertmanager", json.dumps(sent).encode())
+    assert len(stage.channel("#alerts")) == 2
 
 
 async def test_13_10_a_group_that_is_over_ends_without_a_word_of_each_alert(stage: Stage) -> None:
