@@ -49,7 +49,7 @@ from notify.slack.client import Api
 from notify.slack.directory import Directory
 from notify.slack.socket import TIMES, Socket, Times
 from notify.texts import LOCALES, voice
-from operations import installation, quiet, workspace
+from operations import denied, installation, quiet, workspace
 from operations.accounts import account_of
 from operations.clock import begin_counting
 from operations.world import Policies, Wake, World
@@ -180,6 +180,7 @@ async def build(
         await _recall(world, directory)
         greeting = Greeting(partial(_greet, world, directory), world.problems)
         desk = Desk(world, chat, api, lambda: recurring(world))
+        desk.membership.recall(await denied.recall(world))
         ending.add("desk", lambda: desk.drain(DRAIN))
         app = _bolt(settings, api, directory)
         register(app, desk)

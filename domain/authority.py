@@ -143,7 +143,7 @@ def may(policy: Policy, act: Act, account: Account) -> Refused | None:
     proof, and nothing is lost by it. ``is_unverified`` says that it passed so.
     """
     why = _strictly(policy, act, account)
-    return None if why is not None and _is_leniency(act, account, why) else why
+    return None if why is not None and _is_leniency(policy, act, account, why) else why
 
 
 def demand(policy: Policy, act: Act, account: Account) -> None:
@@ -156,16 +156,24 @@ def demand(policy: Policy, act: Act, account: Account) -> None:
 def is_unverified(policy: Policy, act: Act, account: Account) -> bool:
     """Whether an act passes only because Slack could not say who asks."""
     why = _strictly(policy, act, account)
-    return why is not None and _is_leniency(act, account, why)
+    return why is not None and _is_leniency(policy, act, account, why)
 
 
-def _is_leniency(act: Act, account: Account, why: Refused) -> bool:
+def _is_leniency(policy: Policy, act: Act, account: Account, why: Refused) -> bool:
     """What is known against an account stays; only what could not be asked is passed over."""
-    if not account.placed:
+    if not account.placed or _is_outside(policy, RULES[act].role, account):
         return False
     if RULES[act].besides is not Besides.UNVERIFIED or standing(account) not in {None, Standing.UNKNOWN}:
         return False
     return why.key in {_UNKNOWN, _GROUP_UNKNOWN}
+
+
+def _is_outside(policy: Policy, role: Role, account: Account) -> bool:
+    """Whether only groups have a role, and Slack has said of each that the account is not in it."""
+    named = (*policy.roles.named(role), *policy.roles.admin)
+    return bool(named) and all(
+        is_group(name) and name not in (*account.groups, *account.unsure) for name in named
+    )
 
 
 _UNKNOWN = f"refused.account_{Standing.UNKNOWN.value}"

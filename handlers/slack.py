@@ -14,11 +14,11 @@ import structlog
 from domain import authority
 from domain.approvals import Account
 from domain.authority import Act
-from domain.effects import Subject, Text
+from domain.effects import TOBAN, Subject, Text
 from domain.errors import Outage, Refused, Undeliverable
 from domain.inbox import FIRST_TURN, NewDelivery
 from domain.outbox import Rendered
-from domain.text import folded
+from domain.text import imitates
 from handlers.acts import ACTIONS, KEPT, UNKNOWN
 from handlers.commands import ANOTHER, Typed, read
 from handlers.requests import KIND, Request, key_of
@@ -27,7 +27,7 @@ from notify.slack.chat import SlackChat
 from notify.slack.client import Api
 from notify.slack.membership import Claim, Membership
 from notify.texts import Voice, voice
-from operations import inbox
+from operations import denied, inbox
 from operations.recurring import Work
 from operations.world import World
 
@@ -51,6 +51,9 @@ OPEN_WITHIN = 2.0
 _ARRIVED: ContextVar[float] = ContextVar("arrived")
 """When the interaction that is handled came in, in the event loop's seconds."""
 
+_OURS = (TOBAN.name, "当番")
+"""What we are called."""
+
 Body = dict[str, Any]
 Handle = Callable[["AsyncAck", Body, Account], Awaitable[None]]
 HandleTyped = Callable[["AsyncAck", Body, Account, Typed], Awaitable[None]]
@@ -70,8 +73,12 @@ class Desk:
         self.chat = chat
         self.api = api
         self.works = works
-        self.membership = Membership(api, chat.directory)
+        self.membership = Membership(api, chat.directory, self._remember)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _remember(self, account: str) -> None:
+        """Beside the click: whoever clicked need not wait for it."""
+        self.later(denied.remember(self.world, account, partial(self.membership.against, account)))
 
     async def meet(self, body: Body) -> None:
         """Learn the language of a person whom we do not know yet, if Slack answers quickly."""
@@ -100,10 +107,12 @@ class Desk:
         )
 
     def _name_in_slack(self, body: Body) -> str:
-        """What Slack calls an account that is nobody's; with its id where a person is called like that."""
-        name = _user_name(body)
-        is_taken = folded(name) in {folded(person) for person in self.world.policy.people}
-        return f"{name} ({_user_id(body)})" if is_taken else name
+        """What Slack calls an account that is nobody's; with its id where that may be taken for a person of
+        the policy, or for us.
+        """
+        name, number = _user_name(body), _user_id(body)
+        is_taken = imitates(name, (*self.world.policy.people, *_OURS))
+        return f"{name} ({number})" if is_taken and name != number else name
 
     async def account(self, body: Body) -> Account:
         """Who asks, as Slack knows them at this very moment; never from memory. What fails is not known."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -68,6 +68,9 @@ USER_ASKED, GROUP_ASKED = 40, 10
 https://docs.slack.dev/apis/web-api/rate-limits: 100 a minute for users.info, 20 for usergroups.users.list.
 """
 
+_FLAGS = ("deleted", "guest", "bot", "ours", "exists")
+"""What Slack may say against an account, as ``Account`` calls it."""
+
 REMEMBERED = 5_000
 """Accounts of which it is remembered what Slack said against them."""
 
@@ -106,15 +109,34 @@ class Membership:
     gain by Slack's silence what Slack's word denied.
     """
 
-    def __init__(self, api: Api, directory: Directory) -> None:
+    def __init__(self, api: Api, directory: Directory, changed: Callable[[str], None]) -> None:
+        """``changed`` hears of an account against which something else is known now."""
         self._api = api
+        self._changed = changed
         self._directory = directory
         self._handles: dict[str, str] = {}
         self._handles_at = 0.0
         self._users = _Sparingly(USER_ASKED)
         self._groups = _Sparingly(GROUP_ASKED)
         self._against: dict[str, dict[str, bool]] = {}
-        self._outside: dict[tuple[str, str], bool] = {}
+        self._outside: dict[str, set[str]] = {}
+
+    def against(self, user: str) -> dict[str, Any]:
+        """What is known against an account; empty where nothing is."""
+        found: dict[str, Any] = dict(self._against.get(user, {}))
+        if self._outside.get(user):
+            found["outside"] = sorted(self._outside[user])
+        return found
+
+    def recall(self, known: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take up what ``against`` said of accounts before the restart; of what is damaged the rest."""
+        for user, state in list(known.items())[-REMEMBERED:]:
+            flags = {flag: state[flag] for flag in _FLAGS if type(state.get(flag)) is bool}
+            if flags:
+                self._against[user] = flags
+            outside = state.get("outside")
+            if type(outside) is list and outside:
+                self._outside[user] = {group for group in outside if type(group) is str}
 
     async def account(self, claim: Claim, groups: Sequence[str] = ()) -> Account:
         """Who asks, as Slack knows them now. What Slack does not say in time is not known.
@@ -131,13 +153,27 @@ class Membership:
             *(self._in_time(self._is_in(claim.user, group)) for group in asked_groups),
         )
         user, _, *memberships = asked
+        known = self.against(claim.user)
+        try:
+            return self._judged(
+                claim, user, dict.fromkeys(groups) | dict(zip(asked_groups, memberships, strict=True))
+            )
+        finally:
+            if self.against(claim.user) != known:
+                self._changed(claim.user)
+
+    def _judged(
+        self, claim: Claim, user: dict[str, Any] | bool | None, said: dict[str, bool | None]
+    ) -> Account:
+        """The account by Slack's answers, and by what it said before where it says nothing."""
+        before = self._against.get(claim.user)
         if user is False:
+            self._against[claim.user] = {"exists": False}
             return Account(id=claim.user, exists=False)
         found = user if isinstance(user, dict) else None
         ours = self._is_ours(claim, found)
         person = self._directory.person_of(claim.user) if ours else None
-        said = dict.fromkeys(groups) | dict(zip(asked_groups, memberships, strict=True))
-        outside = [group for group in groups if (claim.user, group) in self._outside]
+        outside = self._outside.get(claim.user, set()).copy()
         self._remember_groups(claim.user, said)
         account = Account(
             id=claim.user,
@@ -166,16 +202,19 @@ class Membership:
         if against:
             self._against[user] = against
         if len(self._against) > REMEMBERED:
-            del self._against[next(iter(self._against))]
+            oldest = next(iter(self._against))
+            del self._against[oldest]
+            self._changed(oldest)
 
     def _remember_groups(self, user: str, said: dict[str, bool | None]) -> None:
-        for group, is_in in said.items():
-            if is_in is True:
-                self._outside.pop((user, group), None)
-            elif is_in is False:
-                self._outside[user, group] = True
+        outside = self._outside.pop(user, set()) | {group for group, is_in in said.items() if is_in is False}
+        outside -= {group for group, is_in in said.items() if is_in is True}
+        if outside:
+            self._outside[user] = outside
         while len(self._outside) > REMEMBERED:
-            del self._outside[next(iter(self._outside))]
+            oldest = next(iter(self._outside))
+            del self._outside[oldest]
+            self._changed(oldest)
 
     @property
     def _team_id(self) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import sqlalchemy as sa
 
 from domain.policy import Person, Policy
 from domain.roles import Roles
@@ -15,8 +16,9 @@ from notify.slack.membership import Claim, Membership
 from sandbox.slack import faults
 from sandbox.slack.roster import Group
 from sandbox.stage import Stage
+from storage.watches import WATCH
 from tests.conftest import make_policy, open_stage
-from tests.flows.looking import notes, unsent
+from tests.flows.looking import notes, rows, unsent
 from tests.payloads import monitoring
 
 MAIL = "kenji@bondpoint.example"
@@ -342,7 +344,45 @@ async def test_13_1_who_makes_slack_say_nothing_gains_nothing_by_it(sqlite_only:
         assert "Acknowledged by" not in stage.card("alerts").plain
 
 
-@pytest.mark.parametrize("name", ["Kenji", "ｋｅｎｊｉ"])
+@pytest.mark.parametrize("against", ["guest", "Connect account", "outside of the group"])
+async def test_1e_what_slack_said_against_an_account_outlives_a_restart_while_slack_is_silent(
+    database_url: str, against: str
+) -> None:
+    roster = Roles(responder=("@sre",)) if against == "outside of the group" else Roles()
+    async with open_stage(database_url, make_policy(roles=roster)) as stage:
+        groups = (Group("sre", "SRE", ("kenji", "mika", "dan")),)
+        stage.slack.state.roster = replace(stage.slack.state.roster, groups=groups)
+        stage.slack.add_account("guesty", **STRANGERS.get(against, {}))
+        await night(stage)
+        await stage.press("guesty", stage.card("alerts"), "Acknowledge")
+        await stage.stop()
+        for method in ("auth.test", "users.info", "usergroups.users.list", "usergroups.list"):
+            stage.slack.faults.add(method, faults.status(503), count=10**6)
+        await stage.start()
+        await stage.press("guesty", stage.card("alerts"), "Acknowledge")
+        await stage.advance(minutes=1)
+        assert "Acknowledged by" not in stage.card("alerts").plain
+        await stage.press("mika", stage.card("alerts"), "Acknowledge")
+        await stage.advance(minutes=1)
+        assert "Acknowledged by" in stage.card("alerts").plain
+
+
+async def test_1e_what_slack_takes_back_is_forgotten(sqlite_only: str) -> None:
+    async with open_stage(sqlite_only, make_policy()) as stage:
+        stage.slack.add_account("guesty", guest=True)
+        await night(stage)
+        kept = sa.select(WATCH.c.key).where(WATCH.c.kind == "denied")
+        await stage.press("guesty", stage.card("alerts"), "Acknowledge")
+        await stage.settle()
+        assert await rows(stage, kept) == [{"key": stage.slack.user_id("guesty")}]
+        stage.slack.user("guesty").guest = False
+        await stage.press("guesty", stage.card("alerts"), "Acknowledge")
+        await stage.settle()
+        assert await rows(stage, kept) == []
+        assert "Acknowledged by" in stage.card("alerts").plain
+
+
+@pytest.mark.parametrize("name", ["Kenji", "ｋｅｎｊｉ", "Kеnji", "kenj1", "T0ban", "当番"])
 async def test_13_1_whoever_is_called_like_a_person_of_the_policy_is_told_apart(
     world: Stage, name: str
 ) -> None:
@@ -365,7 +405,7 @@ async def test_13_1_before_slack_ever_spoke_the_message_says_whose_organisation_
     )
     async with aiohttp.ClientSession() as session:
         api = Api("xoxb-nobody", "http://127.0.0.1:9/api/", session)  # Nobody listens there.
-        account = await Membership(api, Directory(api, make_policy(), "en")).account(claim)
+        account = await Membership(api, Directory(api, make_policy(), "en"), lambda _: None).account(claim)
     assert account.ours is not another
 
 
