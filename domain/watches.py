@@ -29,6 +29,8 @@ class WatchKind(StrEnum):
     """Which installation this database is of."""
     QUIET = "quiet"
     """That the database was restored, and pages nobody for the past yet."""
+    TAKEN = "taken"
+    """An incident that somebody has taken, while its many alerts are taken along."""
     DENIED = "denied"
     """What Slack said last against an account, for the time in which Slack says nothing."""
     TEST = "test"

@@ -20,6 +20,7 @@ from operations import (
     rollouts,
     scrub,
     still_open,
+    taken,
     watching,
 )
 from operations.clock import Guard
@@ -90,6 +91,7 @@ def timetable(world: World, interpreters: Interpreters, speaker: Speaker) -> lis
         Job("escalations", "escalations", lambda: ladders.tick(world)),
         Job("pages", "pages", lambda: listed.tick(world)),
         Job("holds", "holds", lambda: holds.tick(world)),
+        Job("taken", "taken", lambda: taken.tick(world)),
         Job("rollouts", "rollouts", lambda: rollouts.tick(world)),
         Job("backups", "backups", backed.turn, backed.next_due),
         Job("drills", "drills", drilled.turn, drilled.next_due),

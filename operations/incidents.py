@@ -13,6 +13,7 @@ from domain.incidents import Incident
 from domain.policy import Policy, Severity
 from domain.ports import Tx
 from operations import counters
+from operations import taken as its_alerts
 from operations.ladders import page_refreshes, stop_ladder
 from operations.places import INCIDENTS, home, incident_card, thread_note
 
@@ -50,13 +51,7 @@ async def _acknowledge_incident(tx: Tx, incident: Incident, by: By, at: datetime
     taken = await tx.save_incident(rules.acknowledge(incident, by, at))
     await _stop(tx, incident.subject, StopReason.ACKNOWLEDGED, by, at)
     effects: list[Effect] = [Refresh(subject=taken.subject)]
-    groups = await tx.groups_of_incident(taken.subject.id)
-    firing = [group for group in groups if group.status is AlertStatus.FIRING]
-    await tx.save_groups([alert_rules.acknowledge(group, by, at) for group in firing])
-    for ladder in (await tx.running_escalations([group.subject.key for group in firing])).values():
-        await stop_ladder(tx, ladder, StopReason.ACKNOWLEDGED, by, at)
-    await tx.tell([_taken(group.subject, "alert.acknowledged", by, at) for group in firing])
-    effects += [Refresh(subject=group.subject) for group in groups]
+    await its_alerts.begin(tx, taken.subject.id, by, at)
     text = Text(key=_note(by), params={"who": by.name, "at": _seconds(at)})
     effects.append(thread_note(f"ack:{taken.subject.key}:{_seconds(at)}", taken.subject, INCIDENTS, text))
     await tx.tell([_taken(taken.subject, "incident.acknowledged", by, at)])

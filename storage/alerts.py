@@ -58,6 +58,16 @@ class AlertQueries(Rows):
         query = sa.select(GROUP).where(GROUP.c.incident_id == incident_id).order_by(GROUP.c.id)
         return await self.values(AlertGroup, query)
 
+    async def some_groups_of(self, incident_id: int, after: int, limit: int) -> list[AlertGroup]:
+        """The next few of them by their ids."""
+        mine = (GROUP.c.incident_id == incident_id) & (GROUP.c.id > after) & not_aside(GROUP)
+        return await self.values(AlertGroup, sa.select(GROUP).where(mine).order_by(GROUP.c.id).limit(limit))
+
+    async def last_group_of(self, incident_id: int) -> int:
+        """The highest id of a group of an incident; 0 where it has none."""
+        newest = sa.select(sa.func.max(GROUP.c.id)).where(GROUP.c.incident_id == incident_id)
+        return (await self.connection.execute(newest)).scalar_one() or 0
+
     async def open_groups_of(self, incidents: Sequence[int]) -> list[Subject]:
         """The groups of these incidents that are not resolved, as subjects."""
         found: list[Subject] = []

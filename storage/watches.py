@@ -58,6 +58,8 @@ class WatchQueries(Rows):
 
     async def save_watches(self, watches: Sequence[Watch]) -> None:
         """New and changed ones together; ``id`` says which. Raises ``Conflict``."""
+        if any(watch.kind is WatchKind.TAKEN for watch in watches):
+            self.topics.add("taken")
         for watch in watches:
             if watch.id is None:
                 await self._add(watch)
