@@ -51,8 +51,9 @@ class Template(Value):
     plain variables, each as a salted hash of its value, since values may be secrets that somebody typed.
     ``order``: the names of all variables as they follow each other, since one may refer to those before it.
     ``rest``: salted hashes of every other setting, by its name; ``opaque`` of what this version of Google's
-    client does not know. ``secrets``: what is read from Secret Manager, by variable or mount path, as
-    ``name@version``. ``cpu`` and ``memory`` are limits as Google writes them (``1000m``, ``512Mi``);
+    client does not know: ``unknown_wanted`` of each such setting of a template, ``unknown_kept`` of a
+    revision, whatever their numbers. ``secrets``: what is read from Secret Manager, by variable or mount
+    path, as ``name@version``. ``cpu`` and ``memory`` are limits as Google writes them (``1000m``, ``512Mi``);
     ``timeout`` in seconds.
     """
 
@@ -72,11 +73,14 @@ class Template(Value):
     sidecars: dict[str, str] = Field(default_factory=dict)
     rest: dict[str, str] = Field(default_factory=dict)
     opaque: str = ""
+    unknown_wanted: tuple[str, ...] = ()
+    unknown_kept: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """Of all of it: 32 hexadecimal digits. Comparable only under the same salt."""
-        written = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        said_in_opaque = {"unknown_wanted", "unknown_kept"}
+        written = json.dumps(self.model_dump(mode="json", exclude=said_in_opaque), sort_keys=True)
         return hashlib.sha256(written.encode()).hexdigest()[:32]
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Self
@@ -134,6 +135,9 @@ NEWER = ("salt", "template", "sidecars")
 """Fields that plans of earlier versions do not have."""
 
 
+UNKNOWN = "unknown to this version"
+"""What the card calls settings of a template that this version of Google's client does not know."""
+
 MANY = 40
 """More differences are themselves a risk: a card may have to count some of them, and nobody reads so many."""
 
@@ -172,6 +176,12 @@ def _odds(before: Template, after: Template) -> Iterator[Change]:
     old, new = ([name for name in one.order if name in both] for one in (before, after))
     if old != new:
         yield Change(field=Field.OTHER, name="order of variables", before=_hash(old), after=_hash(new))
+    # A revision tells of its settings under other numbers than the template, and of its state besides:
+    # what the template alone holds is new or changed.
+    known = Counter(before.unknown_kept) + Counter(before.unknown_wanted)
+    unseen = sorted((Counter(after.unknown_wanted) - known).elements())
+    if unseen:
+        yield Change(field=Field.OTHER, name=UNKNOWN, after=_hash(unseen))
     if before.called and after.called:
         yield Change(field=Field.OTHER, name="container name", before=before.called, after=after.called)
 

@@ -271,14 +271,15 @@ def ask(
     """The plan is made: approvals are waited for, as many as its risks ask for.
 
     ``policy_allows``: an emergency by somebody who may skip the approval begins at once, unless the image
-    comes from elsewhere than what serves: that always takes two people. ``goes_back_alone``: so does the
+    comes from elsewhere than what serves, or a rollback goes to what users never met, with all traffic at
+    once: that always takes two people. ``goes_back_alone``: so does the
     rollback of somebody who needs nobody else, unless it goes to what users never met.
     """
     needed = rule.risky_approvals if plan.risks else rule.approvals
     if Risk.IMAGE_ORIGIN in plan.risks:
         needed, policy_allows = max(needed, ELSEWHERE), False
     if Risk.NEVER_SERVED in plan.risks:  # It is called a rollback, and is as new to users as a deploy.
-        needed = max(needed, ELSEWHERE)
+        needed, policy_allows = max(needed, ELSEWHERE), False
     if goes_back_alone and not {Risk.NEVER_SERVED, Risk.IMAGE_ORIGIN} & set(plan.risks):
         policy_allows = True
     if policy_allows or needed == 0:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from domain.cloudrun import OperationSeen, RevisionSeen, Row, ServiceSeen, Template
-from gcp.template_details import container_keys, details, hashed, unknown_fields
+from gcp.template_details import container_keys, details, hashed, unknown_contents, unknown_fields
 
 if TYPE_CHECKING:
     from google.cloud import run_v2
@@ -122,11 +122,14 @@ def read_template(source: "run_v2.RevisionTemplate | run_v2.Revision", salt: str
                 name += " (also)"
             secrets[name] = secret
     message: Any = type(source).pb(source)
+    unknown, is_revision = unknown_contents(message, salt), message.DESCRIPTOR.name == "Revision"
     return Template(
         image=main.image,
         sidecars={name: one.image for name, one in zip(keys, containers, strict=True) if name},
         rest=details(message, dict(enumerate(keys)), _is_googles, salt),
         opaque="".join(hashed(field, salt) for field in unknown_fields(message)),
+        unknown_wanted=() if is_revision else unknown,
+        unknown_kept=unknown if is_revision else (),
         env=env,
         order=tuple(order),
         secrets=secrets,

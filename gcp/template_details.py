@@ -86,6 +86,8 @@ def details(source: Any, keys: Mapping[int, str], is_googles: Any, salt: str) ->
                 )
             else:
                 note(f"{of}{field.name}", _values(field, value, ""))
+        for variable in container.env:
+            note(f"{of}variable {variable.name}: unknown fields", _beyond(variable))
         note(f"{of}unknown fields", _unknown(container, ""))
     return {name: hashed("\n".join(sorted(leaves)), salt) for name, leaves in sorted(found.items()) if leaves}
 
@@ -93,6 +95,18 @@ def details(source: Any, keys: Mapping[int, str], is_googles: Any, salt: str) ->
 _BOUNDS = ("min_instance_count=", "max_instance_count=")
 _SECRET = re.compile(r"name=|secret\.secret=|secret\.items\[\d+\]\.version=")
 _LIMITS = ("limits[cpu]=", "limits[memory]=")
+
+
+def _beyond(variable: Any) -> Iterator[str]:
+    """What a variable holds beside its name, its value, and the secret that it is read from."""
+    yield from _unknown(variable, "")
+    yield from _unknown(variable.value_source, "value_source.")
+    yield from _unknown(variable.value_source.secret_key_ref, "value_source.secret_key_ref.")
+
+
+def unknown_contents(source: Any, salt: str) -> tuple[str, ...]:
+    """Hashes of the same without their numbers, which are others in a template and in a revision."""
+    return tuple(sorted(hashed(leaf.partition("=")[2], salt) for leaf in _unknown(source, "")))
 
 
 def unknown_fields(source: Any) -> tuple[str, ...]:

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from domain.deploys import Emergency
 from domain.policy import Person, Service
 from sandbox.cloud.images import Behaviour
 from sandbox.slack.reading import Message
@@ -137,6 +140,51 @@ async def test_13_6_a_container_without_a_name_hides_behind_no_other(sqlite_only
 
         await edit(stage, sneak)
         assert "evil-project" in (await asked(stage)).plain
+
+
+@pytest.mark.parametrize("where", ["template", "variable", "its source"])
+async def test_6d_6e_a_setting_that_this_version_does_not_know_is_on_the_card_and_a_risk(
+    sqlite_only: str, where: str
+) -> None:
+    async with world_of(sqlite_only, policy(), service={"secrets": {"KEY": "db-password@1"}}) as stage:
+        assert TWO not in (await asked(stage)).plain
+        await stage.type("mika", "#general", "/deploy abort bondpoint-api")
+        await stage.advance(seconds=5)
+
+        def sneak(template: Any) -> None:
+            variable = template.containers[0].env[0]
+            of = {"template": template, "variable": variable}.get(where, variable.value_source)
+            of.MergeFromString(b"\xba\x3e\x03new")  # Number 999, a text.
+
+        await edit(stage, sneak)
+        shown = (await asked(stage)).plain
+        assert "unknown" in shown
+        assert TWO in shown
+
+
+async def test_5d_a_sidecar_from_elsewhere_is_named_in_the_dialog(sqlite_only: str) -> None:
+    async with world_of(sqlite_only, policy()) as stage:
+        stage.cloud.images.push(SPY)
+        await edit(stage, lambda it: it.containers.add(name="spy", image=SPY))
+        asked_for = await asked(stage)
+        buttons = [one for block in asked_for.blocks for one in block.get("elements", [])]
+        (question,) = [one["confirm"]["text"]["text"] for one in buttons if "Approve" in str(one.get("text"))]
+        assert "ELSEWHERE" in question
+        assert "evil-project/app/spy" in question
+
+
+async def test_5g_an_emergency_gives_everything_to_a_revision_that_never_served_only_with_two(
+    sqlite_only: str,
+) -> None:
+    emergency = Emergency(people=("mika",), skips=("approval",))
+    deploys = policy().deploys.model_copy(update={"emergency": emergency})
+    async with world_of(sqlite_only, policy().model_copy(update={"deploys": deploys})) as stage:
+        before = split(stage)
+        new = await edit(stage, lambda it: setattr(it.timeout, "seconds", 77))
+        await stage.type("mika", "#general", f"/deploy rollback bondpoint-api {new} --emergency down")
+        await stage.advance(minutes=3)
+        assert split(stage) == before
+        assert TWO in card(stage).plain
 
 
 async def test_13_6_many_volumes_do_not_hide_a_connector(sqlite_only: str) -> None:

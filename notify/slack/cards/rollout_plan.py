@@ -106,6 +106,19 @@ def origin_params(plan: Plan) -> dict[str, str]:
     }
 
 
+def sidecars_elsewhere(plan: Plan) -> list[tuple[str, str]]:
+    """Other containers' names and images that come from elsewhere than what was there; empty for no risk."""
+    if Risk.IMAGE_ORIGIN not in plan.risks:
+        return []
+    return [
+        (change.name, origins.name_of(change.after))
+        for change in plan.changes
+        if change.field is Field.SIDECAR
+        and change.after is not None
+        and origins.is_elsewhere(change.before or plan.image, change.after)
+    ]
+
+
 def short_digest(digest: str | None) -> str:
     """Twelve digits of a digest."""
     return digest.removeprefix("sha256:")[:12] if digest else "—"

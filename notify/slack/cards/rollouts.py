@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from domain.origins import name_of
 from domain.outbox import Rendered
 from domain.rollouts import Kind, Lock, Rollout, Stage
 from domain.views import RolloutView
@@ -12,6 +13,7 @@ from notify.slack.blocks import actions as row
 from notify.slack.cards.incidents import title_of_incident
 from notify.slack.cards.rollout_evidence import bar, evidence_lines
 from notify.slack.cards.rollout_plan import (
+    IMAGE,
     change_blocks,
     code,
     course_line,
@@ -20,6 +22,7 @@ from notify.slack.cards.rollout_plan import (
     origin_params,
     short_digest,
     shown_image,
+    sidecars_elsewhere,
     warning_lines,
 )
 from notify.slack.escape import clamp, line
@@ -283,6 +286,12 @@ def _sure(voice: Voice, name: str, rollout: Rollout, text: str | None = None) ->
         text = "confirm.approve_elsewhere"
         params |= {"version": clamp(plan.named or short_digest(plan.digest), 24), **origin_params(plan)}
         params["service"] = clamp(rollout.service, 32)
+    strange = sidecars_elsewhere(plan) if plan is not None else []
+    if "elsewhere" not in (text or "") and strange and name in {"approve_deploy", "approve_rollback"}:
+        text = "confirm.approve_sidecar"
+        called, of = strange[0]
+        params |= {"sidecar": clamp(called, 30), "of": clamp(of, 120), "count": str(len(strange))}
+        params |= {"service": clamp(rollout.service, 32), "image": clamp(shown_image(rollout), 40)}
     question = voice.plain(text or f"confirm.{name}", **params)
     return confirm(label, question, label, voice.plain("button.cancel"))
 
@@ -332,12 +341,15 @@ def _line(voice: Voice, rollout: Rollout) -> str:
     planned = rollout.plan.revision if rollout.plan is not None else None
     # Before there is a plan nobody has looked whose image it is: it is named in full.
     image = shown_image(rollout) if rollout.plan is not None else rollout.image
+    if rollout.plan is not None and rollout.plan.elsewhere is not None:
+        of = rollout.plan.named or short_digest(rollout.plan.digest)
+        image = f"{name_of(rollout.plan.image)}{':' if rollout.plan.named else '@'}{of}"
     what = image if rollout.image else rollout.to_revision or planned or "—"
     return f"{_mark(rollout)} " + voice(
         "rollout.line",
         number=rollout.number,
         service=rollout.service,
-        what=code(what, 200),
+        what=code(what, IMAGE),
         state=_state(voice, rollout),
         who=rollout.requested_by.name,
         at=_seconds(rollout.requested_at),
