@@ -79,6 +79,11 @@ def imitates(text: str, names: Iterable[str]) -> bool:
     )
 
 
+def folded(text: str) -> str:
+    """A word as people compare it: whatever its width, its case, and the blanks around it."""
+    return unicodedata.normalize("NFKC", text).casefold().strip()
+
+
 def has_name(text: str) -> bool:
     """Whether there is a letter or digit of ASCII, which every name of Google Cloud has.
 
