@@ -12,7 +12,7 @@ from bot.copies import TO_BUCKET, only_project, read_copies, read_destination
 from bot.drills import read_drill
 from bot.shapes import count, is_name, quantity, yes_or_no
 from bot.sheet import Sheet
-from domain.backup_plans import BackupPlan, Backups, Part, Range, Source
+from domain.backup_plans import SECOND, BackupPlan, Backups, Part, Range, Source
 from domain.levels import Level
 from domain.objects import in_bucket
 from domain.policy import Person, Service
@@ -22,6 +22,7 @@ from domain.schedule import Cron, why_not_cron
 KEYS = (
     "at",
     "to",
+    "also",
     "copies",
     "project",
     "formerly",
@@ -36,6 +37,17 @@ KEYS = (
 KEEP = tuple(Retention.model_fields)
 COUNTS = tuple(key for key in KEEP if key != "within")
 SIZES = ("low", "high")
+
+LONGEST_NAME = 64
+"""Of a plan, as it is stored."""
+
+WHY_ONE_PLACE = {
+    Source.CLOUD_SQL: "cloud-sql has no second destination, since the instance itself keeps its backups",
+    Source.FIRESTORE: "firestore has no second destination, since Google exports it into `to` by itself",
+    Source.BUCKET: "bucket has no second destination, since Google copies its objects into `to` by itself",
+    Source.SECRETS: "secrets has no second destination, since only copies of `toban` are carried on",
+}
+"""Why only copies of Toban's own making can be kept in two places."""
 
 MOST = 1000
 """Of each kind of period; ten years of days are more than anybody asked for."""
@@ -64,7 +76,7 @@ def read_backups(
 ) -> Backups:
     """The plans in the file's order. ``zone``: whose clocks the schedules follow."""
     team = _Team(zone, only_project(services), people, able_people(people, reach))
-    plans: list[BackupPlan] = []
+    read: list[_Read] = []
     entries = sheet.entries(node, "backups")
     for name, entry in entries.items():
         where = f"backups.{name}"
@@ -75,20 +87,58 @@ def read_backups(
         found = _plan(name, details, entry.key, team, sheet)
         if found is None or len(sheet.problems) > before:
             continue
-        _look_at_place(found, plans, details["to"], sheet)
-        _look_at_names(found, plans, entries.keys(), details.get("formerly"), sheet)
-        plans.append(found)
-    return Backups(plans=tuple(plans))
+        read.append(_Read(found, f"{where}.to", details["to"], details.get("formerly")))
+        if "also" in details:
+            read += _second(found, details["also"], entries.keys(), sheet)
+    names = {*entries.keys(), *(one.plan.name for one in read)}
+    for number, one in enumerate(read):
+        others = [other.plan for other in read[:number]]
+        _look_at_place(one, others, sheet)
+        _look_at_names(one.plan, others, names, one.formerly, sheet)
+    return Backups(plans=tuple(one.plan for one in read))
 
 
-def _look_at_place(plan: BackupPlan, others: Sequence[BackupPlan], at: Node, sheet: Sheet) -> None:
+@dataclass(frozen=True)
+class _Read:
+    """A plan, and what says where it keeps its copies: the key and its place in the file."""
+
+    plan: BackupPlan
+    key: str
+    to: Node
+    formerly: Node | None
+
+
+def _second(plan: BackupPlan, node: Node, names: Collection[str], sheet: Sheet) -> list[_Read]:
+    """The plan of a second destination: it takes the copies of the first, and is like it in all else."""
+    where = f"backups.{plan.name}.also"
+    destination = read_destination(node, where, sheet)
+    name = f"{plan.name}{SECOND}"
+    for part in plan.parts:
+        if part.source is not Source.TOBAN:
+            sheet.wrong(node, f"{where}: {WHY_ONE_PLACE[part.source]}. Make a plan of its own for it")
+    if name in names:
+        sheet.wrong(node, f'{where}: its copies are those of the plan "{name}", and that name is taken')
+    if len(name) > LONGEST_NAME:
+        sheet.wrong(
+            node,
+            f"{where}: the name {plan.name} is too long to be followed by {SECOND}. Give it a shorter one",
+        )
+    if destination is None:
+        return []
+    second = plan.also_at(destination)
+    own = tuple(one for one in second.formerly if one not in names)
+    return [_Read(second.model_copy(update={"formerly": own}), where, node, node)]
+
+
+def _look_at_place(read: _Read, others: Sequence[BackupPlan], sheet: Sheet) -> None:
     """Two plans in one place could take each other's copies for their own."""
+    plan = read.plan
     for other in others:
         one, two = f"{plan.destination.rstrip('/')}/", f"{other.destination.rstrip('/')}/"
         if one.startswith(two) or two.startswith(one):
             sheet.wrong(
-                at,
-                f"backups.{plan.name}.to: {plan.destination} is where backups.{other.name} keeps its copies"
+                read.to,
+                f"{read.key}: {plan.destination} is where backups.{other.name} keeps its copies"
                 f" ({other.destination}). Give each plan a place of its own, such as"
                 f" {plan.destination.rstrip('/')}-{plan.name}",
             )

@@ -347,7 +347,7 @@ def _backups(policy: Policy) -> tuple[str, ...]:
     for plan in policy.backups.plans:
         parts = ", ".join(f"{part.source.value}{f' {part.of}' if part.of else ''}" for part in plan.parts)
         rows = [
-            ("copies", parts),
+            ("copies", f"{parts} (second destination of {plan.second_of})" if plan.second_of else parts),
             ("when", f"{plan.schedule.line} ({plan.schedule.zone}), done within {_long(plan.expected)}"),
             ("to", plan.destination),
             ("encrypted", _encrypted(plan)),

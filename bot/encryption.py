@@ -28,6 +28,7 @@ def lacking(policy: Policy, settings: Settings) -> list[str]:
         f"backups.{plan.name}.encrypt: {SETTING} is not set, so nobody could ever open a copy. Set it to the"
         " public key (age1…) that `toban backup keygen` prints, or say `encrypt: false`"
         for plan in _encrypting(policy)
+        if not plan.second_of
     ]
 
 

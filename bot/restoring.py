@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from bot.app import sqlite_file
 from bot.clock import SystemClock
 from bot.encryption import keyring
 from bot.settings import Settings
+from domain.backing import LOOKED
 from domain.backup_plans import BackupPlan, Part, Source
 from domain.backups import Order
 from domain.copies import Lying, Manifest
@@ -24,9 +25,10 @@ from domain.series import epoch
 from domain.watches import Watch, WatchKind
 from gcp.buckets import Buckets
 from operations.installation import KEY
+from operations.lease import in_time
 from storage.copies import Copies, plain_url
 from storage.database import Database
-from storage.encryption import KEYS, Keyring
+from storage.encryption import KEYS, Keyring, NoKey
 from storage.folder_vault import FolderVault
 from storage.migrating import HEAD, revision
 from storage.object_vault import ObjectVault, TobanVault
@@ -51,17 +53,22 @@ class Wish:
 
 
 async def show(settings: Settings, policy: Policy, name: str) -> list[str]:
-    """The copies that lie at the plan's destination, the newest first. Raises ``Outage``."""
-    plan = _plan(policy, name)
+    """The copies that lie at the plan's destinations, the newest first. Raises ``Outage``."""
+    plans = _plans(policy, name)
     async with _vault(settings) as vault:
-        found = await _lying(vault, plan)
-    if not found:
-        return [f"No copy of Toban's own database lies at {plan.destination}."]
-    return [
+        found, silent = await _lying(vault, plans)
+    if not found and not silent:
+        return [f"No copy of Toban's own database lies at {_places(plans)}."]
+    keys = keyring(settings)
+    return [_line(one, plans, keys) for one in reversed(found)] + silent
+
+
+def _line(one: Lying, plans: Sequence[BackupPlan], keys: Keyring) -> str:
+    place = f", in {one.destination}" if len(plans) > 1 else ""
+    return (
         f"{one.id}  {one.manifest.kind}, state of {one.manifest.at:%Y-%m-%d %H:%M:%S} UTC,"
-        f" {one.manifest.rows:,} rows, {one.manifest.bytes / 1e6:,.1f} MB{_encrypted(keyring(settings), one)}"
-        for one in reversed(found)
-    ]
+        f" {one.manifest.rows:,} rows, {one.manifest.bytes / 1e6:,.1f} MB{_encrypted(keys, one)}{place}"
+    )
 
 
 def _encrypted(keys: Keyring, found: Lying) -> str:
@@ -74,30 +81,19 @@ def _encrypted(keys: Keyring, found: Lying) -> str:
 
 async def restore(settings: Settings, policy: Policy, wish: Wish) -> list[str]:
     """Restore, and say what was done. Raises ``Outage``; what was there is as it was then."""
-    plan = _plan(policy, wish.plan)
+    plans = _plans(policy, wish.plan)
     at = SystemClock().now()
-    async with _vault(settings) as vault:
-        chosen = choose(await _lying(vault, plan), wish.copy, plan)
-        order = Order(
-            key=f"toban/{chosen.id}",
-            part=Part(name=Source.TOBAN, source=Source.TOBAN),
-            at=chosen.manifest.at,
-            destination=chosen.destination,
-            installation=chosen.installation,
-        )
-        async with vault.fetched(order) as fetched:
-            if fetched is None:
-                raise Outage(f"the copy {chosen.id} is not whole any more. Choose another one by --copy")
-            manifest, file = fetched
-            flaws = await asyncio.to_thread(compare_file, manifest, file)
-            if flaws:
-                raise Outage(
-                    f"the copy {chosen.id} is spoilt ({flaws[0].flaw.value}). Choose another one by --copy"
-                )
-            place, aside = await _put(settings, wish, manifest, file, marks(chosen, wish, at), at)
+    async with _vault(settings) as vault, AsyncExitStack() as stack:
+        found, silent = await _lying(vault, plans)
+        candidates = choose(found, wish.copy, plans, silent)
+        chosen, manifest, file, spoilt = await _whole(vault, candidates, stack)
+        place, aside = await _put(settings, wish, manifest, file, marks(chosen, wish, at), at)
     moment = f"{manifest.at:%Y-%m-%d %H:%M:%S} UTC"
     read = f"{manifest.rows:,} rows in {len(manifest.tables)} tables, each read again."
-    lines = [f"Restored {chosen.id} of {plan.name} into {place}: the state of {moment}, {read}"]
+    lines = [f"Restored {chosen.id} of {wish.plan} into {place}: the state of {moment}, {read}"]
+    if len(plans) > 1:
+        lines.append(f"It was taken from {chosen.destination}.")
+    lines += [*spoilt, *silent]
     if aside:
         lines.append(f"What was there before is {aside} now. Remove it when nobody misses anything.")
     minutes = int(wish.grace.total_seconds()) // 60
@@ -107,6 +103,40 @@ async def restore(settings: Settings, policy: Policy, wish: Wish) -> list[str]:
     )
     lines.append("Then `toban backup adopt` finds the copies that this state does not know yet.")
     return lines
+
+
+async def _whole(
+    vault: TobanVault, candidates: Sequence[Lying], stack: AsyncExitStack
+) -> tuple[Lying, Manifest, Path, list[str]]:
+    """The first that is what its manifest describes, its file, and what is wrong with those before it.
+
+    All are copies of one moment. Raises ``Outage`` where none is whole, ``NoKey`` among them.
+    """
+    wrong: list[str] = []
+    for one in candidates:
+        try:
+            fetched = await stack.enter_async_context(vault.fetched(_order(one)))
+        except NoKey:
+            raise
+        except Outage as outage:
+            wrong.append(f"the copy {one.id} in {one.destination} cannot be read: {outage.reason}")
+            continue
+        flaws = [] if fetched is None else await asyncio.to_thread(compare_file, *fetched)
+        if fetched is not None and not flaws:
+            return one, *fetched, wrong
+        what = f"is spoilt ({flaws[0].flaw.value})" if flaws else "is not whole any more"
+        wrong.append(f"the copy {one.id} in {one.destination} {what}")
+    raise Outage(f"{'; '.join(wrong)}. Choose another one by --copy")
+
+
+def _order(chosen: Lying) -> Order:
+    return Order(
+        key=f"toban/{chosen.id}",
+        part=Part(name=Source.TOBAN, source=Source.TOBAN),
+        at=chosen.manifest.at,
+        destination=chosen.destination,
+        installation=chosen.installation,
+    )
 
 
 async def mark(settings: Settings, grace: timedelta) -> list[str]:
@@ -134,19 +164,26 @@ async def mark(settings: Settings, grace: timedelta) -> list[str]:
     return [f"The next start is quiet for {minutes} minutes: it shows what is open, and pages nobody for it."]
 
 
-def choose(found: Sequence[Lying], copy: str | None, plan: BackupPlan) -> Lying:
-    """The copy that is meant. Raises ``Outage`` where that is none, or not clear."""
+def choose(
+    found: Sequence[Lying], copy: str | None, plans: Sequence[BackupPlan], silent: Sequence[str] = ()
+) -> list[Lying]:
+    """The copy that is meant, and after it those of the same moment that lie elsewhere.
+
+    ``silent``: what is said of destinations that cannot be read. Raises ``Outage`` where none is meant, or
+    that is not clear.
+    """
     if not found:
-        raise Outage(f"no copy of Toban's own database lies at {plan.destination}")
+        raise Outage("; ".join([f"no copy of Toban's own database lies at {_places(plans)}", *silent]))
     if copy is not None:
         named = [one for one in found if copy in {one.id, one.stamp}]
         if not named:
-            raise Outage(f"no copy {copy} lies at {plan.destination}. `--list` shows those that do")
+            missing = f"no copy {copy} lies at {_places(plans)}. `--list` shows those that do"
+            raise Outage("; ".join([missing, *silent]))
         found = named
     if len({one.installation for one in found}) > 1:
-        ids = ", ".join(one.id for one in reversed(found[-6:]))
+        ids = ", ".join(dict.fromkeys(one.id for one in reversed(found[-6:])))
         raise Outage(f"copies of several installations lie there. Name one by --copy, such as {ids}")
-    return found[-1]
+    return [one for one in reversed(found) if one.id == found[-1].id]
 
 
 def marks(chosen: Lying, wish: Wish, at: datetime) -> Marks:
@@ -164,7 +201,8 @@ def marks(chosen: Lying, wish: Wish, at: datetime) -> Marks:
     return Marks(kept=tuple(found), as_new=wish.as_new)
 
 
-def _plan(policy: Policy, name: str) -> BackupPlan:
+def _plans(policy: Policy, name: str) -> list[BackupPlan]:
+    """The plan that is named, and the one of its second destination. Raises ``Outage``."""
     plan = policy.backups.plan(name)
     if plan is None:
         names = ", ".join(one.name for one in policy.backups.plans) or "none"
@@ -173,7 +211,12 @@ def _plan(policy: Policy, name: str) -> BackupPlan:
         raise Outage(
             f"{plan.name} copies no database of Toban's own: docs/backups.md says how all else comes back"
         )
-    return plan
+    second = policy.backups.second(plan.name)
+    return [plan] if second is None else [plan, second]
+
+
+def _places(plans: Sequence[BackupPlan]) -> str:
+    return " or ".join(plan.destination for plan in plans)
 
 
 @asynccontextmanager
@@ -187,9 +230,22 @@ async def _vault(settings: Settings) -> AsyncIterator[TobanVault]:
         await buckets.close()
 
 
-async def _lying(vault: TobanVault, plan: BackupPlan) -> list[Lying]:
-    found = [one for name in plan.names for one in await vault.lying(f"{plan.destination}/{name}")]
-    return sorted(found, key=lambda one: one.manifest.at)
+async def _lying(vault: TobanVault, plans: Sequence[BackupPlan]) -> tuple[list[Lying], list[str]]:
+    """All copies, the newest last, and of two of one moment that of the first destination.
+
+    Beside them what is wrong with each destination that cannot be read; of the only one it is raised.
+    """
+    found: list[Lying] = []
+    silent: list[str] = []
+    for plan in reversed(plans):
+        try:
+            for name in plan.names:
+                found += await in_time(vault.lying(f"{plan.destination}/{name}"), LOOKED)
+        except Outage as outage:
+            if len(plans) == 1:
+                raise
+            silent.append(f"{plan.destination} cannot be read ({outage.reason}): newer copies may lie there")
+    return sorted(found, key=lambda one: one.manifest.at), silent
 
 
 async def _put(

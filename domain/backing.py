@@ -60,6 +60,9 @@ AHEAD = timedelta(minutes=1)
 BESIDE = timedelta(seconds=1)
 """A moment that a clock ahead has used up already is taken so much later."""
 
+PART_OF_WAITING = 2
+"""A second destination waits for the first one's copy for this part of the time that is expected."""
+
 LONGEST_GAP = 400
 """Due moments that are looked at after an absence; what is older is not told one by one."""
 
@@ -158,6 +161,32 @@ def order(backup: Backup, progress: Progress) -> Order:
         destination=f"{backup.destination}/{name}",
         installation=backup.installation,
     )
+
+
+def to_take(backup: Backup, progress: Progress, first: Backup | None, at: datetime) -> Order | Going | None:
+    """The copy that a second destination takes, or ``Going`` while it may still come.
+
+    ``None``: it makes its own. ``first``: the backup for the same moment at the first destination.
+    """
+    if not progress.part.second_of or progress.attempt > 1:
+        return None
+    if first is None and not backup.requested_by.is_toban:
+        return None  # Asked for alone.
+    begun = backup.begun_at or at
+    has_time = begun <= at < begun + expected(backup) / PART_OF_WAITING
+    if first is None or not first.is_over:
+        return Going() if has_time else None
+    if first.standing is not Standing.VERIFIED or first.ahead or first.removed_at is not None:
+        return None
+    if progress.trouble is not None and not has_time:
+        return None  # It was tried, and nobody knows whether it is the first destination that fails.
+    copied = next((one for one in first.parts if one.part.name == progress.part.name), None)
+    return None if copied is None else order(first, copied)
+
+
+def expected(backup: Backup) -> timedelta:
+    """How long it may take, as its plan said when it began."""
+    return backup.expected_by - backup.due_at
 
 
 def overdue(

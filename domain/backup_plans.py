@@ -31,7 +31,8 @@ class Source(StrEnum):
 class Part(Value):
     """One thing that is copied, by its name within the plan. ``of``: which one, where there are several.
 
-    ``encrypt``: Toban encrypts the copy before it goes anywhere.
+    ``encrypt``: Toban encrypts the copy before it goes anywhere. ``second_of``: the plan whose verified copy
+    of the same moment is taken, where this is the part of a second destination.
     """
 
     name: str
@@ -39,6 +40,11 @@ class Part(Value):
     of: str = ""
     project: str | None = None
     encrypt: bool = False
+    second_of: str = ""
+
+
+SECOND = "-also"
+"""What the name of a plan ends with that keeps copies at another plan's second destination."""
 
 
 class Range(Value):
@@ -97,6 +103,21 @@ class BackupPlan(Value):
         """Whether Toban's own copies of this plan are encrypted."""
         return any(part.encrypt for part in self.parts)
 
+    @property
+    def second_of(self) -> str:
+        """The plan of whose copies this is the second destination; empty for a plan of its own."""
+        return next((part.second_of for part in self.parts if part.second_of), "")
+
+    def also_at(self, destination: str) -> "BackupPlan":
+        """The plan of a second destination: it takes the copies of this one, and is like it in all else."""
+        changes = {
+            "name": f"{self.name}{SECOND}",
+            "formerly": tuple(f"{name}{SECOND}" for name in self.formerly),
+            "parts": tuple(part.model_copy(update={"second_of": self.name}) for part in self.parts),
+            "destination": destination,
+        }
+        return self.model_copy(update=changes)
+
 
 class Backups(Value):
     """The policy's section ``backups``, in the file's order."""
@@ -107,6 +128,10 @@ class Backups(Value):
         """One by its name, or one that it had; ``None`` where the policy has none (any more)."""
         named = (plan for plan in self.plans if plan.name == name)
         return next(named, None) or next((plan for plan in self.plans if name in plan.formerly), None)
+
+    def second(self, name: str) -> BackupPlan | None:
+        """The second destination of a plan, where it has one."""
+        return next((plan for plan in self.plans if plan.second_of == name), None)
 
     @property
     def names(self) -> frozenset[str]:

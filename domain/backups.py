@@ -115,7 +115,8 @@ class Order(Value):
 
     ``key`` is one by backup, part and attempt: by it a copy is found whose beginning was not heard of.
     ``installation`` stands in the copy's manifest: what another one has made is neither ours nor touched.
-    ``expects``: bytes that the last copy of the same took.
+    ``expects``: bytes that the last copy of the same took. ``first``: a verified copy of the same moment at
+    another destination, whose file is taken as it is.
     """
 
     key: str
@@ -124,6 +125,7 @@ class Order(Value):
     destination: str
     installation: str = ""
     expects: int = 0
+    first: "Order | None" = None
 
     def is_of(self, installation: str) -> bool:
         """Whether a manifest that names an installation is of this order; older ones name none."""

@@ -13,7 +13,18 @@ from domain.alerts import Signal, group_key
 from domain.approvals import Account
 from domain.backup_plans import BackupPlan, Backups
 from domain.backup_sizes import SOON, full_in
-from domain.backups import Backup, Began, Broke, Going, Heard, Proved, Silent, Stage
+from domain.backups import (
+    Backup,
+    Began,
+    Broke,
+    Going,
+    Heard,
+    Order,
+    Progress,
+    Proved,
+    Silent,
+    Stage,
+)
 from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Text, Wording
 from domain.errors import Outage, Refused
 from domain.evidence import Evidence
@@ -191,6 +202,9 @@ async def run_now(tx: Tx, world: World, name: str, account: Account, by: By, at:
     begun = await _begin(tx, plan, due_at, at, by)
     if begun is None:
         raise Refused("refused.backup_runs", plan=plan.name)
+    second = world.policy.backups.second(plan.name)
+    if second is not None:  # One that runs there already is not waited for.
+        await _begin(tx, second, due_at, at, by)
     return Text(key="answer.backup_begun", params={"number": begun.number, "plan": plan.name})
 
 
@@ -391,13 +405,19 @@ async def _ask(world: World, backup: Backup, place: int) -> Heard:
     operation = progress.operation or ""
     try:
         if progress.stage is Stage.STARTING:
+            first = await _to_take(world, backup, progress)
+            if isinstance(first, Going):
+                return first
             found: Began | Broke | None = await in_time(vault.find(order), rules.ASKED)
             if found is None and backup.until is not None and world.clock.now() >= backup.until:
                 return Silent(why=progress.trouble) if progress.trouble else Going()  # Too late to begin.
             if found is not None:
                 return found
-            sized = order.model_copy(update={"expects": await _last_size(world, backup, progress.part.name)})
-            return await in_time(vault.begin(sized), within)
+            expects = await _last_size(world, backup, progress.part.name)
+            if first is not None:  # It leaves time for a copy of its own, should the first place hang.
+                within = min(within, rules.expected(backup))
+            asked = order.model_copy(update={"expects": expects, "first": first})
+            return await in_time(vault.begin(asked), within)
         if progress.stage is Stage.COPYING:
             return await in_time(vault.look(order, operation), within)
         evidence = await in_time(vault.prove(order, operation), within)
@@ -409,6 +429,18 @@ async def _ask(world: World, backup: Backup, place: int) -> Heard:
     except Exception as failure:
         log.exception("backups.failed", backup=backup.number, part=progress.part.name)
         return Silent(why=repr(failure)[:200])
+
+
+async def _to_take(world: World, backup: Backup, progress: Progress) -> Order | Going | None:
+    """See ``backing.to_take``."""
+    name = progress.part.second_of
+    if not name:
+        return None
+    plan = world.policy.backups.plan(name)
+    async with world.store.read() as tx:
+        found = [await tx.backup_for(one, backup.due_at) for one in (plan.names if plan else (name,))]
+    first = next((one for one in found if one is not None), None)
+    return rules.to_take(backup, progress, first, world.clock.now())
 
 
 async def _last_size(world: World, backup: Backup, part: str) -> int:
@@ -505,6 +537,9 @@ def _signal(backup: Backup, level: Level, *, ended: int | None, what: str | None
     params = {"plan": backup.plan, "at": epoch(backup.due_at), "number": backup.number}
     title = Text(key="signal.backup_is_back" if ended is not None else f"signal.backup_{what}", params=params)
     key = "signal.backup_rotten_why" if what == "rotten" else "signal.backup_why"
+    first = next((one.part.second_of for one in backup.parts), "")
+    if first and what != "rotten":
+        key, params = "signal.backup_why_second", params | {"first": first, "place": backup.destination}
     summary = Text(key=key, params=params, lines=backup.reasons[:5])
     return Signal(
         source=SOURCE,

@@ -1,5 +1,6 @@
 """Keeps copies of our own database in a folder: written aside, forced to the disk, named when whole."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -12,7 +13,7 @@ from domain.backups import Began, Broke, Finished, Going, Order
 from domain.copies import Lying, Manifest, lying
 from domain.errors import Outage
 from domain.evidence import Evidence, Finding, Flaw
-from storage.copies import Copies, keep_names
+from storage.copies import CHUNK, Copies, keep_names
 from storage.encryption import NO_RECIPIENT, Keyring
 from storage.private_folder import private_folder
 from storage.space import NoRoom, demand_room, free_at
@@ -20,6 +21,11 @@ from storage.threads import in_own_thread
 from storage.verifying import encrypted, findings_of, missing_tables, readable
 
 R = TypeVar("R")
+
+Copy = tuple[Manifest, Path]
+"""What a copy says of itself, and its file on this machine."""
+
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 MANIFEST = "manifest.json"
 
@@ -60,25 +66,33 @@ class FolderVault:
             return None
         return None if await self._stranger(order) else Began(operation=order.key)
 
-    async def begin(self, order: Order) -> Began | Broke:
-        """Make the copy. It is not waited for anywhere else: a second process would find its manifest."""
+    async def begin(self, order: Order, first: Copy | None = None) -> Began | Broke:
+        """Make the copy. It is not waited for anywhere else: a second process would find its manifest.
+
+        ``first``: the same copy as it lies at another destination, whose file is taken as it is.
+        """
         folder = Path(order.destination)
         if not folder.is_absolute():
             return Broke(why=f"{folder} is not an absolute path")
         stranger = await self._stranger(order)
         if stranger:
             return Broke(why=f"{folder} holds a copy of another installation ({stranger})")
-        needed = await self._copies.expected(order.expects)
-        aside_too = [(Path(tempfile.gettempdir()), needed)] if order.part.encrypt else []
+        needed = await self._copies.expected(order.expects) if first is None else first[0].bytes
+        is_made_aside = order.part.encrypt and first is None
+        aside_too = [(Path(tempfile.gettempdir()), needed)] if is_made_aside else []
         try:
             await _in_thread(demand_room, [(folder, needed), *aside_too])
         except NoRoom as short:
             return Broke(why=short.reason)
         await _in_thread(_prepare, folder)
-        file = folder / f"{NAMES[self._copies.is_sqlite]}{ENCRYPTED if order.part.encrypt else ''}"
+        is_sqlite = self._copies.is_sqlite if first is None else first[0].kind == "sqlite"
+        file = folder / f"{NAMES[is_sqlite]}{ENCRYPTED if order.part.encrypt else ''}"
         part = folder / f"{file.name}.part"
-        async with private_folder() if order.part.encrypt else nullcontext(folder) as aside:
-            manifest = await copied(self._copies, self._keys, order, aside, part, self._now())
+        if first is not None:
+            manifest: Manifest | Broke = await _in_thread(_take, first, part)
+        else:
+            async with private_folder() if is_made_aside else nullcontext(folder) as aside:
+                manifest = await copied(self._copies, self._keys, order, aside, part, self._now())
         if isinstance(manifest, Broke):
             return manifest
         named = manifest.model_copy(update={"file": file.name, "installation": order.installation})
@@ -130,15 +144,21 @@ class FolderVault:
         return await _in_thread(_lying, Path(place))
 
     @asynccontextmanager
-    async def fetched(self, order: Order) -> AsyncIterator[tuple[Manifest, Path] | None]:
-        """What a copy says of itself, and its file, decrypted; ``None`` where it is not whole."""
+    async def lent(self, order: Order) -> AsyncIterator[Copy | None]:
+        """What a copy says of itself, and its file as it lies; ``None`` where it is not whole."""
         folder = Path(order.destination)
         found = await _in_thread(_read, folder)
-        if found is None:
-            yield None
-            return
-        async with readable(self._keys, found, folder / found.file) as opened:
-            yield opened
+        yield None if found is None else (found, folder / found.file)
+
+    @asynccontextmanager
+    async def fetched(self, order: Order) -> AsyncIterator[Copy | None]:
+        """The same, decrypted."""
+        async with self.lent(order) as found:
+            if found is None:
+                yield None
+                return
+            async with readable(self._keys, *found) as opened:
+                yield opened
 
 
 async def copied(
@@ -175,6 +195,24 @@ def _prepare(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in [*FILES, *LEFTOVERS]:
         (folder / name).unlink(missing_ok=True)
+
+
+def _take(first: Copy, part: Path) -> Manifest:
+    """The file of another destination, byte for byte. Raises ``Outage`` where it changes meanwhile."""
+    manifest, source = first
+    digest = hashlib.sha256()
+    try:
+        with source.open("rb") as read, os.fdopen(os.open(part, NEW, 0o600), "wb") as written:
+            while chunk := read.read(CHUNK):
+                digest.update(chunk)
+                written.write(chunk)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    if digest.hexdigest() != manifest.sha256:
+        part.unlink()
+        raise Outage(f"the copy {source} has changed while it was taken")
+    return manifest
 
 
 def _name(part: Path, file: Path) -> None:

@@ -1,10 +1,11 @@
 """Keeps copies of our own database in a bucket: made aside, sent, and read back whole to prove them."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
+import structlog
 from pydantic import ValidationError
 
 from domain.backups import Began, Broke, Finished, Going, Order
@@ -15,10 +16,12 @@ from domain.objects import StoredObject, bucket_of, in_bucket
 from domain.ports import Objects
 from storage.copies import Copies
 from storage.encryption import Keyring
-from storage.folder_vault import ENCRYPTED, FILES, MANIFEST, NAMES, FolderVault, copied, foreign
+from storage.folder_vault import ENCRYPTED, FILES, MANIFEST, NAMES, Copy, FolderVault, copied, foreign
 from storage.private_folder import private_folder
 from storage.space import NoRoom
-from storage.verifying import findings_of, readable
+from storage.verifying import findings_of, readable, spoilt
+
+log = structlog.get_logger(__name__)
 
 
 class ObjectVault:
@@ -46,27 +49,34 @@ class ObjectVault:
             return None
         return None if await self._stranger(order) else Began(operation=order.key)
 
-    async def begin(self, order: Order) -> Began | Broke:
-        """Make the copy, and send it."""
+    async def begin(self, order: Order, first: Copy | None = None) -> Began | Broke:
+        """Make the copy, and send it. ``first``: the same one at another destination, sent as it is."""
         stranger = await self._stranger(order)
         if stranger:
             return Broke(why=f"{order.destination} holds a copy of another installation ({stranger})")
-        kind = Path(NAMES[self._copies.is_sqlite])
+        if first is not None:
+            return await self._send(order, *first)
         needed = await self._copies.expected(order.expects) * (2 if order.part.encrypt else 1)
         try:
-            return await self._begin(order, kind, needed)
+            return await self._begin(order, needed)
         except NoRoom as short:
             return Broke(why=short.reason)
 
-    async def _begin(self, order: Order, kind: Path, needed: int) -> Began | Broke:
-        bucket, prefix = bucket_of(order.destination)
+    async def _begin(self, order: Order, needed: int) -> Began | Broke:
         async with private_folder(needed) as folder:
-            file = folder / f"{kind.name}{ENCRYPTED if order.part.encrypt else ''}"
+            file = folder / f"{NAMES[self._copies.is_sqlite]}{ENCRYPTED if order.part.encrypt else ''}"
             manifest = await copied(self._copies, self._keys, order, folder, file, self._now())
             if isinstance(manifest, Broke):
                 return manifest
-            name = file.name.replace(kind.stem, f"{kind.stem}-{manifest.sha256[:16]}", 1)
-            await self._objects.upload(bucket, f"{prefix}/{name}", file)
+            return await self._send(order, manifest, file)
+
+    async def _send(self, order: Order, manifest: Manifest, file: Path) -> Began:
+        """The file under a name of its contents, then the manifest."""
+        bucket, prefix = bucket_of(order.destination)
+        kind = Path(NAMES[manifest.kind == "sqlite"])
+        cipher = ENCRYPTED if manifest.is_encrypted else ""
+        name = f"{kind.stem}-{manifest.sha256[:16]}{kind.suffix}{cipher}"
+        await self._objects.upload(bucket, f"{prefix}/{name}", file)
         named = manifest.model_copy(update={"file": name, "installation": order.installation})
         data = named.model_dump_json(indent=1).encode()
         await self._objects.write(bucket, f"{prefix}/{MANIFEST}", data)
@@ -128,8 +138,8 @@ class ObjectVault:
         return sorted((one for one in found if one is not None), key=lambda one: one.manifest.at)
 
     @asynccontextmanager
-    async def fetched(self, order: Order) -> AsyncIterator[tuple[Manifest, Path] | None]:
-        """What a copy says of itself, and its file on this machine, decrypted, while it is needed."""
+    async def lent(self, order: Order) -> AsyncIterator[Copy | None]:
+        """What a copy says of itself, and its file on this machine, while it is needed."""
         manifest = await self._manifest(order)
         there = None if manifest is None else await self._stat(order, manifest.file)
         if manifest is None or there is None:
@@ -138,7 +148,16 @@ class ObjectVault:
         async with private_folder(manifest.bytes) as folder:
             file = folder / manifest.file
             await self._objects.download(there, file)
-            async with readable(self._keys, manifest, file) as opened:
+            yield manifest, file
+
+    @asynccontextmanager
+    async def fetched(self, order: Order) -> AsyncIterator[Copy | None]:
+        """The same, decrypted."""
+        async with self.lent(order) as found:
+            if found is None:
+                yield None
+                return
+            async with readable(self._keys, *found) as opened:
                 yield opened
 
     async def _stranger(self, order: Order) -> str | None:
@@ -170,8 +189,25 @@ class TobanVault:
         return await self._of(order).find(order)
 
     async def begin(self, order: Order) -> Began | Broke:
-        """As the destination's own vault does."""
-        return await self._of(order).begin(order)
+        """As the destination's own vault does: from the first destination's copy, where it can be had."""
+        async with AsyncExitStack() as stack:
+            return await self._of(order).begin(order, await self._first(order, stack))
+
+    async def _first(self, order: Order, stack: AsyncExitStack) -> Copy | None:
+        """The copy that is to be taken, whole and as this one has to be; ``None``: one is made anew."""
+        if order.first is None:
+            return None
+        try:
+            found = await stack.enter_async_context(self._of(order.first).lent(order.first))
+            why = await _why_not(order, found)
+        except Outage as outage:
+            why = outage.reason
+        if not why:
+            log.info("backups.taken", key=order.key, first=order.first.key)
+            return found
+        log.warning("backups.not_taken", key=order.key, first=order.first.key, reason=why)
+        await stack.aclose()  # Its file needs room on this machine.
+        return None
 
     async def look(self, order: Order, operation: str) -> Going | Finished | Broke:
         """As the destination's own vault does."""
@@ -190,10 +226,22 @@ class TobanVault:
         return await (self._objects if in_bucket(place) else self._folder).lying(place)
 
     @asynccontextmanager
-    async def fetched(self, order: Order) -> AsyncIterator[tuple[Manifest, Path] | None]:
+    async def fetched(self, order: Order) -> AsyncIterator[Copy | None]:
         """As the destination's own vault does."""
         async with self._of(order).fetched(order) as found:
             yield found
+
+
+async def _why_not(order: Order, found: Copy | None) -> str:
+    """Why a copy is not taken for an order; empty where it is. Raises ``Outage``."""
+    if found is None:
+        return "it is not whole"
+    if not order.is_of(found[0].installation):
+        return f"it is of another installation ({found[0].installation})"
+    if found[0].is_encrypted is not order.part.encrypt:
+        return "one of the two is to be encrypted, and the other one is not"
+    wrong = await spoilt(*found)
+    return f"it is spoilt ({wrong[0].flaw.value})" if wrong else ""
 
 
 def _manifest(data: bytes) -> Manifest | None:

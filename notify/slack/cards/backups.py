@@ -105,6 +105,9 @@ def _part(voice: Voice, progress: Progress) -> str:
             share = min(1.0, progress.done / progress.total)
             line = voice("backup.part_going", **params, percent=int(share * 100))
             line = f":hourglass_flowing_sand: {bar(share)} {line}"
+        case Stage.STARTING if progress.part.second_of:
+            line = voice("backup.part_starting_second", **params, first=progress.part.second_of)
+            line = f":hourglass_flowing_sand: {line}"
         case stage:
             line = f":hourglass_flowing_sand: {voice(f'backup.part_{stage.value}', **params)}"
     if progress.trouble is None:
@@ -195,6 +198,8 @@ def plans_card(
         newest, proven = latest.get(plan.name), verified.get(plan.name)
         mark = MARK[newest.standing] if newest is not None else ":white_circle:"
         lines = [f"{mark} *{voice('backup.plan_name', plan=plan.name)}*"]
+        if plan.second_of:
+            lines.append(voice("backup.second", first=plan.second_of, place=plan.destination))
         if proven is None:
             lines.append(voice("backup.none_verified"))
         else:
