@@ -5,6 +5,7 @@ import aiohttp
 from bot.clock import SteadyClock, SystemClock
 from bot.settings import Settings
 from bot.vaults import make_vaults
+from domain.backup_plans import BackupPlan
 from domain.errors import Outage
 from domain.policy import Policy
 from gcp.clients import GcpClients
@@ -18,7 +19,8 @@ from storage.store import Store
 
 async def adopt_all(settings: Settings, policy: Policy, name: str | None, from_: str | None) -> list[str]:
     """What came of each copy that lies at the plans' destinations. Raises ``Outage``."""
-    plans = [plan for plan in policy.backups.plans if name is None or name in plan.names]
+    wanted = None if name is None else policy.backups.plan(name)
+    plans = [one for one in policy.backups.plans if name is None or _is_of(one, wanted)]
     if not plans:
         names = ", ".join(one.name for one in policy.backups.plans) or "none"
         raise Outage(f"the policy has no plan {name}. There are: {names}")
@@ -37,11 +39,13 @@ async def adopt_all(settings: Settings, policy: Policy, name: str | None, from_:
         kept = make_vaults(settings, clock, clients, identity, session)
         try:
             for plan in plans:
-                found: list[Found] = []
-                for one in plan.names:
-                    below = await Shelf(kept.buckets).below(f"{plan.destination}/{one}")
-                    found += places(plan, one, below)
-                found.sort(key=lambda place: place.backup.due_at)
+                try:
+                    found = await _found(Shelf(kept.buckets), plan)
+                except Outage as outage:
+                    if len(plans) == 1:
+                        raise
+                    lines.append(f"{plan.name}: {plan.destination} cannot be read ({outage.reason})")
+                    continue
                 done = adopt(Store(database), kept.vaults, found, from_, clock.now())
                 lines += [f"{plan.name} {place}: {said}" async for place, said in done]
         finally:
@@ -51,3 +55,16 @@ async def adopt_all(settings: Settings, policy: Policy, name: str | None, from_:
         await clients.close()
         await database.dispose()
     return lines or ["Nothing lies at the destinations of these plans."]
+
+
+def _is_of(plan: BackupPlan, wanted: BackupPlan | None) -> bool:
+    """Whether it is the plan that is named, or its second destination."""
+    return wanted is not None and wanted.name in {plan.name, plan.second_of}
+
+
+async def _found(shelf: Shelf, plan: BackupPlan) -> list[Found]:
+    """What lies at a plan's destination, the oldest first. Raises ``Outage``."""
+    found = []
+    for name in plan.names:
+        found += places(plan, name, await shelf.below(f"{plan.destination}/{name}"))
+    return sorted(found, key=lambda place: place.backup.due_at)

@@ -538,8 +538,8 @@ def _signal(backup: Backup, level: Level, *, ended: int | None, what: str | None
     title = Text(key="signal.backup_is_back" if ended is not None else f"signal.backup_{what}", params=params)
     key = "signal.backup_rotten_why" if what == "rotten" else "signal.backup_why"
     first = next((one.part.second_of for one in backup.parts), "")
-    if first and what != "rotten":
-        key, params = "signal.backup_why_second", params | {"first": first, "place": backup.destination}
+    if first:
+        key, params = f"{key}_second", params | {"first": first, "place": backup.destination}
     summary = Text(key=key, params=params, lines=backup.reasons[:5])
     return Signal(
         source=SOURCE,

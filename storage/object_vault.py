@@ -198,7 +198,7 @@ class TobanVault:
         if order.first is None:
             return None
         try:
-            found = await stack.enter_async_context(self._of(order.first).lent(order.first))
+            found = await stack.enter_async_context(self.lent(order.first))
             why = await _why_not(order, found)
         except Outage as outage:
             why = outage.reason
@@ -224,6 +224,12 @@ class TobanVault:
     async def lying(self, place: str) -> list[Lying]:
         """As the destination's own vault does."""
         return await (self._objects if in_bucket(place) else self._folder).lying(place)
+
+    @asynccontextmanager
+    async def lent(self, order: Order) -> AsyncIterator[Copy | None]:
+        """As the destination's own vault does."""
+        async with self._of(order).lent(order) as found:
+            yield found
 
     @asynccontextmanager
     async def fetched(self, order: Order) -> AsyncIterator[Copy | None]:

@@ -239,3 +239,84 @@ def test_21_4_a_former_name_is_of_one_plan_alone(tmp_path: Path) -> None:
         plans(tmp_path, plan(formerly="daily") + other)
     with pytest.raises(BadPolicy, match='"nightly" is the name of a plan'):
         plans(tmp_path, plan() + plan(to="/elsewhere", formerly="nightly").replace("nightly:", "hourly:", 1))
+
+
+def test_21_14_a_second_destination_is_a_plan_like_the_first(tmp_path: Path) -> None:
+    given = {"also": "gs://bondpoint-backups/toban/", "formerly": "[daily]", "encrypt": "true"}
+    first, second = plans(tmp_path, plan(**given, deletes="true", drill="{expected: 30m}"))
+    assert (first.name, first.second_of) == ("nightly", "")
+    assert (second.name, second.second_of) == ("nightly-also", "nightly")
+    assert second.destination == "gs://bondpoint-backups/toban"
+    assert second.names == ("nightly-also", "daily-also")
+    assert [part.second_of for part in second.parts] == ["nightly"]
+    same = {"name", "formerly", "destination", "parts"}
+    assert second.model_dump(exclude=same) == first.model_dump(exclude=same)
+    assert (first.encrypts, second.encrypts) == (True, True)
+
+
+OTHER = {"to": "/elsewhere", "also": ""}
+SECOND_CASES: dict[str, tuple[str, int, str]] = {
+    "the same place": (
+        plan(also="/var/backups/toban/"),
+        5,
+        "backups.nightly.also: /var/backups/toban is where",
+    ),
+    "one within the other": (plan(also="/var/backups/toban/more"), 5, "is where backups.nightly keeps"),
+    "one around the other": (plan(also="/var/backups"), 5, "is where backups.nightly keeps"),
+    "the same bucket": (
+        plan(to="gs://backups/x", also="gs://backups/x"),
+        5,
+        "is where backups.nightly keeps",
+    ),
+    "no place": (plan(also="backups"), 5, "neither a folder by its absolute path"),
+    "another plan's place": (
+        plan(also="/mnt/other") + plan(to="/mnt/other/x").replace("nightly:", "hourly:"),
+        8,
+        "backups.hourly.to: /mnt/other/x is where backups.nightly-also keeps its copies (/mnt/other)",
+    ),
+    "an instance": (
+        plan(copies="[toban, {cloud-sql: db}]", also="/mnt/other"),
+        5,
+        "cloud-sql has no second destination, since the instance itself keeps its backups",
+    ),
+    "an export": (
+        plan(copies="[{firestore: (default)}]", to="gs://backups", also="gs://others"),
+        5,
+        "firestore has no second destination, since Google exports it into `to`",
+    ),
+    "a bucket": (
+        plan(copies="[{bucket: images}]", to="gs://backups", also="gs://others"),
+        5,
+        "bucket has no second",
+    ),
+    "secrets": (plan(copies="[secrets]", also="/mnt/other"), 5, "secrets has no second destination"),
+    "a plan of its name": (
+        plan(also="/mnt/other") + plan(**OTHER).replace("nightly:", "nightly-also:"),
+        5,
+        'its copies are those of the plan "nightly-also", and that name is taken',
+    ),
+    "a former name of its name": (
+        plan(also="/mnt/other") + plan(**OTHER, formerly="nightly-also").replace("nightly:", "hourly:", 1),
+        10,
+        'backups.hourly.formerly: "nightly-also" is the name of a plan',
+    ),
+    "a name that grows too long": (plan(also="/mnt/other").replace("nightly", "n" * 60), 5, "is too long"),
+}
+
+
+@pytest.mark.parametrize("case", SECOND_CASES)
+def test_21_14_a_second_destination_that_cannot_be_is_refused_with_its_line(
+    tmp_path: Path, case: str
+) -> None:
+    text, line, words = SECOND_CASES[case]
+    with pytest.raises(BadPolicy) as raised:
+        plans(tmp_path, text)
+    told = [(problem.line - LINES, problem.message) for problem in raised.value.problems]
+    assert any(at == line and words in message for at, message in told), told
+
+
+def test_21_14_a_plan_keeps_a_former_name_that_is_like_a_second_destinations(tmp_path: Path) -> None:
+    """A plan that was called daily, and another one that is called daily-also: its copies stay its own."""
+    other = plan(to="/elsewhere").replace("nightly:", "daily-also:")
+    found = {one.name: one.formerly for one in plans(tmp_path, plan(also="/mnt/x", formerly="daily") + other)}
+    assert found == {"nightly": ("daily",), "nightly-also": (), "daily-also": ()}

@@ -17,6 +17,7 @@ from domain.backups import (
     Finished,
     Going,
     Heard,
+    Order,
     Progress,
     Proved,
     Silent,
@@ -556,3 +557,49 @@ def test_21_5_what_was_proven_wrong_is_not_believed_again_because_its_file_is_as
     assert given_up.standing is Standing.FAILED
     assert rules.may_be_whole(given_up)
     assert rules.may_be_whole(rules.missed(PLAN, DUE))
+
+
+FIRST = begun(Stage.DONE, standing=Standing.VERIFIED)
+LATER = DUE + 15 * MINUTE
+"""Half of what is expected has passed."""
+
+
+@pytest.mark.parametrize(
+    ("first", "changes", "at", "taken"),
+    [
+        (FIRST, {}, DUE, "takes"),
+        (FIRST, {}, LATER + HOUR, "takes"),
+        (FIRST, {"trouble": "no answer"}, DUE, "takes"),
+        (FIRST, {"trouble": "no answer"}, LATER, "makes"),
+        (FIRST, {"attempt": 2}, DUE, "makes"),
+        (begun(Stage.STARTING), {}, LATER - SECOND, "waits"),
+        (begun(Stage.STARTING), {}, LATER, "makes"),
+        (begun(Stage.STARTING), {}, DUE - SECOND, "makes"),  # A clock that was ahead has begun it.
+        (None, {}, LATER - SECOND, "waits"),
+        (None, {}, LATER, "makes"),
+        (begun(Stage.FAILED, standing=Standing.FAILED), {}, DUE, "makes"),
+        (begun(Stage.DONE, standing=Standing.SUSPICIOUS), {}, DUE, "makes"),
+        (rules.missed(PLAN, DUE), {}, DUE, "makes"),
+        (begun(Stage.DONE, standing=Standing.VERIFIED, ahead=True), {}, DUE, "makes"),
+        (begun(Stage.DONE, standing=Standing.VERIFIED, removed_at=DUE), {}, DUE, "makes"),
+    ],
+)
+def test_21_14_a_second_destination_takes_waits_for_or_makes_its_copy(
+    first: Backup | None, changes: dict[str, Any], at: datetime, taken: str
+) -> None:
+    second = rules.begin(PLAN.also_at("/other"), DUE, DUE)
+    (progress,) = second.parts
+    found = rules.to_take(second, progress.model_copy(update=changes), first, at)
+    said = "waits" if isinstance(found, Going) else "makes" if found is None else "takes"
+    assert said == taken
+    if isinstance(found, Order):
+        assert first is not None
+        assert found == rules.order(first, first.parts[0])
+
+
+def test_21_14_a_plan_of_its_own_and_a_second_one_that_is_asked_for_alone_wait_for_nobody() -> None:
+    own = rules.begin(PLAN, DUE, DUE)
+    assert rules.to_take(own, own.parts[0], FIRST, DUE) is None
+    asked = rules.begin(PLAN.also_at("/other"), DUE, DUE, KENJI)
+    assert rules.to_take(asked, asked.parts[0], None, DUE) is None
+    assert isinstance(rules.to_take(asked, asked.parts[0], begun(Stage.STARTING), DUE), Going)

@@ -16,14 +16,17 @@ from bot.adopting import adopt_all
 from domain import backing as rules
 from domain.backup_plans import BackupPlan, Backups, Part, Source
 from domain.backups import Backup
+from domain.drills import DrillState
 from domain.errors import Outage
 from domain.retention import Retention, Standing
 from sandbox.cloud.buckets import PretendStorage, why_not
+from sandbox.cloud.faults import FOREVER
+from sandbox.cloud.wire import Wire
 from sandbox.stage import Stage
 from storage import folder_vault
 from tests.conftest import make_policy
 from tests.databases import new_sqlite
-from tests.flows.backing import backed_up, backups, nightly, until_three
+from tests.flows.backing import backed_up, backups, drills, nightly, until_three
 from tests.flows.dying import Dying, Reaper
 from tests.flows.looking import alert_cards, twice, unsent
 from tests.flows.test_backups_encrypted import WRITER
@@ -114,11 +117,11 @@ async def test_21_14_the_second_destination_takes_the_verified_copy_byte_for_byt
 
 
 async def test_21_14_an_encrypted_copy_is_taken_as_it_is_without_a_key(
-    database_url: str, tmp_path: Path
+    sqlite_only: str, tmp_path: Path
 ) -> None:
     part = Part(name="toban", source=Source.TOBAN, encrypt=True)
     async with backed_up(
-        database_url, *both(tmp_path / "a", tmp_path / "b", parts=(part,)), **WRITER
+        sqlite_only, *both(tmp_path / "a", tmp_path / "b", parts=(part,)), **WRITER
     ) as stage:
         await until_three(stage)
         assert await standings(stage) == [VERIFIED, VERIFIED]
@@ -130,10 +133,10 @@ async def test_21_14_an_encrypted_copy_is_taken_as_it_is_without_a_key(
 
 @pytest.mark.parametrize("broken", [0, 1])
 async def test_21_14_one_broken_destination_never_costs_the_night_and_has_an_alert_of_its_own(
-    database_url: str, tmp_path: Path, broken: int
+    sqlite_only: str, tmp_path: Path, broken: int
 ) -> None:
     folders = [tmp_path / "a", tmp_path / "b"]
-    async with backed_up(database_url, *both(*folders, expected=timedelta(minutes=6))) as stage:
+    async with backed_up(sqlite_only, *both(*folders, expected=timedelta(minutes=6))) as stage:
         folders[broken].write_text("a file where the folder was")
         await until_three(stage, minutes=7)
         found = await pair(stage)
@@ -182,44 +185,39 @@ async def test_21_14_each_destination_has_its_retention_and_both_go_on_under_ano
 ) -> None:
     plan, second = both(tmp_path / "a", tmp_path / "b", keep=KEEP, deletes=True)
     async with backed_up(sqlite_only, plan, second) as stage:
-        for _ in range(3):
-            await until_three(stage)
+        await until_three(stage)
+        await until_three(stage)
         await stage.crash()
         stage.clock.push(timedelta(days=2))
         await stage.start()
         await stage.advance(minutes=2)
         for name in ("nightly", "nightly-also"):
             found = await backups(stage, name)
-            assert [one.standing for one in found] == [*[VERIFIED] * 3, Standing.MISSED, VERIFIED], name
+            assert [one.standing for one in found] == [VERIFIED, VERIFIED, Standing.MISSED, VERIFIED], name
+            assert [one.removed_at is None for one in found] == [False, True, True, True], name
         named = plan.model_copy(update={"name": "every-night", "formerly": ("nightly",)})
         plans = (named, named.also_at(str(tmp_path / "b")))
         stage.policy = make_policy(backups=Backups(plans=plans), services=())
         stage.bot.policies.replace(stage.policy)
-        for _ in range(2):
-            await until_three(stage)
+        await until_three(stage, minutes=5)
         for name in ("nightly", "nightly-also"):
             assert await backups(stage, name) == []
         first, other = await backups(stage, "every-night"), await backups(stage, "every-night-also")
-        gone = [one.removed_at is not None for one in first]
-        assert gone == [one.removed_at is not None for one in other]
-        assert gone.count(True) >= 3 and gone[-1] is False
-        for folder in ("a", "b"):
-            there = gone.count(False) - 1  # The missed one left nothing.
-            assert len(list((tmp_path / folder).rglob("manifest.json"))) == there
+        for found, folder in ((first, "a"), (other, "b")):
+            assert [one.removed_at is None for one in found] == [False, False, True, True, True], folder
+            assert len(list((tmp_path / folder).rglob("manifest.json"))) == 2
+        assert at_of(first[-1]) == at_of(other[-1]), "it is taken under the new name as well"
         stage.policy = make_policy(backups=Backups(plans=(named,)), services=())
         stage.bot.policies.replace(stage.policy)
-        await until_three(stage)
-        assert any(
-            "plan every-night-also is not in the policy any more" in one.plain
-            for one in stage.channel("#ops")
-        )
-        assert (await backups(stage, "every-night-also"))[-1].removed_at is None
+        await stage.advance(minutes=1)
+        assert "plan every-night-also is not in the policy any more" in stage.channel("#ops")[-1].plain
 
 
 async def test_21_14_a_backup_that_somebody_asks_for_lies_at_both_and_each_can_be_asked_alone(
-    database_url: str, tmp_path: Path
+    database_url: str, tmp_path: Path, postgres: str
 ) -> None:
-    async with backed_up(database_url, *both(tmp_path / "a", tmp_path / "b")) as stage:
+    plans = both(tmp_path / "a", tmp_path / "b")
+    async with backed_up(database_url, *plans, TOBAN_DRILL_DATABASE_URL=postgres) as stage:
         await stage.type("mika", "#ops", "/toban backup run nightly")
         await stage.advance(minutes=1)
         first, second = await pair(stage)
@@ -230,6 +228,11 @@ async def test_21_14_a_backup_that_somebody_asks_for_lies_at_both_and_each_can_b
         assert len(await backups(stage)) == 1
         assert await standings(stage) == [VERIFIED, VERIFIED]
         assert len(await backups(stage, "nightly-also")) == 2
+        await stage.type("mika", "#ops", "/toban backup drill nightly-also")
+        await stage.press("aya", stage.card("#ops"), "Approve Drill")
+        await stage.advance(minutes=2)
+        (drill,) = await drills(stage, "nightly-also")
+        assert (drill.state, await drills(stage)) == (DrillState.PASSED, [])
 
 
 def rot(folder: Path) -> None:
@@ -276,15 +279,24 @@ async def test_21_14_a_restore_says_which_destination_cannot_be_read(
     sqlite_only: str, tmp_path: Path
 ) -> None:
     """A bucket that refuses may hold newer copies: that is told beside what is restored."""
-    plans = both(ABOVE, tmp_path / "b")
-    async with backed_up(sqlite_only, *plans, TOBAN_STORAGE_ENDPOINT="http://127.0.0.1:9") as stage:
-        await stage.type("mika", "#ops", "/toban backup run nightly-also")
-        await stage.advance(minutes=1)
-        await stage.stop()
-        said = await restore(stage, overwrite=True)
-        assert f"{tmp_path / 'b'}/nightly-also/" in said[1]
-        assert said[2].startswith(f"{ABOVE} cannot be read (") and "newer copies may lie there" in said[2]
-        await stage.start()
+    async with stored() as storage:
+        wire = Wire(storage.url)
+        await wire.start()
+        try:
+            plans = both(ABOVE, tmp_path / "b")
+            async with backed_up(sqlite_only, *plans, TOBAN_STORAGE_ENDPOINT=wire.url) as stage:
+                await stage.type("mika", "#ops", "/toban backup run nightly")
+                await stage.advance(minutes=1)
+                assert await standings(stage) == [VERIFIED, VERIFIED]
+                await stage.stop()
+                wire.add("GET", count=FOREVER, status=403)
+                said = await restore(stage, overwrite=True)
+                assert f"{tmp_path / 'b'}/nightly-also/" in said[1]
+                assert said[2].startswith(f"{ABOVE} cannot be read (")
+                assert said[2].endswith("newer copies may lie there")
+                await stage.start()
+        finally:
+            await wire.stop()
 
 
 async def test_21_14_a_new_database_adopts_what_lies_at_both(sqlite_only: str, tmp_path: Path) -> None:
@@ -294,11 +306,11 @@ async def test_21_14_a_new_database_adopts_what_lies_at_both(sqlite_only: str, t
         (backup,) = await backups(stage)
     (tmp_path / "new").mkdir()
     async with backed_up(new_sqlite(tmp_path / "new"), *plans) as stage:
-        lines = await adopt_all(stage.settings, stage.policy, None, backup.installation)
-        assert [("adopted as" in line, line.split()[0]) for line in lines] == [
-            (True, "nightly"),
-            (True, "nightly-also"),
-        ]
+        (line,) = await adopt_all(stage.settings, stage.policy, "nightly-also", backup.installation)
+        assert line.startswith("nightly-also ") and "adopted as" in line
+        lines = await adopt_all(stage.settings, stage.policy, "nightly", backup.installation)
+        assert [line.split()[0] for line in lines] == ["nightly", "nightly-also"]
+        assert "adopted as" in lines[0] and "known as" in lines[1]
 
 
 CHOSEN = ("before begin", "after_prepare", "after_name", "before prove")

@@ -104,6 +104,7 @@ def words() -> set[str]:
     made |= {f"rollout.p_{what}_open" for what in ("threshold", "stable")}
     made |= {f"drill.part_{stage.value}" for stage in BackupStage}
     made |= {f"signal.backup_{what}" for what in ("late", "missed", "failed", "suspicious", "rotten")}
+    made |= {f"signal.backup_{what}_second" for what in ("why", "rotten_why")}
     made |= {f"signal.body_refused_{way_out}" for way_out in WayOut}
     return made | {f"place.{place}" for place in Channels.model_fields}
 
