@@ -170,6 +170,19 @@ def test_14_10_backup_plans_are_told():
     assert "7 daily, 4 weekly, 12 monthly" in said
 
 
+def test_21_14_a_second_destination_is_told_as_a_plan_of_its_own(tmp_path):
+    policy = tmp_path / "toban.yaml"
+    policy.write_text(EXAMPLE.read_text().replace("# also:", "also:"))
+    said = toban("check", "--policy", str(policy)).output
+    assert "nightly-also" in said
+    assert "toban (second destination of nightly)" in said
+    assert "gs://bondpoint-osaka/toban" in said
+    policy.write_text(EXAMPLE.read_text().replace("# also: gs://bondpoint-osaka/toban", "also: /var/backups"))
+    result = toban("check", "--policy", str(policy))
+    assert result.exit_code == 2
+    assert "backups.nightly.also: /var/backups is where backups.nightly keeps its copies" in result.output
+
+
 def test_14_10_an_empty_policy_is_told_what_it_needs_and_where_to_begin(tmp_path):
     policy = tmp_path / "toban.yaml"
     policy.write_text("# nothing yet\n")

@@ -13,6 +13,7 @@ import pytest
 
 from bot import restoring
 from bot.adopting import adopt_all
+from bot.restoring import Wish
 from domain import backing as rules
 from domain.backup_plans import BackupPlan, Backups, Part, Source
 from domain.backups import Backup
@@ -297,6 +298,25 @@ async def test_21_14_a_restore_says_which_destination_cannot_be_read(
                 await stage.start()
         finally:
             await wire.stop()
+
+
+@pytest.mark.parametrize("hours", [0, 6])
+async def test_21_14_what_is_restored_from_the_second_copy_finds_both_again(
+    sqlite_only: str, tmp_path: Path, hours: int
+) -> None:
+    """In the copy both backups are on their way, and the second one has not begun."""
+    async with backed_up(sqlite_only, *both(tmp_path / "a", tmp_path / "b")) as stage:
+        await until_three(stage)
+        before = [told(tmp_path / one) for one in "ab"]
+        await stage.stop()
+        said = await restoring.restore(stage.settings, stage.policy, Wish("nightly-also", overwrite=True))
+        assert "of nightly-also into" in said[0]
+        stage.clock.push(timedelta(hours=hours))
+        await stage.start()
+        await stage.advance(minutes=2)
+        assert await standings(stage) == [VERIFIED, VERIFIED]
+        assert [told(tmp_path / one) for one in "ab"] == before
+        assert len(list(tmp_path.glob("[ab]/**/manifest.json"))) == 2
 
 
 async def test_21_14_a_new_database_adopts_what_lies_at_both(sqlite_only: str, tmp_path: Path) -> None:
