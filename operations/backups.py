@@ -13,18 +13,7 @@ from domain.alerts import Signal, group_key
 from domain.approvals import Account
 from domain.backup_plans import BackupPlan, Backups
 from domain.backup_sizes import SOON, full_in
-from domain.backups import (
-    Backup,
-    Began,
-    Broke,
-    Going,
-    Heard,
-    Order,
-    Progress,
-    Proved,
-    Silent,
-    Stage,
-)
+from domain.backups import Backup, Began, Broke, Going, Heard, Proved, Silent, Stage
 from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Text, Wording
 from domain.errors import Outage, Refused
 from domain.evidence import Evidence
@@ -43,6 +32,7 @@ from operations.places import backup_card, backup_note
 from operations.pruning import LINES, fates, hold_of, prune, remove
 from operations.renaming import carry_over
 from operations.scrub import found_wrong
+from operations.taking import to_take
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -405,7 +395,7 @@ async def _ask(world: World, backup: Backup, place: int) -> Heard:
     operation = progress.operation or ""
     try:
         if progress.stage is Stage.STARTING:
-            first = await _to_take(world, backup, progress)
+            first = await to_take(world, backup, progress)
             if isinstance(first, Going):
                 return first
             found: Began | Broke | None = await in_time(vault.find(order), rules.ASKED)
@@ -429,18 +419,6 @@ async def _ask(world: World, backup: Backup, place: int) -> Heard:
     except Exception as failure:
         log.exception("backups.failed", backup=backup.number, part=progress.part.name)
         return Silent(why=repr(failure)[:200])
-
-
-async def _to_take(world: World, backup: Backup, progress: Progress) -> Order | Going | None:
-    """See ``backing.to_take``."""
-    name = progress.part.second_of
-    if not name:
-        return None
-    plan = world.policy.backups.plan(name)
-    async with world.store.read() as tx:
-        found = [await tx.backup_for(one, backup.due_at) for one in (plan.names if plan else (name,))]
-    first = next((one for one in found if one is not None), None)
-    return rules.to_take(backup, progress, first, world.clock.now())
 
 
 async def _last_size(world: World, backup: Backup, part: str) -> int:
