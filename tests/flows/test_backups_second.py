@@ -356,7 +356,7 @@ async def wrong(stage: Stage, night: int) -> list[str]:
     return [*flaws, *(one.plain for one in alert_cards(stage)), *twice(stage), *await unsent(stage)]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(3600 if ALL else 300)
 async def test_21_14_a_death_at_any_point_leaves_one_whole_copy_at_each_destination(
     sqlite_only: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
