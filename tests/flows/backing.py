@@ -27,7 +27,7 @@ def tools() -> str:
     return str(max(Path(found.origin).parent.glob("pginstall*/bin")))
 
 
-def nightly(folder: Path, **changes: Any) -> BackupPlan:
+def nightly(folder: Path | str, **changes: Any) -> BackupPlan:
     """The bot's own database, every night at three in Tokyo."""
     given = {
         "name": "nightly",

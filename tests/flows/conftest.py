@@ -9,6 +9,8 @@ from domain.policy import Policy
 from sandbox.stage import Stage
 from tests.conftest import open_stage
 from tests.databases import migrated_postgres, new_sqlite
+from tests.flows.destinations import Destination, Folder, bucket
+from tests.sampling import ALL
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -30,3 +32,13 @@ async def world(sqlite_only: str, policy: Policy) -> AsyncIterator[Stage]:
     """The whole world on SQLite."""
     async with open_stage(sqlite_only, policy) as opened:
         yield opened
+
+
+@pytest.fixture(params=["folder", "bucket"] if ALL else ["folder"])
+async def destination(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Destination]:
+    """Where copies are kept: a folder; in `make test-all`, and where a test asks for it, a bucket too."""
+    if request.param == "folder":
+        yield Folder(tmp_path / "kept")
+        return
+    async with bucket() as made:
+        yield made

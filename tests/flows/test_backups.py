@@ -11,6 +11,7 @@ from domain.retention import Retention, Standing
 from sandbox.stage import Stage
 from tests.databases import migrated_postgres
 from tests.flows.backing import backed_up, backups, nightly, until_three
+from tests.flows.destinations import EVERYWHERE, Destination
 from tests.flows.looking import alert_cards
 
 
@@ -172,13 +173,14 @@ async def test_an_unusual_size_waits_for_a_person(sqlite_only: str, tmp_path: Pa
         assert "not suspicious" in stage.told("dan")[-1]
 
 
+@EVERYWHERE
 async def test_21_8_rows_that_are_gone_are_suspicious_though_the_file_is_as_large(
-    database_url: str, tmp_path: Path
+    database_url: str, destination: Destination
 ) -> None:
     """20,018 rows became 22 in a file of the same size. What a person accepts is the measure from then on."""
     from sqlalchemy import text
 
-    async with backed_up(database_url, nightly(tmp_path)) as stage:
+    async with backed_up(database_url, nightly(destination.to), **destination.environ) as stage:
         async with stage.bot.store() as tx:
             await tx.connection.execute(text("CREATE TABLE extra (n INTEGER)"))
             rows = [{"n": number} for number in range(20_000)]

@@ -10,20 +10,19 @@ from domain.backup_plans import Backups, Part, Source
 from domain.backups import Began, Broke, Order
 from domain.errors import Outage
 from domain.retention import Retention, Standing
+from gcp.buckets import Buckets
 from sandbox.stage import Stage
 from storage.copies import Copies
 from storage.folder_vault import FolderVault
+from storage.object_vault import ObjectVault, TobanVault
 from tests.conftest import make_policy
 from tests.databases import new_sqlite
 from tests.flows.backing import backed_up, backups, drills, nightly, until_three
+from tests.flows.destinations import BOTH, EVERYWHERE, SAMPLED, Destination
 from tests.flows.looking import alert_cards
 from tests.storage.test_copies import AT, filled
 
 ONE = Retention(daily=1, weekly=0, monthly=0, verified=1)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
 
 
 def makers(folder: Path) -> list[str]:
@@ -31,19 +30,19 @@ def makers(folder: Path) -> list[str]:
     return sorted(json.loads(one.read_text())["installation"] for one in folder.rglob("manifest.json"))
 
 
+@EVERYWHERE
 async def test_21_4_two_installations_with_one_destination_leave_each_others_copies_alone(
-    database_url: str, tmp_path: Path
+    database_url: str, destination: Destination, tmp_path: Path
 ) -> None:
     """The second one took the first one's copy for its own, called it verified, and deleted it later."""
-    kept = tmp_path / "kept"
     (tmp_path / "other").mkdir()
-    plan = nightly(kept, keep=ONE, deletes=True)
-    async with backed_up(database_url, plan) as stage:
+    plan = nightly(destination.to, keep=ONE, deletes=True)
+    async with backed_up(database_url, plan, **destination.environ) as stage:
         await until_three(stage)
         (ours,) = await backups(stage)
         assert ours.installation and ours.installation in ours.destination
-        before = contents(kept)
-        async with backed_up(new_sqlite(tmp_path / "other"), plan) as other:
+        before = await destination.contents()
+        async with backed_up(new_sqlite(tmp_path / "other"), plan, **destination.environ) as other:
             for _ in range(4):
                 await until_three(other)
             theirs = await backups(other)
@@ -51,8 +50,12 @@ async def test_21_4_two_installations_with_one_destination_leave_each_others_cop
             assert theirs[0].due_at == ours.due_at, "both made one for the same moment"
             assert theirs[0].removed_at is not None, "it deletes what is its own"
             assert {one.installation for one in theirs}.isdisjoint({ours.installation})
-        assert {name: data for name, data in contents(kept).items() if name in before} == before
-        assert set(makers(kept)) == {ours.installation, theirs[0].installation}
+        after = await destination.contents()
+        assert {name: data for name, data in after.items() if name in before} == before
+        made_by = {
+            json.loads(data)["installation"] for name, data in after.items() if name.endswith("manifest.json")
+        }
+        assert made_by == {ours.installation, theirs[0].installation}
 
 
 async def test_21_4_replicas_and_restarts_are_one_installation(database_url: str, tmp_path: Path) -> None:
@@ -66,11 +69,11 @@ async def test_21_4_replicas_and_restarts_are_one_installation(database_url: str
 
 
 async def test_21_4_rows_of_another_installation_are_neither_counted_nor_deleted(
-    sqlite_only: str, tmp_path: Path
+    sqlite_only: str, destination: Destination
 ) -> None:
     """A database that was cloned remembers the copies of the one that it was cloned from."""
-    plan = nightly(tmp_path, keep=ONE, deletes=True)
-    async with backed_up(sqlite_only, plan) as stage:
+    plan = nightly(destination.to, keep=ONE, deletes=True)
+    async with backed_up(sqlite_only, plan, **destination.environ) as stage:
         await until_three(stage)
         (first,) = await backups(stage)
         async with stage.bot.store() as tx:
@@ -81,24 +84,31 @@ async def test_21_4_rows_of_another_installation_are_neither_counted_nor_deleted
         for _ in range(4):
             await until_three(stage)
         (kept, *others) = await backups(stage)
-        assert kept.removed_at is None and Path(kept.destination, "toban", "manifest.json").exists()
+        assert kept.removed_at is None
+        assert f"{kept.destination}/toban/manifest.json" in [
+            f"{destination.to}/{name}" for name in await destination.manifests()
+        ]
         assert [one.removed_at is not None for one in others] == [True, True, False, False]
         await stage.type("mika", "#ops", "/toban backup history nightly")
         assert "made by another installation" in stage.told("mika")[-1]
         assert first.installation != others[0].installation
 
 
-async def test_21_4_a_manifest_of_somebody_else_is_not_touched(sqlite_only: str, tmp_path: Path) -> None:
+@BOTH
+async def test_21_4_a_manifest_of_somebody_else_is_not_touched(
+    sqlite_only: str, destination: Destination
+) -> None:
     """Whatever names a place, its manifest says whose it is."""
     await (await filled(sqlite_only, 10)).dispose()
-    vault = FolderVault(Copies(sqlite_only), lambda: AT)
+    copies, buckets = Copies(sqlite_only), Buckets(destination.environ.get("TOBAN_STORAGE_ENDPOINT"))
+    vault = TobanVault(FolderVault(copies, lambda: AT), ObjectVault(copies, buckets, lambda: AT))
     part = Part(name="toban", source=Source.TOBAN)
     ours, theirs = (
-        Order(key="toban/x", part=part, at=AT, destination=str(tmp_path / "kept"), installation=name)
+        Order(key="toban/x", part=part, at=AT, destination=f"{destination.to}/x", installation=name)
         for name in ("ours", "theirs")
     )
     assert isinstance(await vault.begin(theirs), Began)
-    before = contents(tmp_path / "kept")
+    before = await destination.contents()
     assert await vault.find(ours) is None
     begun = await vault.begin(ours)
     assert isinstance(begun, Broke) and "another installation (theirs)" in begun.why
@@ -106,25 +116,28 @@ async def test_21_4_a_manifest_of_somebody_else_is_not_touched(sqlite_only: str,
     assert (finding.wanted, finding.found) == ("ours", "theirs")
     with pytest.raises(Outage, match="another installation"):
         await vault.remove(ours)
-    assert contents(tmp_path / "kept") == before
+    assert await destination.contents() == before
     await vault.remove(theirs)
-    assert contents(tmp_path / "kept") == {}
+    assert await destination.contents() == {}
+    await buckets.close()
 
 
-def renamed(stage: Stage, folder: Path, **changes: object) -> None:
+def renamed(stage: Stage, folder: Path | str, **changes: object) -> None:
     """The plan is called otherwise from now on."""
     plan = nightly(folder, name="every-night", formerly=("nightly",), **changes)
     stage.policy = make_policy(backups=Backups(plans=(plan,)), services=())
     stage.bot.policies.replace(stage.policy)
 
 
+@SAMPLED
 async def test_21_4_a_renamed_plan_keeps_its_copies_and_its_moments(
-    database_url: str, tmp_path: Path, postgres: str
+    database_url: str, destination: Destination, postgres: str
 ) -> None:
     """A renamed plan began with nothing: its copies stayed for ever, and no missed moment was its."""
     drilled = {"drill": {"self_approval": True}, "keep": ONE, "deletes": True}
-    plan = nightly(tmp_path, **drilled)
-    async with backed_up(database_url, plan, TOBAN_DRILL_DATABASE_URL=postgres) as stage:
+    plan = nightly(destination.to, **drilled)
+    environ = destination.environ | {"TOBAN_DRILL_DATABASE_URL": postgres}
+    async with backed_up(database_url, plan, **environ) as stage:
         await until_three(stage)
         await until_three(stage)
         await stage.type("mika", "#ops", "/toban backup drill nightly")
@@ -132,7 +145,7 @@ async def test_21_4_a_renamed_plan_keeps_its_copies_and_its_moments(
         await stage.crash()
         stage.clock.push(timedelta(days=2))
         await stage.start()
-        renamed(stage, tmp_path, **drilled)
+        renamed(stage, destination.to, **drilled)
         await stage.advance(minutes=2)
         assert await backups(stage) == []
         found = await backups(stage, "every-night")
@@ -147,7 +160,7 @@ async def test_21_4_a_renamed_plan_keeps_its_copies_and_its_moments(
         await until_three(stage)
         await until_three(stage)
         there = [one for one in await backups(stage, "every-night") if one.removed_at is None]
-        assert len(list(tmp_path.rglob("manifest.json"))) == len(
+        assert len(await destination.manifests()) == len(
             [one for one in there if one.standing is Standing.VERIFIED]
         )
         assert found[0].id not in {one.id for one in there}, (

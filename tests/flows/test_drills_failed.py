@@ -9,6 +9,7 @@ from domain.drills import DrillState
 from domain.retention import Retention, Standing
 from sandbox.stage import Stage
 from tests.flows.backing import backed_up, backups, drills, nightly, until_three
+from tests.flows.destinations import BOTH, SAMPLED, Destination, Folder
 from tests.flows.looking import alert_cards
 from tests.flows.test_drills import agreed, place, second_server
 
@@ -17,15 +18,15 @@ __all__ = ["place", "second_server"]
 KEEP = Retention(daily=2, weekly=0, monthly=0, verified=1)
 
 
-def plan(folder: Path, **changes: Any) -> Any:
+def plan(folder: Path, to: str = "") -> Any:
     rule = DrillRule(scratch={Source.TOBAN: str(folder / "scratch")})
-    return nightly(folder / "kept", drill=rule, keep=KEEP, deletes=True, **changes)
+    return nightly(to or folder / "kept", drill=rule, keep=KEEP, deletes=True)
 
 
-async def newest(stage: Stage) -> Path:
-    """The file of the newest copy."""
+async def newest_cut(stage: Stage, destination: Destination) -> None:
+    """The newest copy loses its end."""
     last = (await backups(stage))[-1]
-    return next(one for one in Path(last.destination).rglob("toban.*") if one.is_file())
+    await destination.cut(of=f"{last.due_at:%Y%m%dT%H%M%SZ}")
 
 
 async def gauge(stage: Stage) -> float:
@@ -36,22 +37,23 @@ async def gauge(stage: Stage) -> float:
     return float(value)
 
 
-async def spoilt_and_drilled(stage: Stage) -> None:
+async def spoilt_and_drilled(stage: Stage, destination: Destination) -> None:
     """Three nights, and the last copy cut off before it is restored: the drill says so."""
     for _ in range(3):
         await until_three(stage)
-    file = await newest(stage)
-    file.write_bytes(file.read_bytes()[:-5000])
+    await newest_cut(stage, destination)
     await agreed(stage)
     (drill,) = await drills(stage)
     assert drill.state is DrillState.FAILED
 
 
+@SAMPLED
 async def test_21_7_a_truncated_copy_is_demoted_told_and_nothing_old_goes_until_a_drill_passes(
-    database_url: str, place: dict[str, str], tmp_path: Path
+    database_url: str, destination: Destination, place: dict[str, str], tmp_path: Path
 ) -> None:
-    async with backed_up(database_url, plan(tmp_path), **place) as stage:
-        await spoilt_and_drilled(stage)
+    environ = place | destination.environ
+    async with backed_up(database_url, plan(tmp_path, destination.to), **environ) as stage:
+        await spoilt_and_drilled(stage, destination)
         first, second, third = await backups(stage)
         assert [one.standing for one in (first, second, third)] == [
             Standing.VERIFIED,
@@ -86,7 +88,7 @@ async def test_21_7_a_person_lets_old_backups_go_but_not_whoever_asked_for_the_d
     sqlite_only: str, tmp_path: Path
 ) -> None:
     async with backed_up(sqlite_only, plan(tmp_path)) as stage:
-        await spoilt_and_drilled(stage)
+        await spoilt_and_drilled(stage, Folder(tmp_path / "kept"))
         await stage.press("aya", alert_cards(stage)[-1], "Acknowledge")
         card = next(one for one in stage.channel("#ops") if "Restore drill RD-1 of" in one.plain)
         assert "no old backup goes" in card.plain
@@ -124,22 +126,26 @@ async def test_21_7_what_could_not_be_restored_waits_for_a_person(sqlite_only: s
         assert (await backups(stage))[0].standing is Standing.VERIFIED
 
 
-async def test_21_7_what_was_to_be_deleted_stays_when_a_drill_fails(sqlite_only: str, tmp_path: Path) -> None:
+@BOTH
+async def test_21_7_what_was_to_be_deleted_stays_when_a_drill_fails(
+    sqlite_only: str, destination: Destination, tmp_path: Path
+) -> None:
     """Announced, and due in some hours: the failed drill holds it up."""
-    async with backed_up(sqlite_only, plan(tmp_path)) as stage:
+    async with backed_up(sqlite_only, plan(tmp_path, destination.to), **destination.environ) as stage:
         for _ in range(2):
             await until_three(stage)
-        await spoilt_and_drilled_again(stage)
-        assert (await backups(stage))[0].warned_at is not None
+        await spoilt_and_drilled_again(stage, destination)
+        first, *_, last = await backups(stage)
+        assert first.warned_at is not None
+        assert last.standing is Standing.FAILED
         await stage.advance(hours=60)
         assert [one.removed_at for one in await backups(stage)] == [None] * len(await backups(stage))
 
 
-async def spoilt_and_drilled_again(stage: Stage) -> None:
+async def spoilt_and_drilled_again(stage: Stage, destination: Destination) -> None:
     await until_three(stage)
     await stage.type("mika", "#ops", "/toban backup run nightly")
     await stage.advance(minutes=1)
-    file = await newest(stage)
-    file.write_bytes(file.read_bytes()[:-5000])
+    await newest_cut(stage, destination)
     await agreed(stage)
     await stage.press("aya", alert_cards(stage)[-1], "Acknowledge")
