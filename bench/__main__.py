@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import year
+from bench import restore, year
 from bench.bodies import hundred, single
 from bench.bot import Bot, running
 from bench.memory import memory
@@ -156,6 +156,8 @@ def keep(found: dict[str, Any], name: str) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["year"]:  # Minutes, and on files of its own.
         asyncio.run(year.main())
+    elif sys.argv[1:2] == ["restore"]:
+        keep(asyncio.run(restore.main(sys.argv[2:])), "restore.json")
     elif sys.argv[1:2] in (["storm"], ["memory"]):
         asyncio.run(apart(sys.argv[1], sys.argv[2:]))
     else:

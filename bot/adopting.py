@@ -4,14 +4,14 @@ import aiohttp
 
 from bot.clock import SteadyClock, SystemClock
 from bot.settings import Settings
-from bot.vaults import make_vaults
-from domain.backup_plans import BackupPlan
+from bot.vaults import Vaults, make_vaults
+from domain.backup_plans import BackupPlan, Source
 from domain.errors import Outage
 from domain.policy import Policy
 from gcp.clients import GcpClients
 from gcp.identity import Identity
 from gcp.shelves import Shelf
-from operations.adopting import Found, adopt, places
+from operations.adopting import Found, adopt, kept_elsewhere, places
 from storage.database import Database
 from storage.migrating import HEAD, revision
 from storage.store import Store
@@ -40,7 +40,7 @@ async def adopt_all(settings: Settings, policy: Policy, name: str | None, from_:
         try:
             for plan in plans:
                 try:
-                    found = await _found(Shelf(kept.buckets), plan)
+                    found = await _found(kept, plan)
                 except Outage as outage:
                     if len(plans) == 1:
                         raise
@@ -62,9 +62,12 @@ def _is_of(plan: BackupPlan, wanted: BackupPlan | None) -> bool:
     return wanted is not None and wanted.name in {plan.name, plan.second_of}
 
 
-async def _found(shelf: Shelf, plan: BackupPlan) -> list[Found]:
-    """What lies at a plan's destination, the oldest first. Raises ``Outage``."""
-    found = []
+async def _found(kept: Vaults, plan: BackupPlan) -> list[Found]:
+    """What lies at a plan's destination, and what an instance keeps itself, the oldest first. Raises ``Outage``."""
+    instances = [part for part in plan.parts if part.source is Source.CLOUD_SQL]
+    keys = [key for part in instances for key in await kept.sql.keys(part)]
+    found: list[Found] = []
     for name in plan.names:
-        found += places(plan, name, await shelf.below(f"{plan.destination}/{name}"))
+        below = await Shelf(kept.buckets).below(f"{plan.destination}/{name}")
+        found += places(plan, name, [*below, *kept_elsewhere(name, keys)])
     return sorted(found, key=lambda place: place.backup.due_at)

@@ -38,6 +38,7 @@ class Vaults:
     rehearsals: Mapping[Source, Rehearsal]
     places: frozenset[Source]
     buckets: Buckets
+    sql: sql.SqlVault
 
 
 def make_vaults(
@@ -53,12 +54,12 @@ def make_vaults(
     keys = keyring(settings)
     own = TobanVault(FolderVault(copies, clock.now, keys), ObjectVault(copies, buckets, clock.now, keys))
     admin = SqlAdmin(Rest(HOST, identity, settings.gcp_http_endpoint, session))
-    bucket = BucketVault(buckets)
+    instances, bucket = sql.SqlVault(admin), BucketVault(buckets)
     server, scratch = settings.drill_server, settings.drill_sql
     return Vaults(
         vaults={
             Source.TOBAN: own,
-            Source.CLOUD_SQL: sql.SqlVault(admin),
+            Source.CLOUD_SQL: instances,
             Source.FIRESTORE: FirestoreVault(clients, buckets, clock.now),
             Source.BUCKET: bucket,
             Source.SECRETS: SecretVault(clients, Shelf(buckets)),
@@ -75,4 +76,5 @@ def make_vaults(
         },
         places=frozenset({Source.TOBAN} if settings.is_sqlite or server else ()),
         buckets=buckets,
+        sql=instances,
     )

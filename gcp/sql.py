@@ -120,6 +120,19 @@ class SqlVault:
                 return  # No such instance: its backups went with it.
             raise Outage(f"refused: {HOST}: {refusal.message}") from refusal
 
+    async def keys(self, part: Part) -> list[str]:
+        """The keys of the orders by which the instance still has a backup, the newest first.
+
+        There is none where there is no such instance. Raises ``Outage`` where nobody may look.
+        """
+        project, instance = _source(part)
+        try:
+            return await self._admin.descriptions(project, instance)
+        except Rejected as refusal:
+            if refusal.status == 404:
+                return []
+            raise Outage(f"refused: {HOST}: {refusal.message}") from refusal
+
     async def _doubts(self, project: str, instance: str) -> tuple[Doubt, ...]:
         try:
             settings = (await self._admin.instance(project, instance)).settings

@@ -128,6 +128,15 @@ class SqlAdmin:
             if one.description == description and one.status not in gone
         ]
 
+    async def descriptions(self, project: str, instance: str) -> list[str]:
+        """Of all successful on-demand backup runs, the newest first."""
+        return [
+            one.description
+            async for page in self._pages(_Runs, f"{_path(project, instance)}/backupRuns", {})
+            for one in page.items
+            if (one.status, one.type) == ("SUCCESSFUL", "ON_DEMAND")
+        ]
+
     async def delete(self, project: str, instance: str, run: str) -> None:
         """Delete a backup run; one that is gone is no error."""
         try:

@@ -41,7 +41,10 @@ def places(plan: BackupPlan, name: str, names: Iterable[str]) -> list[Found]:
             continue
         whose, stamp = match[1] or "", match[2]
         place = f"{whose}/{stamp}" if whose else stamp
-        due_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        try:
+            due_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        except ValueError:
+            continue  # No moment: whatever it is, we have not named it.
         backup = Backup(
             plan=plan.name,
             due_at=due_at,
@@ -55,6 +58,15 @@ def places(plan: BackupPlan, name: str, names: Iterable[str]) -> list[Found]:
         )
         found.setdefault(place, Found(place, whose, backup))
     return sorted(found.values(), key=lambda one: one.backup.due_at)
+
+
+def kept_elsewhere(name: str, keys: Iterable[str]) -> list[str]:
+    """The same names for copies of which nothing lies in the folder of a plan's ``name``, by their keys.
+
+    A Cloud SQL instance keeps its backups itself, and has the key of the order as their description.
+    """
+    start = f"toban/{name}/"
+    return [key.removeprefix(start) for key in keys if key.startswith(start)]
 
 
 async def adopt(

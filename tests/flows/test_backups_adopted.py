@@ -3,10 +3,21 @@
 import shutil
 from pathlib import Path
 
+import pytest
+from pydantic import SecretStr
+
 from bot.adopting import adopt_all
+from domain import backing as rules
+from domain.backup_plans import Part, Source
+from domain.errors import Outage
 from domain.retention import Retention, Standing
+from sandbox.cloud.faults import FOREVER, permission
+from sandbox.cloud.sql import PretendRun
+from storage.database import Database
+from storage.store import Store
 from tests.databases import new_sqlite
 from tests.flows.backing import backed_up, backups, nightly, until_three
+from tests.flows.test_backups_of_everything import PROJECT, everything, team
 from tests.flows.test_backups_shared import ONE, makers
 from tests.flows.test_restoring import restore
 
@@ -124,3 +135,54 @@ async def test_21_5_a_moment_that_was_called_missed_is_adopted(database_url: str
         assert sum("adopted as" in line for line in lines) >= 1
         await stage.start()
         assert [one.standing for one in await backups(stage)] == [Standing.VERIFIED] * 3
+
+
+SQL = Part(name="cloud-sql-db", source=Source.CLOUD_SQL, of="db", project=PROJECT)
+
+
+async def test_21_5_backups_that_an_instance_keeps_are_adopted_after_a_database_is_lost(
+    sqlite_only: str, tmp_path: Path
+) -> None:
+    """Nothing of them lies at the destination: the instance alone knows them, by their descriptions."""
+    plan = everything(parts=(SQL,), drill=None)
+    (tmp_path / "new").mkdir()
+    lost = new_sqlite(tmp_path / "new")
+    async with team(sqlite_only, plan) as (stage, _):
+        for _ in range(3):
+            await until_three(stage, minutes=5)
+        made = await backups(stage)
+        runs = stage.cloud.sql.instances[PROJECT, "db"].runs
+        runs[1].becomes = "FAILED"
+        moment = runs[0].enqueued_at
+        for number, words in enumerate(("by hand", "toban/other/20261122T180000Z/cloud-sql-db")):
+            runs.append(PretendRun(number, words, moment, moment))
+        runs.append(PretendRun(2, "toban/nightly/20269999T180000Z/cloud-sql-db", moment, moment))
+        settings = stage.settings.model_copy(update={"database_url": SecretStr(lost)})
+        lines = await adopt_all(settings, stage.policy, "nightly", None)
+        assert len(lines) == 2 and all("another installation has made it" in line for line in lines)
+        lines = await adopt_all(settings, stage.policy, "nightly", made[0].installation)
+        assert [line.partition(": ")[2].partition(":")[0] for line in lines] == [
+            "adopted as B-1",
+            "adopted as B-2",
+        ]
+        database = Database(settings.database)
+        async with Store(database).read() as tx:
+            found = (await tx.backups_of("nightly", 10))[::-1]
+        await database.dispose()
+        assert [(one.due_at, one.standing, one.size) for one in found] == [
+            (one.due_at, Standing.VERIFIED, one.size) for one in (made[0], made[2])
+        ]
+        assert [rules.order(one, one.parts[0]).key for one in found] == [
+            runs[0].description,
+            runs[2].description,
+        ]
+
+
+async def test_21_5_who_may_not_see_the_backups_of_an_instance_is_told(
+    sqlite_only: str, tmp_path: Path
+) -> None:
+    """An empty list would say that nothing is left."""
+    async with team(sqlite_only, everything(parts=(SQL,), drill=None)) as (stage, _):
+        stage.cloud.faults.add(permission(), method="SqlListBackupRuns", count=FOREVER)
+        with pytest.raises(Outage, match=r"^permission: sqladmin"):
+            await adopt_all(stage.settings, stage.policy, "nightly", None)
