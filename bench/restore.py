@@ -85,6 +85,7 @@ def tools() -> str:
 def command(environ: Mapping[str, str], *arguments: str) -> tuple[float, float, str]:
     """Run ``toban`` in a process of its own: seconds, MiB at its peak, what it says."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOBAN_", "SLACK_"))}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # Else every start compiles everything anew.
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "bot", *arguments],

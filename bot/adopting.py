@@ -63,7 +63,7 @@ def _is_of(plan: BackupPlan, wanted: BackupPlan | None) -> bool:
 
 
 async def _found(kept: Vaults, plan: BackupPlan) -> list[Found]:
-    """What lies at a plan's destination, and what an instance keeps itself, the oldest first. Raises ``Outage``."""
+    """What lies at a plan's destination or is kept by its instances, the oldest first. Raises ``Outage``."""
     instances = [part for part in plan.parts if part.source is Source.CLOUD_SQL]
     keys = [key for part in instances for key in await kept.sql.keys(part)]
     found: list[Found] = []

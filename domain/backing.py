@@ -334,7 +334,8 @@ def alarm(backup: Backup, plan: BackupPlan, newest_verified: datetime | None, at
 def to_go(backup: Backup, plan: BackupPlan, at: datetime) -> Backup:
     """One that retention lets go, as something newer is verified: told first, deleted a day later at least.
 
-    ``deletes: false`` takes back at once what was to be deleted.
+    ``deletes: false`` takes back at once what was to be deleted. What a clock that was ahead has told was
+    not told a day ago, and is told again: else nothing would be deleted before that clock's day has come.
     """
     changes: dict[str, object] = {"marked_at": backup.marked_at or at}
     if not plan.deletes:
@@ -343,8 +344,8 @@ def to_go(backup: Backup, plan: BackupPlan, at: datetime) -> Backup:
             "doomed_at": None,
             "look_at": None if backup.doomed_at else backup.look_at,
         }
-    elif backup.warned_at is None:
-        changes |= {"warned_at": at}
+    elif backup.warned_at is None or backup.warned_at > at + AHEAD:
+        changes |= {"warned_at": at} | ({"doomed_at": None, "look_at": None} if backup.doomed_at else {})
     elif backup.doomed_at is None:
         changes |= {"doomed_at": at, "look_at": max(at, backup.warned_at + NOTICE)}
     return backup.model_copy(update=changes)

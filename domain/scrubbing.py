@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from math import ceil
 
+from domain.backing import AHEAD
 from domain.backups import Backup
 from domain.levels import Level
 from domain.retention import Standing
@@ -18,11 +19,16 @@ NIGHTS = 8
 def tonight(kept: Iterable[Backup], at: datetime) -> tuple[Backup, ...]:
     """The share of a plan's backups that is read again now, those first that nobody has read the longest.
 
-    What has something else coming (it is about to be deleted, or is looked at) is left out.
+    What has something else coming (it is about to be deleted, or is looked at) is left out. That it was read
+    by a clock which was ahead says nothing.
     """
     verified = [one for one in kept if one.standing is Standing.VERIFIED and one.removed_at is None]
-    waiting = [one for one in verified if one.look_at is None and at - last_read(one) >= RESTED]
+    waiting = [one for one in verified if one.look_at is None and not _is_rested(one, at)]
     return tuple(sorted(waiting, key=last_read)[: ceil(len(verified) / NIGHTS)])
+
+
+def _is_rested(backup: Backup, at: datetime) -> bool:
+    return at - RESTED < last_read(backup) <= at + AHEAD
 
 
 def last_read(backup: Backup) -> datetime:

@@ -603,3 +603,15 @@ def test_21_14_a_plan_of_its_own_and_a_second_one_that_is_asked_for_alone_wait_f
     asked = rules.begin(PLAN.also_at("/other"), DUE, DUE, KENJI)
     assert rules.to_take(asked, asked.parts[0], None, DUE) is None
     assert isinstance(rules.to_take(asked, asked.parts[0], begun(Stage.STARTING), DUE), Going)
+
+
+def test_21_3_what_a_clock_ahead_has_told_is_told_again_and_a_day_counts_from_then() -> None:
+    """Nothing would have been deleted before the day of that clock had come."""
+    plan, ahead = plan_of(deletes=True), DUE + 40 * DAY
+    told = begun(Stage.DONE, standing=Standing.VERIFIED, marked_at=ahead, warned_at=ahead)
+    for one in (told, told.model_copy(update={"doomed_at": ahead + DAY, "look_at": ahead + DAY})):
+        again = rules.to_go(one, plan, DUE + DAY)
+        assert (again.warned_at, again.doomed_at) == (DUE + DAY, None)
+        assert again.look_at is None or one.doomed_at is None
+        doomed = rules.to_go(again, plan, DUE + 2 * DAY)
+        assert (doomed.doomed_at, doomed.look_at) == (DUE + 2 * DAY, DUE + 2 * DAY)

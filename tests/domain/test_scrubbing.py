@@ -48,6 +48,14 @@ def test_21_9_only_what_is_verified_there_and_waits_for_nothing_is_read() -> Non
         assert tonight([backup(1, START, **changes)], at) == ()
 
 
+def test_21_9_what_a_clock_ahead_has_read_is_read_again_once_it_is_right() -> None:
+    """For a year nobody would have read it, nor noticed that it rots."""
+    at = START + 60 * DAY
+    read = backup(1, START, read_at=at + 365 * DAY)
+    assert tonight([read], at) == (read,)
+    assert tonight([read.model_copy(update={"read_at": at})], at + DAY) == ()
+
+
 def test_21_9_a_rotten_one_is_a_warning_while_a_newer_one_is_verified() -> None:
     assert alarm(Level.CRITICAL, is_newest=False) is Level.WARNING
     assert alarm(Level.INFO, is_newest=False) is Level.INFO

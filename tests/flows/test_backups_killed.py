@@ -6,9 +6,10 @@ Seed defect 79: the draft had no lock and could not go on where it was; whoever 
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from domain.backup_plans import Part, Source
 from domain.backups import Order
 from domain.retention import Retention, Standing
 from sandbox.stage import Stage
-from storage import folder_vault
+from storage import encryption, folder_vault
 from storage.copies import Copies
 from storage.folder_vault import FolderVault
 from tests.flows.backing import backed_up, backups, nightly
 from tests.flows.dying import JITTER, Deadly, Dying, Reaper
 from tests.flows.looking import twice, unsent
+from tests.flows.test_backups_encrypted import BOTH, sealed
 from tests.sampling import ALL
 
 KEEP = Retention(daily=2, weekly=0, monthly=0, verified=1)
@@ -42,19 +44,27 @@ CALLS = ("find", "begin", "look", "prove", "remove")
 STEPS = ("_prepare", "_name", "_write", "_remove")
 """What the vault does on the disk, one after the other."""
 
+SEALING = ("_encrypt", "_decrypt")
+"""What is done besides where a copy is encrypted; the second one reads it again."""
 
-def chosen(seen: list[str], *, disk: bool) -> list[int]:
-    """Numbers of the points at which to kill, from 1.
+PLAIN = (b"SQLite format 3", b"PGDMP")
+"""How a copy begins that anybody can read."""
 
-    In `make test`: both sides of the first of each call to a vault and, with SQLite, of each step on the
-    disk. The last few may not be there in the next night.
+
+def sides(names: Iterable[str], between: str = "") -> set[str]:
+    """The points on either side of these."""
+    return {f"{side}{between}{name}" for side in ("before", "after") for name in names}
+
+
+def chosen(seen: list[str], sampled: set[str]) -> list[int]:
+    """Numbers of the points at which to kill, from 1: all of them, or in `make test` the first of each name.
+
+    The last few may not be there in the next night.
     """
     numbers = range(1, len(seen) - JITTER + 1)
     if ALL:
         return list(numbers)
-    names = {f"{side} {call}" for side in ("before", "after") for call in CALLS}
-    names |= {f"{side}{step}" for side in ("before", "after") for step in STEPS if disk}
-    return sorted({seen.index(name) + 1 for name in names} & set(numbers))
+    return sorted({seen.index(name) + 1 for name in sampled} & set(numbers))
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +80,21 @@ def files(folder: Path) -> dict[str, bytes]:
     return {"/".join((path.parts[0], *path.parts[2:])): data for path, data in found.items()}
 
 
+@dataclass
+class Watchful(Reaper):
+    """Looks at the destination at each point as well, since a copy may lie there in clear for a moment."""
+
+    folder: Path | None = None
+    in_clear: set[str] = field(default_factory=set)
+
+    def point(self, name: str) -> None:
+        for one in [] if self.folder is None else self.folder.rglob("toban.*"):
+            with suppress(FileNotFoundError), one.open("rb") as file:
+                if file.read(20).startswith(PLAIN):
+                    self.in_clear.add(f"{name}: {one.name}")
+        super().point(name)
+
+
 def deadly(stage: Stage, reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Points at every commit, every call to Slack, every call to a vault, and every step on the disk."""
     reaper.watch(stage)
@@ -83,17 +108,22 @@ def deadly(stage: Stage, reaper: Reaper, monkeypatch: pytest.MonkeyPatch) -> Non
         object.__setattr__(bot.world, "vaults", vaults)
 
     stage.prepare = prepare
-    in_thread = folder_vault._in_thread
+    for module in (folder_vault, encryption):
+        monkeypatch.setattr(module, "_in_thread", stepwise(module._in_thread, reaper))
+
+
+def stepwise(in_thread: Callable[..., Awaitable[Any]], reaper: Reaper) -> Callable[..., Awaitable[Any]]:
+    """With points on either side of each step on the disk."""
 
     async def step(work: Callable[..., Any], *arguments: object) -> Any:
-        if work.__name__ not in STEPS:
+        if work.__name__ not in {*STEPS, *SEALING}:
             return await in_thread(work, *arguments)
         reaper.point(f"before{work.__name__}")
         answer = await in_thread(work, *arguments)
         reaper.point(f"after{work.__name__}")
         return answer
 
-    monkeypatch.setattr(folder_vault, "_in_thread", step)
+    return step
 
 
 @dataclass
@@ -102,6 +132,9 @@ class Nights:
 
     life: Dying
     folder: Path
+    temporary: Path
+    in_clear: set[str]
+    ending: str = ""
     count: int = 0
 
     @property
@@ -155,6 +188,8 @@ class Nights:
             "twice": ({}, twice(stage)),
             "unsent": ([], await unsent(stage)),
             "held": ([], [one.number for one in found if one.lease_until or one.look_at]),
+            "temporary": ([], [one.name for one in self.temporary.iterdir()]),
+            "in clear": (set(), self.in_clear),
         }
         return [
             f"{name}: {is_} instead of {ought}" for name, (ought, is_) in expected.items() if ought != is_
@@ -162,18 +197,23 @@ class Nights:
 
     @property
     def names(self) -> tuple[str, str]:
-        return "manifest.json", folder_vault.NAMES[self.stage.settings.is_sqlite]
+        return "manifest.json", f"{folder_vault.NAMES[self.stage.settings.is_sqlite]}{self.ending}"
 
 
 @asynccontextmanager
-async def nights(url: str, folder: Path) -> AsyncIterator[Nights]:
+async def nights(url: str, folder: Path, *, encrypted: bool = False) -> AsyncIterator[Nights]:
     """Three calm nights have passed, so that every further one begins, announces and deletes."""
-    reaper = Reaper(over=True)
-    plan = nightly(folder, keep=KEEP, deletes=True)
+    reaper = Watchful(over=True, folder=folder if encrypted else None)
+    make, keys = (sealed, BOTH) if encrypted else (nightly, {})
+    plan = make(folder, keep=KEEP, deletes=True)
+    temporary = folder.with_name("temporary")
+    temporary.mkdir()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        async with backed_up(url, plan, start=False) as stage:
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        async with backed_up(url, plan, start=False, **keys) as stage:
             deadly(stage, reaper, monkeypatch)
-            lived = Nights(Dying(stage, reaper), folder)
+            ending = folder_vault.ENCRYPTED if encrypted else ""
+            lived = Nights(Dying(stage, reaper), folder, temporary, reaper.in_clear, ending)
             for _ in range(KEEP.daily + 1):
                 assert await lived.pass_one() == []
             yield lived
@@ -195,9 +235,8 @@ async def points(lived: Nights) -> list[str]:
     """The names of all points of a night."""
     assert await lived.pass_one() == []
     seen = list(lived.life.reaper.seen)
-    for call in CALLS:
-        assert {f"before {call}", f"after {call}"} <= set(seen), call
-    assert {f"{side}{step}" for side in ("before", "after") for step in STEPS} <= set(seen)
+    assert sides(CALLS, " ") <= set(seen)
+    assert sides(STEPS) <= set(seen)
     return seen
 
 
@@ -208,7 +247,21 @@ async def test_seed_defect_79_a_kill_at_any_point_of_a_night_leaves_one_whole_ba
     """One backup for its moment, one card, one note, and the old ones as they were."""
     async with nights(database_url, tmp_path / "kept") as lived:
         seen = await points(lived)
-        every = chosen(seen, disk=database_url.startswith("sqlite"))
+        disk = STEPS if database_url.startswith("sqlite") else ()
+        every = chosen(seen, sides(CALLS, " ") | sides(disk))
+        assert await one_by_one(lived, [(n,) for n in every]) == ""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("database_url", ["sqlite", *(["postgresql"] if ALL else [])], indirect=True)
+async def test_21_14_a_kill_at_any_point_of_an_encrypted_night_leaves_one_copy_and_nothing_in_clear(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Neither in the folder at any moment, nor among the temporary files once the night is over."""
+    async with nights(database_url, tmp_path / "kept", encrypted=True) as lived:
+        seen = await points(lived)
+        assert sides(SEALING) <= set(seen)
+        every = chosen(seen, {f"after{step}" for step in SEALING})
         assert await one_by_one(lived, [(n,) for n in every]) == ""
 
 
