@@ -109,11 +109,14 @@ async def grown(folder: Path, wanted: float) -> tuple[Path, datetime]:
         at = stage.clock.now()
     sample = folder / "sample.db"
     shutil.copyfile(file, sample)
-    year.fill(file, 2, year.ALERTS_A_DAY)
-    days = max(1, round(wanted / (year.size(file) - year.size(sample)) * 2))
-    file.unlink()
-    shutil.move(sample, file)
-    year.fill(file, days, year.ALERTS_A_DAY)
+    days = 2
+    while True:  # A day weighs the less the older it is: what was sent is not kept for as long as its alert.
+        shutil.copyfile(sample, file)
+        year.fill(file, days, year.ALERTS_A_DAY)
+        grown_to = year.size(file)
+        if grown_to > 0.95 * wanted:
+            break
+        days = max(days + 1, round(days * wanted / grown_to))
     return file, at
 
 
