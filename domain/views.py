@@ -25,7 +25,8 @@ class Posted(Value):
 class AlertView(Value):
     """The card of an alert group in #alerts. ``firing`` holds the first few alerts that still fire.
 
-    ``deploy``: the newest deploy that shifted traffic of its service in the day before it fired, or since.
+    ``deploy``: the newest deploy that gave a revision of its service traffic, not long before it fired;
+    ``deploy_since``: when that was.
     """
 
     group: AlertGroup
@@ -35,6 +36,7 @@ class AlertView(Value):
     escalation: Escalation | None = None
     pages: tuple[Page, ...] = ()
     deploy: Rollout | None = None
+    deploy_since: datetime | None = None
 
 
 class IncidentView(Value):

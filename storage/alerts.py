@@ -140,6 +140,12 @@ class AlertQueries(Rows):
         )
         return await self.values(Alert, query, lock=False)
 
+    async def fired_last(self, group_id: int) -> datetime | None:
+        """When the newest of a group's firing alerts began, or last got louder; ``None`` where none fires."""
+        query = sa.select(sa.func.max(ALERT.c.changed_at)).where(ALERT.c.group_id == group_id, ALERT.c.firing)
+        found: datetime | None = (await self.connection.execute(query)).scalar_one()
+        return found
+
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:
         """New and changed alerts together; ``id`` says which."""
         new = [as_row(alert) for alert in alerts if alert.id is None]

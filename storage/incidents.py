@@ -82,6 +82,14 @@ class IncidentQueries(Rows):
         if rows:
             await self.connection.execute(sa.insert(TIMELINE), rows)
 
+    async def first_time(self, subject: Subject, what: str) -> datetime | None:
+        """When something happened to a subject for the first time; ``None`` where it never did."""
+        query = sa.select(sa.func.min(TIMELINE.c.at)).where(
+            TIMELINE.c.subject == subject.key, TIMELINE.c.what == what
+        )
+        found: datetime | None = (await self.connection.execute(query)).scalar_one()
+        return found
+
     async def timeline(self, subject: Subject) -> list[Event]:
         """What happened to a subject, oldest first."""
         query = sa.select(TIMELINE).where(TIMELINE.c.subject == subject.key).order_by(TIMELINE.c.id)

@@ -20,8 +20,11 @@ from storage.incidents import IncidentQueries
 from storage.outbox import OutboxQueries
 from storage.rollouts import RolloutQueries
 
-DEPLOY_COUNTS_FOR = timedelta(hours=24)
-"""So long after a deploy an alert on its service names it."""
+DEPLOY_COUNTS_FOR = timedelta(hours=6)
+"""So long after a deploy began to move traffic, an alert on its service names it and offers the way back."""
+
+BEGAN = f"deploy.{Stage.SHIFTING.value}"
+"""What the timeline says of the moment in which a deploy begins to move traffic."""
 
 RECENT_DEPLOYS = 5
 """Deploys among which it is looked for: those that were rejected or failed gave nothing any traffic."""
@@ -82,6 +85,7 @@ class ViewQueries(
             incident_at = (await self.posted([incident.subject.key])).get(incident.subject.key)
         escalation = await self._ladder(group.subject, incident.subject if incident else None)
         firing = tuple(await self.firing_alerts(group_id, FIRING_SHOWN))
+        deploy, deploy_since = await self._deploy_behind(group)
         return AlertView(
             group=headed(group, firing),
             firing=firing,
@@ -89,20 +93,28 @@ class ViewQueries(
             incident_at=incident_at,
             escalation=escalation,
             pages=tuple(await self.pages(escalation.id)) if escalation and escalation.id else (),
-            deploy=await self._deploy_behind(group),
+            deploy=deploy,
+            deploy_since=deploy_since,
         )
 
-    async def _deploy_behind(self, group: AlertGroup) -> Rollout | None:
-        """The deploy that may be why: the newest that gave a revision traffic within a day of the alert."""
+    async def _deploy_behind(self, group: AlertGroup) -> tuple[Rollout, datetime] | tuple[None, None]:
+        """The deploy that may be why, and since when it has traffic: the newest of those that had some when
+        the alert began, not long before. What fires again or joins the alert later counts as its beginning.
+        """
         if group.service is None or not group.is_open:
-            return None
-        for one in await self.rollouts_of(group.service, RECENT_DEPLOYS):
-            if one.shifted_at is None or one.shifted_at < group.opened_at - DEPLOY_COUNTS_FOR:
+            return None, None
+        recent = await self.rollouts_of(group.service, RECENT_DEPLOYS)
+        touched = [(one, one.shifted_at) for one in recent if one.shifted_at is not None]
+        began = (await self.fired_last(group.subject.id) if touched else None) or group.opened_at
+        for one, shifted_at in touched:
+            # ``shifted_at`` is the newest step's, and an alert may have begun in the first one.
+            since = await self.first_time(one.subject, BEGAN) or shifted_at
+            if not since <= began <= since + DEPLOY_COUNTS_FOR:
                 continue
             is_back = one.stage.is_over and one.stage is not Stage.DONE
-            if not is_back or one.ended_at is None or one.ended_at + SHOWN_AFTER >= group.opened_at:
-                return one
-        return None
+            if not is_back or one.ended_at is None or one.ended_at + SHOWN_AFTER >= began:
+                return one, since
+        return None, None
 
     async def _ladder(self, group: Subject, incident: Subject | None) -> Escalation | None:
         found = await self.latest_escalation(incident) if incident else None

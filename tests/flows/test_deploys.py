@@ -430,6 +430,51 @@ async def test_the_button_of_an_alert_stops_a_deploy_that_is_on_its_way(sqlite_o
         assert "Roll Back" not in stage.card("#alerts").plain
 
 
+async def test_14_5_an_alert_that_began_before_a_deploy_does_not_name_it_until_it_fires_again(
+    database_url: str,
+) -> None:
+    async with world_of(database_url, deploying(bake=timedelta(minutes=20))) as stage:
+        await stage.webhook("cloud-monitoring", monitoring(severity="Warning"))
+        await stage.advance(minutes=1)
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=2)
+        assert sorted(split(stage).values()) == [10, 90]
+        alert = stage.card("#alerts")
+        assert "D-1" not in alert.plain
+        assert "Roll Back" not in alert.plain
+        await stage.webhook("cloud-monitoring", monitoring(severity="Warning", state="closed"))
+        await stage.advance(minutes=3)
+        await stage.webhook(
+            "cloud-monitoring", monitoring(severity="Warning", incident="0.again", started=1795310400)
+        )
+        alert = stage.channel("#alerts")[0]
+        assert "D-1 (canary under watch): `bondpoint-api-t1-" in alert.plain
+        assert "Roll Back" in alert.plain
+
+
+async def test_14_5_an_alert_long_after_a_deploy_does_not_name_it(sqlite_only: str) -> None:
+    async with world_of(sqlite_only, deploying(steps=(100,))) as stage:
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=20)
+        stage.clock.push(timedelta(hours=6))
+        await stage.webhook("cloud-monitoring", monitoring())
+        assert "D-1" not in stage.card("#alerts").plain
+        assert "Roll Back" not in stage.card("#alerts").plain
+
+
+async def test_14_5_a_deploy_counts_from_its_first_traffic_on_not_from_its_last_step(
+    sqlite_only: str,
+) -> None:
+    async with world_of(sqlite_only, deploying()) as stage:
+        await stage.press("kenji", await asked(stage), "Approve Deploy")
+        await stage.advance(minutes=4)
+        await stage.webhook("cloud-monitoring", monitoring())
+        await stage.advance(minutes=6)
+        assert list(split(stage).values()) == [100]
+        assert "D-1 (" in stage.card("#alerts").plain
+        assert "Roll Back" in stage.card("#alerts").plain
+
+
 async def test_what_a_bad_deploy_did_is_not_learned_as_usual(sqlite_only: str) -> None:
     async with world_of(sqlite_only) as stage:
         await stage.press("kenji", await asked(stage), "Approve Deploy")

@@ -71,7 +71,7 @@ def _held(voice: Voice, group: AlertGroup) -> list[str]:
 def _deployed(voice: Voice, view: AlertView) -> list[str]:
     """Which deploy may be why, in one line with its evidence."""
     deploy = view.deploy
-    if deploy is None or deploy.plan is None or deploy.shifted_at is None:
+    if deploy is None or deploy.plan is None or view.deploy_since is None:
         return []
     before, found = deploy.before, deploy.verdict.evidence if deploy.verdict is not None else None
     counted = (before, found.canary if found is not None else None)
@@ -79,7 +79,7 @@ def _deployed(voice: Voice, view: AlertView) -> list[str]:
     params = {
         "number": deploy.number,
         "revision": deploy.plan.revision,
-        "at": int(deploy.shifted_at.timestamp()),
+        "at": int(view.deploy_since.timestamp()),
         "who": deploy.requested_by.name,
         "stage": deploy.stage.value,
     }
