@@ -1,13 +1,13 @@
 """What people do about deploys: ask for one, approve it, stop it, lock a service."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from domain import approvals, freezes
 from domain import rollouts as rules
 from domain.approvals import Account
 from domain.cloudrun import REVISION_LIMIT, Target, is_revision
-from domain.deploys import DeployRule
+from domain.deploys import DeployRule, Skip
 from domain.effects import TOBAN, By, Effect, Event, Note, Refresh, Text
 from domain.errors import Refused
 from domain.policy import Person, Policy, Service, named_service
@@ -18,7 +18,13 @@ from domain.rules import Kind as ServiceKind
 from domain.text import has_name
 from operations import counters
 from operations.places import DEPLOYS, personal_note, rollout_card, rollout_note
-from operations.rollouts import asks_no_longer, consequences, held_by_incident, rollout_params
+from operations.rollouts import (
+    asks_no_longer,
+    consequences,
+    held_by_incident,
+    may_go_back_alone,
+    rollout_params,
+)
 from operations.world import World
 
 IMAGE_LIMIT = 512
@@ -169,7 +175,8 @@ async def request(
     await tx.tell([Event(subject=rollout.subject, what="deploy.requested", at=at, by=by, data=data)])
     effects: list[Effect] = [rollout_card(rollout)]
     if emergency is not None:
-        loud = Text(key="rollout.note_emergency", params={"who": by.name, "reason": emergency})
+        alone = Skip.APPROVAL in skips or (kind is Kind.ROLLBACK and may_go_back_alone(rule, person))
+        loud = _emergency(by, emergency, skips, alone=alone)
         effects.append(rollout_note(f"{rollout.subject.key}:emergency", rollout, loud))
     await tx.say(effects, at)
     counters.rollouts.labels(stage=stage.value).inc()
@@ -178,6 +185,17 @@ async def request(
         return Text(key="answer.deploy_queued", params=params)
     params = {"number": rollout.number, "service": service.name}
     return Text(key="answer.deploy_asked", params=params, lines=await held_by_incident(world, tx, rollout))
+
+
+def _emergency(by: By, reason: str, skips: Sequence[Skip], *, alone: bool) -> Text:
+    """What an emergency goes past by the policy, and what it does not. ``alone``: it may need no approval."""
+    past = [skip.value for skip in skips if skip is not Skip.APPROVAL]
+    params = {"who": by.name, "reason": reason}
+    if not past:
+        key = "rollout.note_emergency_held_alone" if alone else "rollout.note_emergency_held"
+        return Text(key=key, params=params)
+    key = "rollout.note_emergency_alone" if alone else "rollout.note_emergency"
+    return Text(key=key, params=params | {"skips": past})
 
 
 async def _make_way(tx: Tx, world: World, live: Rollout, at: datetime) -> None:

@@ -18,7 +18,7 @@ from domain.images import BadReference, Reference
 from domain.incidents import Incident
 from domain.origins import is_allowed
 from domain.plans import Field, Risk
-from domain.policy import Service, Severity
+from domain.policy import Person, Service, Severity
 from domain.ports import Tx
 from domain.rolling import Decision, Sight, Window
 from domain.rollouts import Kind, Lock, Purpose, Rollout, Stage
@@ -110,8 +110,9 @@ async def _plan(world: World, rollout: Rollout) -> None:
     at = world.clock.now()
     alone = rollout.emergency is not None and "approval" in world.policy.deploys.emergency.skips
     requester = world.policy.people.get(rollout.requester)
-    may_alone = requester is not None and approvals.is_among(requester, rule.approvers)
-    back_alone = may_alone and rule.rollback_alone and rollout.kind is Kind.ROLLBACK
+    back_alone = (
+        rollout.kind is Kind.ROLLBACK and requester is not None and may_go_back_alone(rule, requester)
+    )
     planned_one = rollout.model_copy(update=planned.more)
     asked = rules.ask(planned_one, planned.plan, rule, alone, at, goes_back_alone=back_alone)
     notes: tuple[Text, ...] = ()
@@ -125,6 +126,11 @@ async def _plan(world: World, rollout: Rollout) -> None:
             held = await held_by_incident(world, tx, asked)
         notes = (Text(key=key, params=params, lines=held),)
     await _save(world, rollout, Decision(rollout=asked, notes=notes))
+
+
+def may_go_back_alone(rule: DeployRule, person: Person) -> bool:
+    """Whether the policy lets this person roll back without somebody else's approval."""
+    return rule.rollback_alone and approvals.is_among(person, rule.approvers)
 
 
 def _approvers(world: World, rollout: Rollout, rule: DeployRule) -> list[str]:

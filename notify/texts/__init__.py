@@ -78,6 +78,8 @@ class _Formatter(string.Formatter):
                 return moment(int(value), "{date_num}")
             case "metrics":
                 return self._voice.names([self._voice.plain_word("metric", str(key)) for key in value])
+            case "skips":
+                return self._voice.joint.join(self._voice.word("skip", str(key)) for key in value)
             case "people":
                 return self._voice.people(value)
             case "names":
@@ -116,6 +118,8 @@ class _Formatter(string.Formatter):
             return self._voice.plain_person(str(value))
         if format_spec == "people":
             return self._voice.joint.join(self._voice.plain_person(str(name)) for name in value)
+        if format_spec == "skips":
+            return self._voice.joint.join(self._voice.plain_word("skip", str(key)) for key in value)
         if format_spec in {"names", "metrics", "mentions"}:
             return self._voice.joint.join(plain(str(name), 80) for name in value)
         return plain(str(value), 200)

@@ -538,6 +538,32 @@ async def test_14_5_an_emergency_does_not_queue_behind_what_nobody_has_approved(
         assert "*D-1* の承認を依頼しています" in again
 
 
+@pytest.mark.parametrize(
+    ("skips", "said"),
+    [
+        (
+            ("freeze", "lock", "incident"),
+            "freezes, locks, open incidents do not hold this deploy; it still needs an approval",
+        ),
+        (("freeze", "approval"), "freezes do not hold this deploy, and it begins without an approval"),
+        ((), "it is held and needs an approval like any other deploy"),
+    ],
+)
+async def test_14_5_an_emergency_says_what_the_policy_skips_and_no_more(
+    sqlite_only: str, skips: tuple[str, ...], said: str
+) -> None:
+    policy = deploying()
+    urgent = Emergency.model_validate({"people": ("kenji",), "skips": skips})
+    policy = policy.model_copy(update={"deploys": policy.deploys.model_copy(update={"emergency": urgent})})
+    async with world_of(sqlite_only, policy) as stage:
+        await stage.type("kenji", "#general", f"/deploy bondpoint-api {GOOD} --emergency users are out")
+        await stage.advance(seconds=5)
+        (note,) = (one for one in notes(stage, "#deploys") if "Emergency" in one)
+        assert f"Emergency (kenji): {said}" in note
+        assert note.endswith("Reason: users are out")
+        assert ("waiting for 1 approval" in card(stage).plain) is ("approval" not in skips)
+
+
 @pytest.mark.parametrize(("who", "alone"), [("aya", True), ("dan", False)])
 async def test_14_5_an_approver_goes_back_alone_where_the_policy_says_so(
     sqlite_only: str, who: str, *, alone: bool

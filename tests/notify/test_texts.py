@@ -10,6 +10,7 @@ import pytest
 from domain.alerts import AlertStatus, Ending, LinkKind
 from domain.approvals import Standing
 from domain.backups import Stage as BackupStage
+from domain.deploys import Skip
 from domain.drills import DrillState
 from domain.evidence import Doubt, Flaw
 from domain.findings import Verdict
@@ -93,6 +94,7 @@ def words() -> set[str]:
     made |= {f"{kind}.{name}" for kind in ("button", "confirm") for name in SURE}
     made |= {f"image.{fault.value}" for fault in ReferenceFault}
     made |= {f"drift.{what}" for what in ("baseline", "generation", "template", "etag")}
+    made |= {f"skip.{skip.value}" for skip in Skip if skip is not Skip.APPROVAL}
     made |= {f"origin.{part}" for part in Origin.model_fields}
     made |= {f"drill_state.{one.value}" for one in DrillState}
     made |= {f"backup_standing.{one.value}" for one in Kept} | {f"retention.{why.value}" for why in Why}
