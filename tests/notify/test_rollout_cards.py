@@ -265,6 +265,19 @@ def test_too_few_requests_are_told_with_what_would_do():
     assert f"--steps {found.percent},100 --bake {int(found.bake.total_seconds() // 60)}m" in seen
 
 
+@pytest.mark.parametrize(
+    ("locale", "title"),
+    [
+        ("en", "bondpoint-api: rollback of deploy D-12"),
+        ("ja", "bondpoint-api：デプロイ D-12 のロールバック"),
+    ],
+)
+def test_14_5_the_title_of_a_rollbacks_alert_is_true_before_and_after_its_end(locale: str, title: str) -> None:
+    """Its incident bears the title for good; the way back may also fail."""
+    said = voice(locale).plain("signal.rollout_failed", service="bondpoint-api", number="D-12", revision=NEW)
+    assert said == title
+
+
 def test_an_emergency_is_said_loudly_with_its_whole_reason():
     reason = "Everybody is locked out since the certificate expired. " * 5 + "The end."
     shown = card(a_rollout(emergency=reason))
