@@ -272,10 +272,19 @@ def test_too_few_requests_are_told_with_what_would_do():
         ("ja", "bondpoint-api：デプロイ D-12 のロールバック"),
     ],
 )
-def test_14_5_the_title_of_a_rollbacks_alert_is_true_before_and_after_its_end(locale: str, title: str) -> None:
+def test_14_5_the_title_of_a_rollbacks_alert_is_true_before_and_after_its_end(
+    locale: str, title: str
+) -> None:
     """Its incident bears the title for good; the way back may also fail."""
     said = voice(locale).plain("signal.rollout_failed", service="bondpoint-api", number="D-12", revision=NEW)
     assert said == title
+
+
+def test_14_5_a_paused_deploy_promises_no_verdict() -> None:
+    shown = read(card(a_rollout(Stage.BAKING, paused_by=KENJI)))
+    assert "Paused by kenji: nothing moves until Resume. It is still rolled back if it gets worse." in shown
+    assert "the verdict comes" not in shown
+    assert "the verdict comes" in read(card(a_rollout(Stage.BAKING)))
 
 
 def test_an_emergency_is_said_loudly_with_its_whole_reason():

@@ -179,9 +179,10 @@ def _small(voice: Voice, view: RolloutView) -> list[str]:
         small.append(voice("rollout.queued_behind", **params))
     if rollout.held_by is not None and not rollout.stage.is_over:
         small.append(held_line(voice, rollout.held_by))
-    if rollout.bake_until is not None and rollout.stage in {Stage.BAKING, Stage.WATCHING}:
-        until = "rollout.bakes_until" if rollout.stage is Stage.BAKING else "rollout.watched_until"
-        small.append(voice(until, at=_seconds(rollout.bake_until)))
+    if rollout.bake_until is not None and rollout.stage is Stage.BAKING and rollout.paused_by is None:
+        small.append(voice("rollout.bakes_until", at=_seconds(rollout.bake_until)))
+    if rollout.bake_until is not None and rollout.stage is Stage.WATCHING:
+        small.append(voice("rollout.watched_until", at=_seconds(rollout.bake_until)))
     if rollout.paused_by is not None and rollout.stage.touches:
         small.append(voice("rollout.paused_by", who=rollout.paused_by.name))
     if rollout.word is not None:
