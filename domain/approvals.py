@@ -112,6 +112,15 @@ def those_among(people: Mapping[str, Person], named: tuple[str, ...]) -> list[st
     return [person.name for person in people.values() if is_among(person, named)]
 
 
+def who_may(people: Mapping[str, Person], named: tuple[str, ...]) -> list[str]:
+    """The people of such a list as it is shown to a person, each with the role by which they are meant."""
+    found = []
+    for person in (people[name] for name in those_among(people, named)):
+        role = next((role for role in person.roles if f"role:{role}" in named), None)
+        found.append(person.name if person.name in named or role is None else f"{person.name} ({role})")
+    return found or ["—"]
+
+
 def approve(
     given: tuple[Approval, ...],
     needed: int,
@@ -123,15 +132,17 @@ def approve(
     shown: str,
     fingerprint: str,
     at: datetime,
+    *,
+    people: Mapping[str, Person],
 ) -> tuple[Approval, ...]:
     """The approvals with this one. ``requester`` is a person's name, ``requester_id`` the account that asked,
-    whatever the policy calls it now, and ``shown`` the fingerprint on the card.
+    whatever the policy calls it now, and ``shown`` the fingerprint on the card. ``people``: the policy's.
 
     Refused for the requester, for who is no approver, for who approved already, and where the card that
     was clicked showed something else than what would be done.
     """
     if not is_among(person, rule.approvers):
-        raise Refused("refused.no_approver", approvers=", ".join(rule.approvers) or "—")
+        raise Refused("refused.no_approver", approvers=who_may(people, rule.approvers))
     if (person.name == requester or by.id == requester_id) and not rule.self_approval:
         raise Refused("refused.own_deploy")
     if shown != fingerprint:

@@ -73,24 +73,34 @@ def ask(
     )
 
 
-def approve(drill: Drill, plan: BackupPlan, backup: Backup, person: Person, by: By, at: datetime) -> Drill:
+def approve(
+    drill: Drill,
+    plan: BackupPlan,
+    backup: Backup,
+    person: Person,
+    by: By,
+    at: datetime,
+    people: Mapping[str, Person],
+) -> Drill:
     """Somebody agrees. Refused for who asked, for who may not, and where nobody is asked any more."""
     rule = plan.drill or DrillRule()
     _waiting(drill, at)
     if rule.approvers and not approvals.is_among(person, rule.approvers):
-        raise Refused("refused.no_approver", approvers=", ".join(rule.approvers))
+        raise Refused("refused.no_approver", approvers=approvals.who_may(people, rule.approvers))
     if person.name == drill.requester and not rule.self_approval:
         raise Refused("refused.own_drill")
     answered = drill.model_copy(update={"answered_by": by, "state": DrillState.RUNNING})
     return _begun(answered, plan, backup, at)
 
 
-def decline(drill: Drill, plan: BackupPlan, person: Person, by: By, at: datetime) -> Drill:
+def decline(
+    drill: Drill, plan: BackupPlan, person: Person, by: By, at: datetime, people: Mapping[str, Person]
+) -> Drill:
     """Somebody says no, or whoever asked takes it back."""
     rule = plan.drill or DrillRule()
     _waiting(drill, at)
     if person.name != drill.requester and rule.approvers and not approvals.is_among(person, rule.approvers):
-        raise Refused("refused.no_approver", approvers=", ".join(rule.approvers))
+        raise Refused("refused.no_rejecter", approvers=approvals.who_may(people, rule.approvers))
     ended = {"state": DrillState.DECLINED, "answered_by": by, "ended_at": at, "look_at": None}
     return drill.model_copy(update=ended)
 

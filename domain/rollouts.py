@@ -1,5 +1,6 @@
 """One deploy from its request to its end: what is remembered of it, and what people may do to it."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -296,7 +297,15 @@ def make_way(rollout: Rollout, at: datetime) -> Rollout:
     return to_stage(rollout, Stage.QUEUED, at, **anew)
 
 
-def approve(rollout: Rollout, rule: DeployRule, person: Person, by: By, shown: str, at: datetime) -> Rollout:
+def approve(
+    rollout: Rollout,
+    rule: DeployRule,
+    person: Person,
+    by: By,
+    shown: str,
+    at: datetime,
+    people: Mapping[str, Person],
+) -> Rollout:
     """One more approval; with enough of them it begins. Refused where it does not wait for this one."""
     _waits_for_approval(rollout, at)
     assert rollout.plan is not None
@@ -311,6 +320,7 @@ def approve(rollout: Rollout, rule: DeployRule, person: Person, by: By, shown: s
         shown,
         rollout.plan.fingerprint,
         at,
+        people=people,
     )
     approved = rollout.model_copy(update={"approvals": given})
     if len(given) < rollout.needed:
@@ -319,10 +329,16 @@ def approve(rollout: Rollout, rule: DeployRule, person: Person, by: By, shown: s
 
 
 def reject(
-    rollout: Rollout, rule: DeployRule, person: Person, by: By, at: datetime, reason: str = ""
+    rollout: Rollout,
+    rule: DeployRule,
+    person: Person,
+    by: By,
+    at: datetime,
+    people: Mapping[str, Person],
+    reason: str = "",
 ) -> Rollout:
     """No. An approver may say so, and who asked for it."""
-    may_reject(rollout, rule, person, at)
+    may_reject(rollout, rule, person, at, people)
     return to_stage(rollout, Stage.REJECTED, at, ended_by=by, problem=_because(reason))
 
 
@@ -331,11 +347,13 @@ def _because(reason: str) -> Text | None:
     return Text(key="rollout.because", params={"reason": reason}) if reason else None
 
 
-def may_reject(rollout: Rollout, rule: DeployRule, person: Person, at: datetime) -> None:
+def may_reject(
+    rollout: Rollout, rule: DeployRule, person: Person, at: datetime, people: Mapping[str, Person]
+) -> None:
     """Refused where nothing waits for a word any more, and for who is neither approver nor requester."""
     _waits_for_approval(rollout, at)
     if person.name != rollout.requester and not rules_of_approval.is_among(person, rule.approvers):
-        raise Refused("refused.no_approver", approvers=", ".join(rule.approvers) or "—")
+        raise Refused("refused.no_rejecter", approvers=rules_of_approval.who_may(people, rule.approvers))
 
 
 def waits_for(rollout: Rollout, rule: DeployRule, person: Person, at: datetime) -> bool:

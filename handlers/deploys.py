@@ -311,7 +311,7 @@ class _Deploys:
             raise Refused("refused.unknown_action")
         person = approvals.person_behind(self.desk.world.policy.people, account)
         rule = self.desk.world.policy.deploys.rule(rollout.service)
-        rules.may_reject(rollout, rule, person, self.desk.world.clock.now())
+        rules.may_reject(rollout, rule, person, self.desk.world.clock.now(), self.desk.world.policy.people)
         await self.desk.open_form(body, reject_form(self.desk.voice(body), rollout))
         await ack()
 

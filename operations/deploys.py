@@ -210,8 +210,8 @@ async def _make_way(tx: Tx, world: World, live: Rollout, at: datetime) -> None:
 
 def _may_in_emergency(policy: Policy, person: Person, reason: str) -> None:
     if not approvals.is_among(person, policy.deploys.emergency.people):
-        allowed = ", ".join(policy.deploys.emergency.people)
-        raise Refused("refused.no_emergency", allowed=allowed or "—")
+        allowed = approvals.who_may(policy.people, policy.deploys.emergency.people)
+        raise Refused("refused.no_emergency", allowed=allowed)
     if not reason.strip():
         raise Refused("refused.no_reason")
     _demand_short(reason)
@@ -237,7 +237,7 @@ async def approve(
         person = approvals.person_behind(world.policy.people, account)
         before = await _rollout(tx, rollout_id)
         rule = world.policy.deploys.rule(before.service)
-        after = rules.approve(before, rule, person, by, shown, at)
+        after = rules.approve(before, rule, person, by, shown, at, world.policy.people)
     except Refused:
         counters.approvals.labels(outcome="refused").inc()
         raise
@@ -257,7 +257,8 @@ async def reject(
     _demand_short(reason)
     person = approvals.person_behind(world.policy.people, account)
     before = await _rollout(tx, rollout_id)
-    after = rules.reject(before, world.policy.deploys.rule(before.service), person, by, at, reason)
+    rule, people = world.policy.deploys.rule(before.service), world.policy.people
+    after = rules.reject(before, rule, person, by, at, people, reason)
     counters.approvals.labels(outcome="rejected").inc()
     key = "rollout.note_rejected_because" if reason else "rollout.note_rejected"
     said = {"who": by.name, "at": _seconds(at)} | ({"reason": reason} if reason else {})
@@ -329,10 +330,10 @@ async def promote(tx: Tx, world: World, rollout_id: int, account: Account, by: B
     rollout = await _rollout(tx, rollout_id)
     rule = world.policy.deploys.rule(rollout.service)
     if not approvals.is_among(person, rule.approvers):
-        raise Refused("refused.no_approver", approvers=", ".join(rule.approvers) or "—")
+        raise Refused("refused.no_promoter", approvers=approvals.who_may(world.policy.people, rule.approvers))
     is_own = person.name == rollout.requester or by.id == rollout.requested_by.id
     if is_own and not rule.self_approval:
-        raise Refused("refused.own_deploy")
+        raise Refused("refused.own_promotion")
     return await _act(
         tx, world, rollout_id, account, by, at, "promoted", lambda one: rules.promote(one, by, at)
     )

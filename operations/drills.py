@@ -122,7 +122,7 @@ async def approve(tx: Tx, world: World, drill_id: int, account: Account, by: By,
     backup = await tx.backup(drill.backup_id)
     if backup is None or backup.removed_at is not None:
         raise Refused("refused.drill_nothing", plan=plan.name)
-    saved = await tx.save_drill(rules.approve(drill, plan, backup, person, by, at))
+    saved = await tx.save_drill(rules.approve(drill, plan, backup, person, by, at, world.policy.people))
     await _told(tx, saved, "drills.approved", at, by)
     await tx.say([Refresh(subject=saved.subject)], at)
     return Text(key="answer.drill_approved", params={"number": saved.number})
@@ -132,7 +132,7 @@ async def decline(tx: Tx, world: World, drill_id: int, account: Account, by: By,
     """Somebody says no to a drill."""
     person = approvals.person_behind(world.policy.people, account)
     drill, plan = await _asked(tx, world, drill_id)
-    saved = await tx.save_drill(rules.decline(drill, plan, person, by, at))
+    saved = await tx.save_drill(rules.decline(drill, plan, person, by, at, world.policy.people))
     await _told(tx, saved, "drills.declined", at, by)
     await tx.say([Refresh(subject=saved.subject)], at)
     return Text(key="answer.drill_declined", params={"number": saved.number})

@@ -47,14 +47,15 @@ def requested(needed: int = 1, **changes: Any) -> Rollout:
 
 
 def refusal(rollout: Rollout, person: Person, **changes: Any) -> Refused:
-    given: dict[str, Any] = {"rule": RULE, "by": by(person), "shown": SHOWN, "at": START + MINUTE} | changes
+    given: dict[str, Any] = {"rule": RULE, "by": by(person), "shown": SHOWN, "at": START + MINUTE}
+    given |= {"people": PEOPLE} | changes
     with pytest.raises(Refused) as caught:
         rules.approve(rollout, person=person, **given)
     return caught.value
 
 
 def ok(rollout: Rollout, person: Person, account: int = 0, rule: DeployRule = RULE) -> Rollout:
-    return rules.approve(rollout, rule, person, by(person, account), SHOWN, START + MINUTE)
+    return rules.approve(rollout, rule, person, by(person, account), SHOWN, START + MINUTE, PEOPLE)
 
 
 # Accounts.
@@ -136,10 +137,13 @@ def test_where_the_policy_allows_it_ones_own_counts() -> None:
     assert ok(requested(), MIKA, rule=RULE.model_copy(update={"self_approval": True})).stage is Stage.APPROVED
 
 
-def test_who_is_no_approver_is_told_who_is() -> None:
+def test_14_5_who_is_no_approver_is_told_who_is() -> None:
     found = refusal(requested(), YUKI)
-    assert (found.key, found.params) == ("refused.no_approver", {"approvers": "mika, kenji, role:lead"})
-    assert refusal(requested(), KENJI, rule=DeployRule()).params == {"approvers": "—"}
+    assert (found.key, found.params) == (
+        "refused.no_approver",
+        {"approvers": ["mika", "kenji", "hana (lead)"]},
+    )
+    assert refusal(requested(), KENJI, rule=DeployRule()).params == {"approvers": ["—"]}
 
 
 def test_the_requester_who_is_no_approver_is_none_by_self_approval_either() -> None:
@@ -165,13 +169,13 @@ def test_after_its_time_neither_yes_nor_no_counts(late: timedelta) -> None:
     at = START + RULE.expires + late
     assert refusal(requested(), KENJI, at=at).key == "refused.approval_expired"
     with pytest.raises(Refused) as caught:
-        rules.reject(requested(), RULE, KENJI, by(KENJI), at)
+        rules.reject(requested(), RULE, KENJI, by(KENJI), at, PEOPLE)
     assert caught.value.key == "refused.approval_expired"
 
 
 def test_until_its_last_moment_it_counts() -> None:
     at = START + RULE.expires - timedelta(microseconds=1)
-    assert rules.approve(requested(), RULE, KENJI, by(KENJI), SHOWN, at).stage is Stage.APPROVED
+    assert rules.approve(requested(), RULE, KENJI, by(KENJI), SHOWN, at, PEOPLE).stage is Stage.APPROVED
 
 
 @pytest.mark.parametrize("stage", [one for one in Stage if one is not Stage.REQUESTED])
@@ -180,7 +184,7 @@ def test_what_does_not_wait_for_an_approval_takes_none(stage: Stage) -> None:
     found = refusal(rollout, KENJI, at=START + timedelta(days=1))
     assert (found.key, found.params) == ("refused.not_waiting", {"number": "D-7", "stage": stage.value})
     with pytest.raises(Refused) as caught:
-        rules.reject(rollout, RULE, KENJI, by(KENJI), START)
+        rules.reject(rollout, RULE, KENJI, by(KENJI), START, PEOPLE)
     assert caught.value.key == "refused.not_waiting"
 
 
@@ -213,7 +217,7 @@ def test_approvals_of_another_plan_do_not_count_towards_this_one() -> None:
 def test_who_gave_one_already_is_refused_whatever_the_order_of_the_rest() -> None:
     given = (Approval(person="kenji", by=by(KENJI), fingerprint=SHOWN, at=START),)
     with pytest.raises(Refused) as caught:
-        approve(given, 2, RULE, KENJI, by(KENJI), "mika", "U0MIKA", SHOWN, SHOWN, START)
+        approve(given, 2, RULE, KENJI, by(KENJI), "mika", "U0MIKA", SHOWN, SHOWN, START, people=PEOPLE)
     assert caught.value.key == "refused.approved_already"
     assert valid(given, SHOWN) == given and valid(given, "other") == ()
 
@@ -253,17 +257,18 @@ def test_ones_own_approval_counts_no_more_once_the_policy_says_so() -> None:
 
 @pytest.mark.parametrize("person", [MIKA, KENJI, HANA])
 def test_an_approver_and_the_requester_may_reject(person: Person) -> None:
-    rejected = rules.reject(requested(), RULE, person, by(person), START)
+    rejected = rules.reject(requested(), RULE, person, by(person), START, PEOPLE)
     assert (rejected.stage, rejected.ended_by, rejected.due_at) == (Stage.REJECTED, by(person), None)
     assert refusal(rejected, KENJI).key == "refused.not_waiting"
 
 
 def test_anybody_else_may_not_reject() -> None:
     with pytest.raises(Refused) as caught:
-        rules.reject(requested(), RULE, YUKI, by(YUKI), START)
-    assert caught.value.key == "refused.no_approver"
+        rules.reject(requested(), RULE, YUKI, by(YUKI), START, PEOPLE)
+    assert caught.value.key == "refused.no_rejecter"
+    assert caught.value.params == {"approvers": ["mika", "kenji", "hana (lead)"]}
     own = DeployRule(approvers=("kenji",))
-    assert rules.reject(requested(), own, MIKA, by(MIKA), START).stage is Stage.REJECTED
+    assert rules.reject(requested(), own, MIKA, by(MIKA), START, PEOPLE).stage is Stage.REJECTED
 
 
 # How many are asked for.

@@ -186,8 +186,8 @@ CASES = (
         "別の人の承認",
         lambda: two_accounts("mika", "aya"),
     ),
-    Case("somebody who is no approver", pressed("dan"), "dan", "Approvers: kenji, aya, mika"),
-    Case("the manager, who is none either", pressed("yuko"), "yuko", "承認者：kenji, aya, mika"),
+    Case("somebody who is no approver", pressed("dan"), "dan", "Who may: kenji, aya, mika"),
+    Case("the manager, who is none either", pressed("yuko"), "yuko", "可能な人：kenji、aya、mika"),
     Case(
         "somebody whom the policy does not know",
         pressed("dan"),
@@ -207,7 +207,7 @@ CASES = (
         "one who was an approver when it was asked for",
         then(with_policy(lambda: deploying_by("aya", "mika")), pressed("kenji")),
         "kenji",
-        "この承認の権限がありません",
+        "承認する権限がありません",
     ),
     Case("two needed, one gives both", then(pressed("aya"), pressed("aya")), "aya", "承認済み", two_needed),
     Case(

@@ -84,7 +84,7 @@ async def test_the_story_of_a_good_deploy(database_url: str) -> None:
         assert split(stage) == {old: 100}
         await stage.press("mika", shown, "Approve Deploy")
         assert split(stage) == {old: 100}
-        assert "Approvers: kenji, aya" in stage.told("mika")[-1]
+        assert "You may not approve this. Who may: kenji, aya" in stage.told("mika")[-1]
         await stage.press("kenji", card(stage), "Approve Deploy")
         await stage.advance(minutes=2)
         new = next(name for name in split(stage) if name != old)
@@ -294,6 +294,23 @@ async def test_14_5_a_question_of_unknown_fate_says_the_end_too(database_url: st
         stage.slack.faults.clear()
         await stage.advance(minutes=5)
         assert [("却下しました" in one.plain) for one in stage.dms("aya")] == [True, True]
+
+
+async def test_14_5_who_may_not_press_reads_what_was_pressed_and_who_may(sqlite_only: str) -> None:
+    policy = deploying()
+    rule = policy.deploys.default.model_copy(update={"approvers": ("kenji", "aya", "role:manager")})
+    people = policy.people | {"yuko": policy.people["yuko"].model_copy(update={"roles": ("manager",)})}
+    policy = policy.model_copy(update={"deploys": Deploys(default=rule), "people": people})
+    async with world_of(sqlite_only, policy) as stage:
+        shown = await asked(stage)
+        await stage.press("dan", shown, "Reject")
+        assert "You may not reject this. Who may: kenji, aya, yuko (manager)" in stage.told("dan")[-1]
+        await stage.press("kenji", shown, "Approve Deploy")
+        await stage.advance(minutes=2)
+        await stage.press("dan", card(stage), "Promote")
+        assert "You may not promote this deploy. Who may: kenji, aya, yuko (manager)" in stage.told("dan")[-1]
+        await stage.press("mika", card(stage), "Promote")
+        assert "You may not promote this deploy" in stage.told("mika")[-1]
 
 
 async def test_14_5_a_rejection_needs_no_reason_and_ones_own_is_told_nobody(sqlite_only: str) -> None:
