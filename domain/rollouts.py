@@ -155,8 +155,8 @@ class Rollout(Value):
     ``percent``: what the new revision serves, as last seen. ``generation``: the service's as we last left
     or saw it, so that a change by others is noticed. ``shifted_at``: when the present split became true.
     ``bake_until``: up to when requests are counted for the verdict. ``extended``: the bake was prolonged
-    once. ``word``: the person who said that the present step is good enough. ``held_by``: what it waits for
-    before its beginning: ``lock``, ``freeze:NAME`` or ``incident:INC-3``.
+    once. ``word``: the person who said that the present step is good enough. ``held_by``: what it waits for,
+    or would if it were approved now, before its beginning: ``lock``, ``freeze:NAME`` or ``incident:INC-3``.
     ``expires_at``: until when an approval may be given, or a question answered. ``in_flight``: rows of an
     update of ours that never became known to be taken, and may be still. ``checks``: path, whether it
     answered well, what was seen. ``problem``: what went wrong, as a text. ``before``: the stable revision's

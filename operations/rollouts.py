@@ -65,6 +65,7 @@ async def _one(world: World, rollout_id: int) -> None:
                 await _plan(world, rollout)
             case Stage.REQUESTED:
                 shown, notes = await tag_checks.checked(world, rollout, for_good=False)
+                shown = shown.model_copy(update={"held_by": await _held_by(world, shown)})
                 waits = _waits(shown, world.clock.now())
                 await _save(world, rollout, Decision(rollout=waits, notes=notes))
             case _:
@@ -89,11 +90,9 @@ async def _claim(world: World, rollout_id: int) -> Rollout | None:
 
 
 def _waits(rollout: Rollout, at: datetime) -> Rollout:
-    """Until its approval cannot be given any more."""
+    """Until its approval cannot be given any more; what its tag means and what will hold it may change."""
     if rollout.expires_at is not None and at < rollout.expires_at:
-        is_named = rollout.plan is not None and rollout.plan.named is not None
-        due = min(rollout.expires_at, at + tag_checks.AGAIN) if is_named else rollout.expires_at
-        return rollout.model_copy(update={"due_at": due})
+        return rollout.model_copy(update={"due_at": min(rollout.expires_at, at + tag_checks.AGAIN)})
     return rules.to_stage(rollout, Stage.EXPIRED, at)
 
 
@@ -117,7 +116,7 @@ async def _plan(world: World, rollout: Rollout) -> None:
     asked = rules.ask(planned_one, planned.plan, rule, alone, at, goes_back_alone=back_alone)
     notes: tuple[Text, ...] = ()
     if asked.stage is Stage.REQUESTED:
-        asked = _waits(asked, at)
+        asked = _waits(asked.model_copy(update={"held_by": await _held_by(world, asked)}), at)
         approvers = _approvers(world, asked, rule)
         until = int((asked.expires_at or at).timestamp())
         params = {"mentioned": approvers, "who": rollout.requested_by.name, "until": until}
@@ -313,7 +312,7 @@ def _is_known_rollback(rollout: Rollout) -> bool:
 
 
 async def _held_by(world: World, rollout: Rollout) -> str | None:
-    """What stands in the way of an approved rollout: a lock, a freeze, an open incident."""
+    """What stands in the way of a rollout once it is approved: a lock, a freeze, an open incident."""
     skips = world.policy.deploys.emergency.skips if rollout.emergency is not None else ()
     async with world.store.read() as tx:
         return await stands_in_the_way(world, tx, rollout, skips)

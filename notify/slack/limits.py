@@ -7,6 +7,7 @@ from typing import Any
 MESSAGE_BLOCKS = 50
 MODAL_BLOCKS = 100
 MESSAGE_TEXT = 4000
+CONFIRM_TEXT = 300
 """``chat.update`` takes no longer fallback text; posting keeps to the same."""
 MESSAGE_CHARACTERS = 10_000
 """All texts of a message together: Slack refuses somewhere above 13,000 without documenting it."""
@@ -21,7 +22,7 @@ _TEXT = {
     "title": 24,
     "option": 75,
     "confirm_title": 100,
-    "confirm_text": 300,
+    "confirm_text": CONFIRM_TEXT,
     "confirm_button": 30,
     "label": 2000,
     "alt_text": 2000,

@@ -400,6 +400,22 @@ async def test_14_5_who_asks_while_an_incident_is_open_reads_that_the_deploy_wil
         assert "Held until INC-1 is resolved" in card(stage).plain
 
 
+async def test_14_5_the_card_says_before_the_approval_that_an_incident_will_hold_the_deploy(
+    sqlite_only: str,
+) -> None:
+    async with world_of(sqlite_only) as stage:
+        says = "INC-1 is open on this service: once approved, the deploy waits until it is resolved"
+        assert says not in (await asked(stage)).plain
+        await stage.webhook("cloud-monitoring", monitoring())
+        await stage.advance(minutes=1, seconds=5)
+        assert says in card(stage).plain
+        assert "waiting for 1 approval" in card(stage).plain
+        await stage.webhook("cloud-monitoring", monitoring(state="closed"))
+        await stage.type("kenji", "#general", "/incident resolve INC-1 it went away")
+        await stage.advance(minutes=1, seconds=5)
+        assert says not in card(stage).plain
+
+
 @pytest.mark.parametrize("is_touched", [False, True])
 async def test_14_5_the_reason_of_an_abort_is_on_the_card_and_in_its_thread(
     sqlite_only: str, *, is_touched: bool

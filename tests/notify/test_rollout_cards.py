@@ -280,6 +280,17 @@ def test_14_5_the_title_of_a_rollbacks_alert_is_true_before_and_after_its_end(
     assert said == title
 
 
+def test_14_5_what_will_hold_a_deploy_is_on_its_card_and_in_the_question_before_the_approval() -> None:
+    shown = card(a_rollout(held_by="incident:INC-3"))
+    says = "INC-3 is open on this service: once approved, the deploy waits until it is resolved."
+    assert read(shown).count(says) == 1
+    assert "Held until" not in read(shown)
+    assert buttons(shown)[0]["confirm"]["text"]["text"].endswith(says)
+    long = card(a_rollout(held_by="incident:INC-3", service="s" * 63, image=f"{REPOSITORY}:{'t' * 120}"))
+    assert "as revision" in buttons(long)[0]["confirm"]["text"]["text"]
+    assert "Held by the freeze weekend" in read(card(a_rollout(held_by="freeze:weekend")))
+
+
 def test_14_5_a_paused_deploy_promises_no_verdict() -> None:
     shown = read(card(a_rollout(Stage.BAKING, paused_by=KENJI)))
     assert "Paused by kenji: nothing moves until Resume. It is still rolled back if it gets worse." in shown

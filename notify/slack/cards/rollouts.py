@@ -26,6 +26,7 @@ from notify.slack.cards.rollout_plan import (
     warning_lines,
 )
 from notify.slack.escape import clamp, line
+from notify.slack.limits import CONFIRM_TEXT
 from notify.slack.lists import listed
 from notify.texts import Voice
 
@@ -138,6 +139,8 @@ def _body(voice: Voice, rollout: Rollout) -> list[Block]:
     blocks: list[Block] = []
     if rollout.stage in BEFORE_START and rollout.plan is not None:
         warnings = warning_lines(voice, rollout)
+        if rollout.stage is Stage.REQUESTED and rollout.held_by is not None:
+            warnings.insert(0, f":raised_hand: {_will_be_held(voice, rollout.held_by)}")
         if warnings:
             blocks.append(section("\n".join(warnings)))
     if rollout.stage in STEPPING and rollout.course.steps != (100,):
@@ -177,7 +180,8 @@ def _small(voice: Voice, view: RolloutView) -> list[str]:
     if rollout.stage is Stage.QUEUED:
         params = {"behind": view.behind.number if view.behind else "—", "place": view.ahead + 1}
         small.append(voice("rollout.queued_behind", **params))
-    if rollout.held_by is not None and not rollout.stage.is_over:
+    is_told = rollout.stage.is_over or rollout.stage is Stage.REQUESTED  # There it stands among the warnings.
+    if rollout.held_by is not None and not is_told:
         small.append(held_line(voice, rollout.held_by))
     if rollout.bake_until is not None and rollout.stage is Stage.BAKING and rollout.paused_by is None:
         small.append(voice("rollout.bakes_until", at=_seconds(rollout.bake_until)))
@@ -214,6 +218,12 @@ def held_line(voice: Voice, held_by: str) -> str:
     """What an approved deploy waits for."""
     what, _, name = held_by.partition(":")
     return voice(f"rollout.held_{what}", name=name or "—")
+
+
+def _will_be_held(voice: Voice, held_by: str) -> str:
+    """What it would wait for if it were approved now."""
+    what, _, name = held_by.partition(":")
+    return voice("rollout.will_be_held", name=name) if what == "incident" else held_line(voice, held_by)
 
 
 def _buttons(voice: Voice, rollout: Rollout) -> list[Block]:
@@ -294,6 +304,10 @@ def _sure(voice: Voice, name: str, rollout: Rollout, text: str | None = None) ->
         params |= {"sidecar": clamp(called, 30), "of": clamp(of, 120), "count": str(len(strange))}
         params |= {"service": clamp(rollout.service, 32), "image": clamp(shown_image(rollout), 40)}
     question = voice.plain(text or f"confirm.{name}", **params)
+    what, _, incident = (rollout.held_by or "").partition(":")
+    if what == "incident" and name == "approve_deploy":
+        longer = f"{question} {voice.plain('rollout.will_be_held', name=incident)}"
+        question = longer if len(longer) <= CONFIRM_TEXT else question
     return confirm(label, question, label, voice.plain("button.cancel"))
 
 
