@@ -5,8 +5,10 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
+from domain.effects import SubjectKind
 from domain.errors import Refused
 from domain.text import has_name
+from handlers.numbers import named_in
 from handlers.typed import Line, length
 
 _OPTION = re.compile(r"[-ー]+([a-z][a-z_-]*)", re.IGNORECASE)
@@ -15,6 +17,31 @@ _BAKE = re.compile(r"\d+\s*[a-z分秒時間]*(?=\W|$)", re.IGNORECASE)
 _DRY_RUN = re.compile(r"(?:^|\s)[-ー]+dry[-_]?run(?=\s|$)", re.IGNORECASE)
 _EMERGENCY = re.compile(r"(?:^|\s)[-ー]+emergency(?!\w)", re.IGNORECASE)
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(hours=1)
+
+
+_MEANT = (
+    ("refused.meant_abort", re.compile(r"(?:stop|cancel|halt|kill|中止|停止|中断)(?=\s|$)", re.IGNORECASE)),
+    (
+        "refused.meant_rollback",
+        re.compile(
+            r"(?:roll[\s_-]+back|revert|undo|back|ロールバック|切り?戻し|戻す)(?=\s|$)", re.IGNORECASE
+        ),
+    ),
+)
+"""What people write for verbs that harm: such a verb is named to them, and never carried out for the word."""
+
+
+def meant(line: Line) -> Refused | None:
+    """What to answer where the line begins with another word for ``abort`` or ``rollback``."""
+    for key, words in _MEANT:
+        found = line.take(words)
+        if found is not None:
+            what = line.word() if not line.is_empty else ""
+            is_abort = key == "refused.meant_abort"
+            is_fit = has_name(what) and (is_abort or named_in(what, SubjectKind.ROLLOUT) is None)
+            plain = "D-1" if is_abort else "SERVICE"
+            return Refused(key, given=found[0][:60], what=what[:60] if is_fit else plain)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,8 @@ class _Deploys:
     async def _deploy(self, ack: "AsyncAck", body: Body, account: Account, typed: Typed) -> None:
         """What begins with no verb: a service and an image, or a slip of the pen."""
         first = typed.line.peek()
+        if not self._is_service(first) and (harm := deploy_words.meant(typed.line)) is not None:
+            raise harm
         if not self._is_service(first) and (_is_slip(first) or len(typed.line.left.split()) < 2):
             raise typed.unknown()
         asked = self._in_order(deploy_words.read(typed.line))

@@ -41,8 +41,13 @@ def deployable(policy: Policy) -> list[Service]:
 
 
 def service_named(policy: Policy, named: str) -> Service:
-    """The service that somebody typed. Refused with the names that there are."""
-    return named_service(deployable(policy), named)
+    """The service that somebody typed. Refused with the names that there are, or why this one is none."""
+    found = deployable(policy)
+    known = {service.name.casefold(): service for service in policy.services}.get(named.casefold())
+    if known is not None and named.casefold() not in {service.name.casefold() for service in found}:
+        is_database = known.kind is ServiceKind.CLOUD_SQL
+        raise Refused("refused.cloud_sql" if is_database else "refused.no_target", service=known.name)
+    return named_service(found, named)
 
 
 def target_of(service: Service) -> Target:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from domain.backup_plans import Backups
 from domain.deploys import Emergency
-from domain.policy import Severity
+from domain.policy import Service, Severity
 from sandbox.stage import Stage
 from tests.conftest import make_policy
 from tests.databases import new_sqlite
@@ -198,6 +198,28 @@ async def test_14_1_a_word_about_an_open_incident_never_proposes_a_second_one(
 async def test_14_1_words_that_a_verb_would_ignore_are_refused(sqlite_only: str, text: str) -> None:
     async with world_of(sqlite_only) as stage:
         assert "cannot be given" in await say(stage, text)
+
+
+async def test_14_5_other_words_for_abort_and_rollback_name_them_and_do_nothing(sqlite_only: str) -> None:
+    policy = deploying()
+    database = Service(name="bondpoint-db", match={"database_id": "bondpoint-prod:bondpoint-db"})
+    policy = policy.model_copy(update={"services": (*policy.services, database)})
+    async with world_of(sqlite_only, policy) as stage:
+        assert "planned" in await say(stage, f"/deploy bondpoint-api {GOOD}")
+        for text, command in (
+            ("stop D-1", "/deploy abort D-1"),
+            ("stop", "/deploy abort D-1"),
+            ("中止 D-1", "/deploy abort D-1"),
+            ("roll back bondpoint-api", "/deploy rollback bondpoint-api"),
+            ("roll-back bondpoint-api", "/deploy rollback bondpoint-api"),
+            ("undo D-1", "/deploy rollback SERVICE"),
+        ):
+            assert f"`{command}`" in await say(stage, f"/deploy {text}"), text
+        said = await say(stage, "/deploy bondpoint-db v42")
+        assert said == "bondpoint-db is a Cloud SQL database; `/deploy` handles Cloud Run only."
+        async with stage.bot.store.read() as tx:
+            (rollout,) = await tx.open_rollouts()
+        assert rollout.number == "D-1"
 
 
 async def test_freeze_with_a_service_says_that_nothing_was_frozen_user_15(database_url: str) -> None:
