@@ -63,6 +63,10 @@ MENTIONED = "mentioned"
 """The parameter of a text whose people are mentioned, so that their bells ring."""
 
 
+CHANNEL = "channel"
+"""The parameter of a text whose channel is linked, where its id is known."""
+
+
 class SlackChat:
     """One workspace. ``api_origin`` is where ``response_url`` may point besides Slack's own host.
 
@@ -91,6 +95,9 @@ class SlackChat:
         if isinstance(content, Text) and MENTIONED in content.params:
             people = [self.directory.known_account(name) for name in content.params[MENTIONED]]
             content = content.model_copy(update={"params": content.params | {MENTIONED: people}})
+        if isinstance(content, Text) and CHANNEL in content.params:
+            known = self.directory.known_channel(content.params[CHANNEL])
+            content = content.model_copy(update={"params": content.params | {CHANNEL: known}})
         rendered = render(voice(locale), content, Links(self.directory.team_url))
         shown = rendered.model_copy(update={"text": clamp(rendered.text, MESSAGE_TEXT)})
         check_message(shown.text, shown.blocks)

@@ -68,6 +68,10 @@ class Directory:
         self.enterprise_id = answer.get("enterprise_id") or None
         self.bot_user_id = answer.get("user_id")
 
+    def known_channel(self, named: str) -> str:
+        """The id of a channel that is called ``#name`` in the policy, or the name while it is not known."""
+        return self._channels.get(named.removeprefix("#"), named)
+
     async def channel(self, place: str) -> str:
         """The id of the conversation of a place: ``alerts``, ``@kenji``, ``#performance``, an id."""
         if place.startswith("@"):

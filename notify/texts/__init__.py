@@ -16,6 +16,7 @@ from notify.texts import amounts
 
 LOCALES = ("en", "ja")
 _ACCOUNT = re.compile(r"[UW][A-Z0-9]{2,20}")
+_CHANNEL = re.compile(r"[CG][A-Z0-9]{8,20}")
 HERE = Path(__file__).parent
 
 WORDS = frozenset(
@@ -92,6 +93,8 @@ class _Formatter(string.Formatter):
                 return self._voice.mentions(value)
             case "card":
                 return self._voice.card(value)
+            case "channel":
+                return f"<#{value}>" if _CHANNEL.fullmatch(str(value)) else line(str(value), 80)
             case kind if kind in WORDS:
                 return self._voice.word(kind, str(value))
             case "amount" | "span" | "rarity":

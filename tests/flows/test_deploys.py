@@ -212,6 +212,19 @@ async def test_14_5_who_may_approve_is_mentioned_and_written_to(database_url: st
         assert all(f"<@{stage.slack.user_id(name)}>" in note.text for name in ("kenji", "aya"))
 
 
+async def test_14_5_the_message_to_an_approver_links_the_card(database_url: str) -> None:
+    async with world_of(database_url) as stage:
+        shown = await asked(stage)
+        await stage.advance(seconds=30)
+        (message,) = stage.dms("kenji")
+        link = f"/archives/{shown.channel}/p{shown.ts.replace('.', '')}|D-1 のカードを開く>"
+        assert link in str(message.blocks)
+        await stage.type("mika", "#general", "/deploy abort D-1")
+        await stage.advance(seconds=30)
+        (message,) = stage.dms("kenji")
+        assert f"<#{shown.channel}>" in str(message.blocks)
+
+
 async def test_14_5_whoever_asked_reads_who_rejected_it_and_why(database_url: str) -> None:
     async with world_of(database_url) as stage:
         before = split(stage)
