@@ -321,13 +321,26 @@ async def _content(world: World, letter: Letter) -> View | Text | None:
     if letter.kind is Kind.ANSWER and world.clock.now() - letter.created_at > ANSWER_FOR:
         return None
     if letter.text is not None:
-        return letter.text
+        return await _linked(world, letter.text)
     assert letter.subject is not None
     async with world.store.read() as tx:
         view = await tx.view(letter.subject)
         if view is None and tx.unreadable:  # It is there, and can perhaps be read again later.
             raise ValueError(f"cannot be read: {tx.unreadable[0].key}: {tx.unreadable[0].reason}")
     return None if not letter.is_edit and not letter.in_doubt and _is_over(view) else view
+
+
+async def _linked(world: World, text: Text) -> Text:
+    """A text whose card may have been posted since it was written (``places.later_linked``)."""
+    card = text.params.get("card")
+    if not isinstance(card, dict) or "of" not in card:
+        return text
+    async with world.store.read() as tx:
+        posted = (await tx.posted([card["of"]])).get(card["of"])
+    if posted is None:
+        return text.model_copy(update={"key": card["otherwise"]})
+    known = card | {"posted": posted.model_dump()}
+    return text.model_copy(update={"params": text.params | {"card": known}})
 
 
 def _is_over(content: View | Text | None) -> bool:

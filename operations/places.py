@@ -36,6 +36,14 @@ def linked(group: AlertGroup, posted: Posted | None) -> dict[str, Any]:
     }
 
 
+def later_linked(of: Subject, title: str | dict[str, Any], *, otherwise: str) -> dict[str, Any]:
+    """The same for a card that may not be posted yet: it is looked up when the text is sent.
+
+    ``otherwise``: the key of what is said in the text's place while there is no card to link.
+    """
+    return {"of": of.key, "posted": None, "title": title, "otherwise": otherwise}
+
+
 def incident_card(policy: Policy, incident: Incident, group: AlertGroup | None) -> Card:
     """In the incident channel; a reply in the alert's thread where both are the same channel."""
     same = policy.channels.incidents.casefold() == policy.channels.alerts.casefold()

@@ -25,10 +25,9 @@ from domain.rolling import Decision, Sight, Window
 from domain.rollouts import Kind, Lock, Purpose, Rollout, Stage
 from domain.series import epoch
 from domain.verdict import Verdict
-from domain.views import Posted
 from domain.voice import Said, signal
 from operations import canaries, counters, planning, signals, tag_checks
-from operations.places import personal_note, personal_rewrite, rollout_note
+from operations.places import later_linked, personal_note, personal_rewrite, rollout_note
 from operations.world import World
 
 log = structlog.get_logger(__name__)
@@ -145,24 +144,16 @@ def rollout_params(rollout: Rollout) -> dict[str, str]:
     return {"number": rollout.number, "service": rollout.service}
 
 
-def _told_personally(
-    world: World, before: Rollout, after: Rollout, posted: Posted | None, at: datetime
-) -> list[Note]:
-    """Who is asked for an approval reads it in a message of their own, and who asked for it in vain.
-
-    ``posted``: where the card stands, if it is known.
-    """
+def _told_personally(world: World, before: Rollout, after: Rollout, at: datetime) -> list[Note]:
+    """Who is asked for an approval reads it in a message of their own, and who asked for it in vain."""
     name = after.subject.key
     if after.stage is Stage.REQUESTED and before.stage is not Stage.REQUESTED:
         params: dict[str, Any] = {**rollout_params(after), "who": after.requested_by.name}
         params["until"] = int((after.expires_at or at).timestamp())
-        if posted is not None:
-            title = titled("", Text(key="rollout.open_card", params={"number": after.number}))
-            params["card"] = {"posted": posted.model_dump(), "title": title}
-            asked = Text(key="rollout.you_are_asked", params=params)
-        else:
-            params["channel"] = world.policy.channels.deploys
-            asked = Text(key="rollout.you_are_asked_in", params=params)
+        params["channel"] = world.policy.channels.deploys
+        title = titled("", Text(key="rollout.open_card", params={"number": after.number}))
+        params["card"] = later_linked(after.subject, title, otherwise="rollout.you_are_asked_in")
+        asked = Text(key="rollout.you_are_asked", params=params)
         rule = world.policy.deploys.rule(after.service)
         return [personal_note(_asked(after), one, asked) for one in _approvers(world, after, rule)]
     if after.stage is Stage.EXPIRED and before.stage is Stage.REQUESTED and after.requester:
@@ -436,8 +427,7 @@ async def consequences(
     effects: list[Effect] = [Refresh(subject=after.subject)] if _is_worth_showing(before, after) else []
     for number, text in enumerate(decision.notes):
         effects.append(rollout_note(f"{after.subject.key}:{after.version}:{number}", after, text))
-    posted = (await tx.posted([after.subject.key])).get(after.subject.key)
-    effects += _told_personally(world, before, after, posted, at)
+    effects += _told_personally(world, before, after, at)
     effects += asks_no_longer(world, before, after, at)
     if after.stage is not before.stage:
         data = {"from": before.stage.value, "to": after.stage.value}
