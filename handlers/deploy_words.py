@@ -20,12 +20,10 @@ SHORTEST, LONGEST = timedelta(minutes=1), timedelta(hours=1)
 
 
 _MEANT = (
-    ("refused.meant_abort", re.compile(r"(?:stop|cancel|halt|kill|中止|停止|中断)(?=\s|$)", re.IGNORECASE)),
+    ("refused.meant_abort", re.compile(r"(?:stop|cancel|halt|kill|停止|中断)(?=\s|$)", re.IGNORECASE)),
     (
         "refused.meant_rollback",
-        re.compile(
-            r"(?:roll[\s_-]+back|revert|undo|back|ロールバック|切り?戻し|戻す)(?=\s|$)", re.IGNORECASE
-        ),
+        re.compile(r"(?:roll[\s_-]+back|revert|undo|back|切り?戻し|戻す)(?=\s|$)", re.IGNORECASE),
     ),
 )
 """What people write for verbs that harm: such a verb is named to them, and never carried out for the word."""

@@ -310,8 +310,13 @@ async def abort(
     def aborted(one: Rollout) -> Rollout:
         return rules.abort(one, by, at, reason)
 
-    because = Text(key="rollout.note_aborted_because", params={"reason": reason}) if reason else None
-    return await _act(tx, world, rollout_id, account, by, at, "aborted", aborted, because)
+    is_touched = (await _rollout(tx, rollout_id)).stage.touches
+    because = None
+    if reason:
+        key = "rollout.note_aborted_because" if is_touched else "rollout.note_cancelled_because"
+        because = Text(key=key, params={"reason": reason})
+    word = "aborted" if is_touched else "cancelled"  # As its card says.
+    return await _act(tx, world, rollout_id, account, by, at, "aborted", aborted, because, word=word)
 
 
 async def back(tx: Tx, world: World, rollout_id: int, account: Account, by: By, at: datetime) -> Text:
@@ -354,15 +359,20 @@ async def _act(
     what: str,
     change: Callable[[Rollout], Rollout],
     because: Text | None = None,
+    *,
+    word: str | None = None,
 ) -> Text:
-    """What anybody of the team may do to what is on its way: it only makes it safer, or later."""
+    """What anybody of the team may do to what is on its way: it only makes it safer, or later.
+
+    ``word``: how texts call it, where that is not ``what``.
+    """
     approvals.person_behind(world.policy.people, account)
     before = await _rollout(tx, rollout_id)
     after = change(before)
-    note = because or Text(key=f"rollout.note_{what}")
+    note = because or Text(key=f"rollout.note_{word or what}")
     note = Text(key=note.key, params={"who": by.name, "at": _seconds(at), **note.params})
     await _saved(tx, world, before, after, at, by, f"deploy.{what}", note)
-    return Text(key=f"answer.rollout_{what}", params={"number": after.number})
+    return Text(key=f"answer.rollout_{word or what}", params={"number": after.number})
 
 
 async def _saved(

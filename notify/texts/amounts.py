@@ -35,8 +35,10 @@ def amount(value: float | None, unit: str, locale: str) -> str:
 def _seconds(value: float, locale: str) -> str:
     if abs(value) < 1 and value:
         return f"{_number(value * 1000, locale)} ms"
-    if abs(value) < 120:
+    if abs(value) <= 60:
         return f"{_number(value, locale)} s"
+    if abs(value) < 120:
+        return _in_unit(round(value), "second", locale)
     return span(value, locale)
 
 

@@ -209,7 +209,7 @@ async def test_14_5_other_words_for_abort_and_rollback_name_them_and_do_nothing(
         for text, command in (
             ("stop D-1", "/deploy abort D-1"),
             ("stop", "/deploy abort D-1"),
-            ("中止 D-1", "/deploy abort D-1"),
+            ("停止 D-1", "/deploy abort D-1"),
             ("roll back bondpoint-api", "/deploy rollback bondpoint-api"),
             ("roll-back bondpoint-api", "/deploy rollback bondpoint-api"),
             ("undo D-1", "/deploy rollback SERVICE"),

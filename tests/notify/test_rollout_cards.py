@@ -26,6 +26,7 @@ from notify.slack.cards.rollouts import history_card, plan_card, rollout_card, r
 from notify.slack.limits import check_message, check_modal
 from notify.slack.views.deploy import DeployChoice, deploy_form, picked, reject_form, tag_menu
 from notify.texts import LOCALES, voice
+from notify.texts.amounts import amount
 from sandbox.slack.blockkit import judge_blocks, judge_view
 from sandbox.slack.reading import plain_of
 
@@ -169,7 +170,8 @@ def test_what_is_over_has_an_outcome_line_and_no_buttons(stage, locale):
     (small,) = [block for block in shown.blocks if block["type"] == "context"]
     outcome = next(one["text"] for one in small["elements"] if "kenji" in one["text"])
     assert f"<!date^{int(AT.timestamp())}^" in outcome
-    assert ("30 minutes" if locale == "en" else "30分") in outcome
+    if stage is not Stage.REJECTED:  # How long somebody thought about a "no" is no length of a deploy.
+        assert ("30 minutes" if locale == "en" else "30分") in outcome
 
 
 @pytest.mark.parametrize(
@@ -289,6 +291,36 @@ def test_14_5_what_will_hold_a_deploy_is_on_its_card_and_in_the_question_before_
     long = card(a_rollout(held_by="incident:INC-3", service="s" * 63, image=f"{REPOSITORY}:{'t' * 120}"))
     assert "as revision" in buttons(long)[0]["confirm"]["text"]["text"]
     assert "Held by the freeze weekend" in read(card(a_rollout(held_by="freeze:weekend")))
+
+
+def test_14_5_what_ends_a_deploy_is_called_by_one_word_in_card_and_dialog() -> None:
+    for kind, keep in ((Kind.DEPLOY, "Keep Deploy"), (Kind.ROLLBACK, "Keep Rollback")):
+        (end,) = buttons(card(a_rollout(Stage.APPROVED, kind)))
+        assert end["confirm"]["deny"]["text"] == keep
+    rejected = a_rollout(Stage.REJECTED, ended_by=AYA)
+    assert "Rejected by aya" in read(card(rejected))
+    assert "aya さんが却下（" in read(card(rejected, "ja"))
+    assert "所要時間" not in read(card(rejected, "ja"))
+
+
+def test_14_5_a_dry_run_speaks_of_no_approval() -> None:
+    plan = a_plan(warnings=(Warn.MUTABLE_TAG,))
+    for locale, word in (("en", "this approval"), ("ja", "承認対象")):
+        assert word in read(card(a_rollout(plan=plan), locale))
+        dry = plan_card(voice(locale), a_rollout(plan=plan, id=None))
+        assert word not in read(dry)
+        assert DIGEST.removeprefix("sha256:")[:12] in read(dry)
+
+
+def test_14_5_japanese_lines_of_changes_have_full_width_colons() -> None:
+    assert "イメージ： bondpoint-api" in read(card(a_rollout(), "ja")).replace("：b", "： b")
+    assert "イメージ:" not in read(card(a_rollout(), "ja"))
+
+
+@pytest.mark.parametrize(("locale", "shown"), [("en", "65 seconds"), ("ja", "65秒")])
+def test_14_5_more_than_a_minute_has_no_tenths(locale: str, shown: str) -> None:
+    assert amount(65.1, "seconds", locale) == shown
+    assert amount(59.94, "seconds", locale) == "59.9 s"
 
 
 def test_14_5_a_paused_deploy_promises_no_verdict() -> None:

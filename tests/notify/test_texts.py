@@ -42,7 +42,7 @@ WATCHED = (
 
 GROWING = ("users", "storage", "connections", "instances")
 HOLDING = ("lock", "freeze", "incident")
-DONE_TO_IT = ("paused", "resumed", "waits", "aborted", "promoted")
+DONE_TO_IT = ("paused", "resumed", "waits", "aborted", "cancelled", "promoted")
 SURE = (
     *("approve_deploy", "approve_rollback", "reject", "promote", "roll_back", "cancel_deploy"),
     *("cancel_rollback", "undo_rollback"),

@@ -87,10 +87,16 @@ def origin_lines(voice: Voice, plan: Plan) -> list[str]:
         return []
     new = origins.origin(plan.image)
     facts = (("host", new.host), ("project", new.project), ("repository", new.repository))
-    shown = [f"• {voice(f'origin.{key}')}: {code(value, IMAGE)}" for key, value in facts]
-    before = f"• {voice('origin.before')}: {code(origins.name_of(plan.elsewhere), IMAGE)}"
+    shown = [f"• {_named(voice, voice(f'origin.{key}'), code(value, IMAGE))}" for key, value in facts]
+    serving = code(origins.name_of(plan.elsewhere), IMAGE)
+    before = f"• {_named(voice, voice('origin.before'), serving)}"
     is_risk = Risk.IMAGE_ORIGIN in plan.risks  # Of a rollback to what served before it is none.
     return [*([f":warning: {voice('risk.image_origin')}"] if is_risk else []), *shown, before]
+
+
+def _named(voice: Voice, what: str, value: str) -> str:
+    """A name and its value, with the colon of the language."""
+    return voice("rollout.setting", what=what, value=value)
 
 
 def origin_params(plan: Plan) -> dict[str, str]:
@@ -151,7 +157,7 @@ def change_lines(voice: Voice, plan: Plan) -> list[str]:
     if other:
         ordered = [_setting(name) for name in sorted(other, key=_harmless)]
         names = ", ".join(fitting(voice, ordered, NAMES_ROOM, NAMES))
-        lines.append(f"• {voice.word('change', Field.OTHER.value)}: {names}")
+        lines.append(f"• {_named(voice, voice.word('change', Field.OTHER.value), names)}")
     lines += [f"• {_change(voice, change)}" for change in (*plain, *moved)]
     return [*lines, *_by_way(voice, secrets, "secrets"), *_by_way(voice, variables, "variables")]
 
@@ -212,7 +218,7 @@ def _change(voice: Voice, change: Change) -> str:
         key = "rollout.changed"
     else:
         before, after = _shown(change, change.before), _shown(change, change.after)
-        return f"{what}{name}: {before} → {after}"
+        return _named(voice, f"{what}{name}", f"{before} → {after}")
     return voice(key, what=f"{what}{name}")
 
 
@@ -237,7 +243,9 @@ def warning_lines(voice: Voice, rollout: Rollout) -> list[str]:
         if warning is Warn.FEW_REQUESTS:
             continue
         if warning is Warn.MUTABLE_TAG:
-            shown.append(voice("warn.mutable_tag", digest=short_digest(plan.digest)))
+            is_imagined = rollout.id is None  # A dry run: nobody approves it.
+            key = "warn.tag_is_digest" if is_imagined else "warn.mutable_tag"
+            shown.append(voice(key, digest=short_digest(plan.digest)))
         else:
             shown.append(f":information_source: {voice(f'warn.{warning.value}')}")
     if rollout.feasibility is not None and Warn.FEW_REQUESTS in plan.warnings:

@@ -193,7 +193,9 @@ def _small(voice: Voice, view: RolloutView) -> list[str]:
         small.append(voice("rollout.word_of", who=rollout.word.name))
     if rollout.ended_at is not None:
         params = {"at": _seconds(rollout.ended_at), "length": _length(rollout)}
-        if rollout.ended_by is not None:
+        if rollout.ended_by is not None and rollout.stage is Stage.REJECTED:
+            small.append(voice("rollout.rejected_by", who=rollout.ended_by.name, at=params["at"]))
+        elif rollout.ended_by is not None:
             small.append(voice("rollout.ended_by", who=rollout.ended_by.name, **params))
         else:
             small.append(voice("rollout.ended", **params))
@@ -308,7 +310,9 @@ def _sure(voice: Voice, name: str, rollout: Rollout, text: str | None = None) ->
     if what == "incident" and name == "approve_deploy":
         longer = f"{question} {voice.plain('rollout.will_be_held', name=incident)}"
         question = longer if len(longer) <= CONFIRM_TEXT else question
-    return confirm(label, question, label, voice.plain("button.cancel"))
+    # "Cancel" beside "Cancel Deploy" leaves open which of them does it.
+    keep = {"cancel_deploy": "button.keep_deploy", "cancel_rollback": "button.keep_rollback"}
+    return confirm(label, question, label, voice.plain(keep.get(name, "button.cancel")))
 
 
 # Lists.
