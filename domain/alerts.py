@@ -24,6 +24,9 @@ REPEATED_WAITS = timedelta(minutes=10)
 Twice Alertmanager's usual ``group_interval`` of 5 minutes: a peer that missed the end says it by then.
 """
 
+HEARD_LATE = timedelta(minutes=5)
+"""What began longer than this before we heard of it is shown with both moments."""
+
 PAGE_AGAIN_AFTER = timedelta(minutes=30)
 """An acknowledgement older than this does not keep news of the same trouble silent."""
 
@@ -173,6 +176,9 @@ class AlertGroup(Value):
     ``generation`` counts the groups of one key: a trouble that comes back long after its end gets
     a new thread. ``fires`` counts how often it went from quiet to firing inside this thread, ``silent``
     its alerts of which nobody knows whether they fire: it is open while there is one.
+    ``opened_at`` is when we heard of it, ``began_at`` the earliest start that its sender has named and that
+    can be true; ``silent_at`` when its newest silent alert went silent. ``closed_firing``: so many fired at
+    the sender when a person resolved it.
     ``held_until``: nobody is paged before, since the rollout with the id ``held_by`` may be why; without
     ``held_by``, since the sender repeats a firing that it had ended.
     """
@@ -201,6 +207,9 @@ class AlertGroup(Value):
     value: str | None = None
     threshold: str | None = None
     opened_at: datetime
+    began_at: datetime | None = None
+    silent_at: datetime | None = None
+    closed_firing: int = 0
     changed_at: datetime
     acknowledged_at: datetime | None = None
     acknowledged_by: By | None = None
@@ -225,6 +234,16 @@ class AlertGroup(Value):
     def is_open(self) -> bool:
         """True until it is resolved."""
         return self.status is not AlertStatus.RESOLVED
+
+    @property
+    def since(self) -> datetime:
+        """When it began: by its sender's word, else when we heard of it."""
+        return self.opened_at if self.began_at is None else min(self.began_at, self.opened_at)
+
+    @property
+    def is_heard_late(self) -> bool:
+        """True where it had lasted for minutes when its sender told us. Our own watching waits on purpose."""
+        return self.source != OURS and self.opened_at - self.since > HEARD_LATE
 
     @property
     def how_it_ended(self) -> str:
@@ -374,6 +393,7 @@ def _closed(group: AlertGroup | None, alert: Alert, signal: Signal, at: datetime
         update={
             "firing": left,
             "silent": group.silent + silent,
+            "silent_at": max(at, group.silent_at or at) if silent else group.silent_at,
             "omitted": signal.omitted,
             "changed_at": max(at, group.changed_at),
         }
@@ -533,6 +553,7 @@ def _grown(
         "firing": group.firing + 1,
         "total": max(group.total + (0 if counted else 1), group.firing + 1),
         "omitted": signal.omitted,
+        "began_at": _begun(group.began_at, signal, at),
         "changed_at": max(at, group.changed_at),
         "level": signal.level if louder else group.level,
         "raw_level": signal.raw_level if louder else group.raw_level,
@@ -588,8 +609,15 @@ def _new_group(before: AlertGroup | None, signal: Signal, at: datetime) -> Alert
         channel=signal.channel,
         wording=signal.wording,
         opened_at=at,
+        began_at=_begun(None, signal, at),
         changed_at=at,
     )
+
+
+def _begun(known: datetime | None, signal: Signal, at: datetime) -> datetime | None:
+    """The earliest start that a sender has named. One that lies ahead of us is its clock's mistake."""
+    said = [moment for moment in (known, signal.started_at) if moment is not None and moment <= at]
+    return min(said, default=None)
 
 
 def _alert(signal: Signal, at: datetime) -> Alert:
@@ -654,6 +682,7 @@ def resolve(group: AlertGroup, by: By, at: datetime) -> AlertGroup:
             "status": AlertStatus.RESOLVED,
             "firing": 0,
             "silent": 0,
+            "closed_firing": group.firing + group.omitted,
             "resolved_at": at,
             "resolved_by": by,
             "changed_at": at,

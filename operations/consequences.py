@@ -334,7 +334,7 @@ def _joined(group: AlertGroup, incident: Incident, at: datetime) -> Note:
     """More trouble for whoever is on the incident: it pages nobody, and the card only changes in place."""
     params = {
         "what": titled(group.title, group.own_title),
-        "since": int(group.opened_at.timestamp()),
+        "since": int(group.since.timestamp()),
         "who": incident.acknowledged_by.name if incident.acknowledged_by is not None else "—",
     }
     name = f"joined:{incident.subject.key}:{int(at.timestamp()) // JOINED_EVERY}"

@@ -129,7 +129,7 @@ def _alert(group: AlertGroup, posted: Posted | None) -> Text:
     params = {
         "level": group.level.value,
         "card": linked(group, posted),
-        "at": epoch(group.opened_at),
+        "at": epoch(group.since),
         "status": group.status.value,
     }
     return Text(key="ops.quiet_alert", params=params)

@@ -73,7 +73,7 @@ def _line(group: AlertGroup, posted: Posted | None, owners: Sequence[str], due: 
     params = {
         "card": linked(group, posted),
         "level": group.level.value,
-        "age": int((due - group.opened_at).total_seconds()),
+        "age": int((due - group.since).total_seconds()),
         "who": list(owners),
     }
     return Text(key=key, params=params)

@@ -48,7 +48,7 @@ LATER: dict[type[Any], tuple[str, ...]] = {
 HAPPENED: dict[type[Any], tuple[str, ...]] = {
     PageRow: ("queued_at", "posted_at", "shown_at", "delivered_at"),
     AlertRow: ("changed_at", "ended_at"),
-    AlertGroupRow: ("changed_at", "acknowledged_at", "resolved_at"),
+    AlertGroupRow: ("changed_at", "acknowledged_at", "resolved_at", "silent_at"),
     IncidentRow: ("acknowledged_at", "resolved_at"),
 }
 """Moments of what has happened: one that lies ahead would keep silent what comes until then."""

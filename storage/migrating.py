@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from storage.database import Database
 
-HEAD = "0020"
+HEAD = "0021"
 """The newest migration. A constant, so that a start on an up-to-date database needs no Alembic (0.3 s)."""
 
 LOCK = 0x6D69677261

@@ -1,5 +1,7 @@
 """The card of an alert group: one message that changes in place."""
 
+from collections.abc import Sequence
+
 from domain.alerts import AlertGroup, AlertStatus
 from domain.effects import By
 from domain.outbox import Rendered
@@ -114,6 +116,14 @@ def value_of(voice: Voice, group: AlertGroup) -> str:
     return line(group.value or "—")
 
 
+def since_of(voice: Voice, group: AlertGroup) -> str:
+    """When it began, and when its sender told us where that was much later."""
+    at, received = int(group.since.timestamp()), int(group.opened_at.timestamp())
+    if group.is_heard_late:
+        return voice("show.since_late", at=at, received=received)
+    return voice("show.when", at=at)
+
+
 def summary_of(voice: Voice, group: AlertGroup, limit: int = 1500) -> list[Block]:
     """The summary as a block, if there is one: as the sender wrote it, or as we say it ourselves."""
     if group.wording is not None:
@@ -160,15 +170,16 @@ def _facts(voice: Voice, view: AlertView, links: Links) -> list[tuple[str, str]]
         facts.append((voice("field.alertname"), line(group.name)))
     if group.value:
         facts.append((voice("field.value"), value_of(voice, group)))
-    facts.append((voice("field.since"), voice("show.when", at=int(group.opened_at.timestamp()))))
+    facts.append((voice("field.since"), since_of(voice, group)))
     if group.total > 1 or group.omitted:
-        key = "alert.count_more" if group.omitted else "alert.count"
-        facts.append(
-            (voice("field.alerts"), voice(key, firing=group.firing, total=group.total, more=group.omitted))
-        )
+        said = counted(voice, [group])
+        if group.omitted:
+            more = {"firing": group.firing, "total": group.total, "more": group.omitted}
+            said = voice("alert.count_more", **more)
+        facts.append((voice("field.alerts"), said))
     if group.fires > 1:
         key = "alert.flapping" if group.fires >= NOTES_OF_FLAPPING else "alert.fires"
-        at = int(group.opened_at.timestamp())
+        at = int(group.since.timestamp())
         facts.append((voice("field.fires"), voice(key, times=group.fires, at=at)))
     if view.incident is not None:
         incident = view.incident
@@ -199,8 +210,28 @@ def _more(voice: Voice, view: AlertView) -> str:
 
 def _outcome(voice: Voice, group: AlertGroup) -> list[str]:
     """How it ended, or who is on it."""
-    silent = [voice("outcome.silent", at=int(group.changed_at.timestamp()))] if group.is_silent else []
-    return silent + _answered(voice, group)
+    return silent_line(voice, group) + _answered(voice, group)
+
+
+def silent_line(voice: Voice, group: AlertGroup) -> list[str]:
+    """Since when nobody knows whether it fires, where that is so."""
+    if not group.is_silent:
+        return []
+    return [voice("outcome.silent", at=int((group.silent_at or group.changed_at).timestamp()))]
+
+
+def counted(voice: Voice, groups: Sequence[AlertGroup]) -> str:
+    """How many alerts of the groups fire, how many went silent, and how many there are."""
+    is_open = [group for group in groups if group.is_open]
+    firing, silent = sum(group.firing for group in is_open), sum(group.silent for group in is_open)
+    if silent:
+        more = sum(group.omitted for group in is_open)
+        return voice("alert.count_silent", firing=firing + more, silent=silent)
+    return voice(
+        "alert.count",
+        firing=firing + sum(group.omitted for group in is_open),
+        total=sum(group.total + group.omitted for group in groups),
+    )
 
 
 def _answered(voice: Voice, group: AlertGroup) -> list[str]:

@@ -63,7 +63,7 @@ def _troubles(voice: Voice, one: ServiceHealth, most: int = ALERTS) -> list[str]
     found = []
     for group in one.groups[:most]:
         key = "health.taken" if group.status is AlertStatus.ACKNOWLEDGED else "health.firing"
-        found.append(voice(key, title=title_of(voice, group), at=int(group.opened_at.timestamp())))
+        found.append(voice(key, title=title_of(voice, group), at=int(group.since.timestamp())))
     if len(one.groups) > most:
         found.append(voice("alert.and_more", count=len(one.groups) - most))
     if one.problem:

@@ -7,7 +7,7 @@ from domain.views import IncidentView, OpenNow
 from notify.slack import actions
 from notify.slack.blocks import Block, button, context, fields, header, said, section
 from notify.slack.blocks import actions as row
-from notify.slack.cards.alerts import ended_line, mark_of, taken_line, title_of, value_of
+from notify.slack.cards.alerts import counted, ended_line, mark_of, taken_line, title_of, value_of
 from notify.slack.cards.ladder import ladder_lines
 from notify.slack.escape import line
 from notify.slack.links import Links
@@ -62,7 +62,12 @@ def _alert(voice: Voice, view: IncidentView, group: AlertGroup, links: Links) ->
     if not group.is_open:
         return f"• {mark_of(group)} {name} · {ended_line(voice, group)}"
     value = f" · {value_of(voice, group)}" if group.value else ""
-    since = voice("incident.alert_since", at=int(group.opened_at.timestamp()))
+    at, received = int(group.since.timestamp()), int(group.opened_at.timestamp())
+    key = "incident.alert_since_late" if group.is_heard_late else "incident.alert_since"
+    since = voice(key, at=at, received=received)
+    if group.is_silent:
+        silent_at = int((group.silent_at or group.changed_at).timestamp())
+        since += f" · {voice('incident.alert_silent', at=silent_at)}"
     return f"• {mark_of(group)} {name}{value} · {since}"
 
 
@@ -76,9 +81,7 @@ def _facts(voice: Voice, view: IncidentView, links: Links) -> list[tuple[str, st
         (voice("field.opened"), opened),
     ]
     if view.groups:
-        firing = sum(group.firing + group.omitted for group in view.groups if group.is_open)
-        total = sum(group.total + group.omitted for group in view.groups)
-        facts.append((voice("field.alerts"), voice("incident.alerts", firing=firing, total=total)))
+        facts.append((voice("field.alerts"), counted(voice, view.groups)))
     if incident.resolved_at is not None:
         length = (incident.resolved_at - incident.opened_at).total_seconds()
         facts.append((voice("field.duration"), voice("incident.duration", length=length)))

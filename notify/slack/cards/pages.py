@@ -1,5 +1,7 @@
 """The page in a person's direct messages: what happened, what is needed, one button."""
 
+from datetime import datetime
+
 from domain.effects import TOBAN
 from domain.escalation import StopReason
 from domain.outbox import Rendered
@@ -7,7 +9,16 @@ from domain.views import PageView
 from notify.slack import actions
 from notify.slack.blocks import Block, button, context, fields, header, section
 from notify.slack.blocks import actions as row
-from notify.slack.cards.alerts import MARK, ended_line, summary_of, taken_line, title_of, value_of
+from notify.slack.cards.alerts import (
+    MARK,
+    ended_line,
+    silent_line,
+    since_of,
+    summary_of,
+    taken_line,
+    title_of,
+    value_of,
+)
 from notify.slack.cards.incidents import title_of_incident
 from notify.slack.escape import line
 from notify.slack.links import Links
@@ -37,7 +48,8 @@ def page_card(voice: Voice, view: PageView, links: Links) -> Rendered:
         if view.others_more:
             others.append(voice("alert.and_more", count=view.others_more))
         blocks.append(section("\n".join([voice("page.others"), *others])))
-    blocks.append(context(_outcome(voice, view)))
+    silent = silent_line(voice, view.group) if view.group is not None and not _is_over(view) else []
+    blocks.append(context(*silent, _outcome(voice, view)))
     if running:
         label = voice.plain("button.acknowledge_label", what=title)
         text = voice.plain("button.acknowledge")
@@ -60,7 +72,7 @@ def _list(voice: Voice, view: PageView, links: Links) -> Rendered:
     blocks: list[Block] = [header(first, MARK[level])]
     for one in shown:
         name, number = _what(voice, one)
-        at = int(one.escalation.started_at.timestamp())
+        at = int(_since(one).timestamp())
         words = voice("page.list_line", level=one.escalation.level.value, what=name, at=at)
         if one.subject_at is not None:
             words += f" · {_thread(voice, one, links, number)}"
@@ -89,6 +101,13 @@ def _is_named_by_group(view: PageView) -> bool:
     return view.group is not None and (view.incident is None or view.incident.opened_by.id == TOBAN.id)
 
 
+def _since(view: PageView) -> datetime:
+    """When the trouble that the title names began."""
+    if view.group is not None and _is_named_by_group(view):
+        return view.group.since
+    return view.escalation.started_at
+
+
 def _what(voice: Voice, view: PageView) -> tuple[str, str]:
     """The title to show, and the number of the thing; an alert has none that people know."""
     if view.incident is not None:
@@ -106,10 +125,12 @@ def _what(voice: Voice, view: PageView) -> tuple[str, str]:
 def _facts(voice: Voice, view: PageView, links: Links, what: str) -> list[tuple[str, str]]:
     group, incident = view.group, view.incident
     service = (incident.service if incident else None) or (group.service if group else None)
-    since = group.opened_at if group is not None and _is_named_by_group(view) else view.escalation.started_at
+    since = voice("show.when", at=int(_since(view).timestamp()))
+    if group is not None and _is_named_by_group(view):
+        since = since_of(voice, group)
     facts = [
         (voice("field.service"), line(service or "—")),
-        (voice("field.since"), voice("show.when", at=int(since.timestamp()))),
+        (voice("field.since"), since),
     ]
     if group is not None and group.value and not _is_over(view):
         facts.append((voice("field.value"), value_of(voice, group)))
