@@ -25,12 +25,14 @@ class Posted(Value):
 class AlertView(Value):
     """The card of an alert group in #alerts. ``firing`` holds the first few alerts that still fire.
 
+    ``over``: of a group of several of which none fires the first few, one more than ``firing`` would hold.
     ``deploy``: the newest deploy that gave a revision of its service traffic, not long before it fired;
     ``deploy_since``: when that was.
     """
 
     group: AlertGroup
     firing: tuple[Alert, ...] = ()
+    over: tuple[Alert, ...] = ()
     incident: Incident | None = None
     incident_at: Posted | None = None
     escalation: Escalation | None = None
@@ -78,9 +80,13 @@ class PageView(Value):
 
 
 class OpenNow(Value):
-    """What is open: the answer to ``/incident`` and ``/incident list``."""
+    """What is open: the answer to ``/incident`` and ``/incident list``.
+
+    ``recovered``: the ids of those that have alerts, all of which are over.
+    """
 
     incidents: tuple[Incident, ...] = ()
+    recovered: frozenset[int] = frozenset()
     at: datetime
 
 
@@ -114,7 +120,8 @@ class HomeView(Value):
     """What needs one person first. ``person``: ``None`` where the account belongs to nobody in the policy.
 
     ``rollouts``, ``drills``: wait for this person's decision. ``pages``: the newest page of each ladder on
-    which this person was called, and nobody has answered. ``posted``: where the cards of all of them stand,
+    which this person was called, and nobody has answered, the worst and oldest first. ``recovered``: open
+    incidents whose alerts are all over. ``posted``: where the cards of all of them stand,
     by their subjects' keys.
     """
 
@@ -124,6 +131,7 @@ class HomeView(Value):
     drills: tuple[Drill, ...] = ()
     pages: tuple[PageView, ...] = ()
     incidents: tuple[Incident, ...] = ()
+    recovered: frozenset[int] = frozenset()
     posted: dict[str, Posted] = Field(default_factory=dict)
 
     @property

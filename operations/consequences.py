@@ -193,7 +193,7 @@ async def _decide(
         return
     if response.incident is not None:
         await _keep_incident(tx, response, known, written, at)
-        if change.group.incident_id != response.incident.id and response.incident.acknowledged_at is not None:
+        if change.group.incident_id != response.incident.id:
             written.effects.append(_joined(response.group, response.incident, at))
     subject = response.incident.subject if response.incident is not None else response.group.subject
     await _start(tx, change, response, subject, known, written, at)
@@ -327,18 +327,20 @@ def _is_told(change: Change) -> bool:
 
 
 JOINED_EVERY = 600
-"""Seconds. In this time only the first alert that joins an answered incident is told; the card lists all."""
+"""Seconds. In this time only the first alert that joins an incident is told; the card lists all."""
 
 
 def _joined(group: AlertGroup, incident: Incident, at: datetime) -> Note:
-    """More trouble for whoever is on the incident: it pages nobody, and the card only changes in place."""
+    """More trouble of an incident: it pages nobody by itself, and the card only changes in place."""
     params = {
         "what": titled(group.title, group.own_title),
         "since": int(group.since.timestamp()),
-        "who": incident.acknowledged_by.name if incident.acknowledged_by is not None else "—",
     }
+    key = "note.alert_joined_unanswered"
+    if incident.acknowledged_by is not None:
+        key, params["who"] = "note.alert_joined", incident.acknowledged_by.name
     name = f"joined:{incident.subject.key}:{int(at.timestamp()) // JOINED_EVERY}"
-    return thread_note(name, incident.subject, INCIDENTS, Text(key="note.alert_joined", params=params))
+    return thread_note(name, incident.subject, INCIDENTS, Text(key=key, params=params))
 
 
 def _all_recovered(incident: Incident, at: datetime) -> Note:

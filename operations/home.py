@@ -8,7 +8,7 @@ from domain.drills import Drill, DrillState
 from domain.incidents import Incident
 from domain.policy import Person, Policy
 from domain.ports import Tx
-from domain.rollouts import Rollout
+from domain.rollouts import Rollout, Stage
 from domain.views import HomeView, PageView
 
 LISTED = 10
@@ -33,13 +33,16 @@ async def home(tx: Tx, policy: Policy, person: Person | None, at: datetime) -> H
         drills=tuple(drills),
         pages=tuple(pages),
         incidents=open_now.incidents,
+        recovered=open_now.recovered,
         posted=await tx.posted([one.subject.key for one in shown]),
     )
 
 
 async def _rollouts(tx: Tx, policy: Policy, person: Person, at: datetime) -> list[Rollout]:
     found = await tx.open_rollouts()
-    return [one for one in found if rules.waits_for(one, policy.deploys.rule(one.service), person, at)]
+    mine = [one for one in found if rules.waits_for(one, policy.deploys.rule(one.service), person, at)]
+    # What users already see comes first, then what runs out first.
+    return sorted(mine, key=lambda one: (one.stage is not Stage.ASKING, one.expires_at or at, one.subject.id))
 
 
 async def _drills(tx: Tx, policy: Policy, person: Person, at: datetime) -> list[Drill]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from domain.effects import Picture, Refresh, Subject, SubjectKind, Text
+from domain.effects import Effect, Picture, Refresh, Subject, SubjectKind, Text
 from domain.errors import Outage, Undeliverable
 from domain.outbox import LEASE, LEASE_MARGIN, OPS, Kind, Letter, Outcome, Rendered, Report, settle
 from domain.ports import Tx
@@ -398,6 +398,23 @@ async def _consequences(
             await listed.refused(tx, subject.id, report.error or "?", at)
         elif report.outcome is Outcome.NOTHING:
             await ladders.page_withdrawn(tx, subject.id)
-    if subject.kind is SubjectKind.INCIDENT and first:
-        groups = await tx.groups_of_incident(subject.id)
-        await tx.say([Refresh(subject=group.subject) for group in groups], at)
+    if first:
+        await tx.say(await _now_linked(tx, subject), at)
+
+
+async def _now_linked(tx: Tx, subject: Subject) -> list[Effect]:
+    """What names a card that is posted just now: it can lead there from now on.
+
+    The row of the card is locked already, so that nothing else may be: who holds that may wait for the row.
+    """
+    found: list[Effect] = []
+    if subject.kind is SubjectKind.INCIDENT:
+        found += [Refresh(subject=group.subject) for group in await tx.groups_of_incident(subject.id)]
+    elif subject.kind is SubjectKind.ALERT:
+        incident_id = await tx.incident_of_group(subject.id)
+        if incident_id is not None:
+            found.append(Refresh(subject=Subject(kind=SubjectKind.INCIDENT, id=incident_id)))
+    else:
+        return found
+    asking = [one for one in (await tx.latest_escalations([subject.key])).values() if one.is_running]
+    return [*found, *(await ladders.page_refreshes(tx, asking) if asking else [])]

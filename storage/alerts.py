@@ -53,6 +53,11 @@ class AlertQueries(Rows):
         generation = row["generation"] if isinstance(row["generation"], int) else 0
         self._generations[row["key"]] = max(generation, self._generations.get(row["key"], 0))
 
+    async def incident_of_group(self, group_id: int) -> int | None:
+        """The id of the incident that a group belongs to. It locks nothing."""
+        query = sa.select(GROUP.c.incident_id).where(GROUP.c.id == group_id)
+        return (await self.connection.execute(query)).scalar_one_or_none()
+
     async def groups_of_incident(self, incident_id: int) -> list[AlertGroup]:
         """The groups that belong to an incident, oldest first."""
         query = sa.select(GROUP).where(GROUP.c.incident_id == incident_id).order_by(GROUP.c.id)
@@ -77,6 +82,16 @@ class AlertQueries(Rows):
             ids = (await self.connection.execute(query.order_by(GROUP.c.id))).scalars()
             found += [Subject(kind=SubjectKind.ALERT, id=group_id) for group_id in ids]
         return found
+
+    async def recovered(self, incidents: Sequence[int]) -> frozenset[int]:
+        """Those of the incidents that have alerts, all of which are over."""
+        found: set[int] = set()
+        is_open = sa.func.sum(sa.case((GROUP.c.status != AlertStatus.RESOLVED, 1), else_=0))
+        for start in range(0, len(incidents), CHUNK):
+            mine = GROUP.c.incident_id.in_(incidents[start : start + CHUNK])
+            query = sa.select(GROUP.c.incident_id).where(mine).group_by(GROUP.c.incident_id)
+            found.update((await self.connection.execute(query.having(is_open == 0))).scalars())
+        return frozenset(found)
 
     async def newest_trouble(self, incidents: Iterable[int]) -> dict[int, AlertGroup]:
         """The newest group of each incident that is not over, else the newest of all, by incident."""
@@ -145,6 +160,11 @@ class AlertQueries(Rows):
         query = sa.select(sa.func.max(ALERT.c.changed_at)).where(ALERT.c.group_id == group_id, ALERT.c.firing)
         found: datetime | None = (await self.connection.execute(query)).scalar_one()
         return found
+
+    async def alerts_of(self, group_id: int, limit: int) -> list[Alert]:
+        """The first few alerts of a group, whether they fire or not."""
+        query = sa.select(ALERT).where(ALERT.c.group_id == group_id).order_by(ALERT.c.id).limit(limit)
+        return await self.values(Alert, query, lock=False)
 
     async def save_alerts(self, alerts: Sequence[Alert]) -> None:
         """New and changed alerts together; ``id`` says which."""

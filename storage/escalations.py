@@ -176,7 +176,7 @@ class EscalationQueries(UnreadableQueries):
         return found
 
     async def pages_waiting(self, person: str, limit: int) -> list[Page]:
-        """The newest page of a person on each ladder that still runs, the newest first."""
+        """The newest page of a person on each ladder that still runs, the worst and oldest first."""
         newest = (
             sa.select(sa.func.max(PAGE.c.id))
             .join(ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id)
@@ -184,8 +184,14 @@ class EscalationQueries(UnreadableQueries):
             .where(PAGE.c.status != PageStatus.WITHDRAWN)
             .group_by(PAGE.c.escalation_id)
         )
-        query = sa.select(PAGE).where(PAGE.c.id.in_(newest)).order_by(PAGE.c.id.desc()).limit(limit)
-        return await self.values(Page, query, lock=False)
+        rank = sa.case(*((ESCALATION.c.level == level, level.rank) for level in Level), else_=0)
+        query = (
+            sa.select(PAGE)
+            .join(ESCALATION, ESCALATION.c.id == PAGE.c.escalation_id)
+            .where(PAGE.c.id.in_(newest))
+            .order_by(rank.desc(), ESCALATION.c.started_at, PAGE.c.id)
+        )
+        return await self.values(Page, query.limit(limit), lock=False)
 
     async def people_waited_for(self, escalations: Sequence[int]) -> dict[int, frozenset[str]]:
         """People to whom a page of each of these ladders is still on its way."""

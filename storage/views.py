@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from domain.alerts import AlertGroup, headed
+from domain.alerts import Alert, AlertGroup, headed
 from domain.effects import Subject, SubjectKind
 from domain.escalation import Escalation, Page
 from domain.holding import SHOWN_AFTER
@@ -73,7 +73,9 @@ class ViewQueries(
 
     async def open_now(self, at: datetime) -> OpenNow:
         """What is open."""
-        return OpenNow(incidents=tuple(await self.open_incidents()), at=at)
+        found = await self.open_incidents()
+        recovered = await self.recovered([one.subject.id for one in found])
+        return OpenNow(incidents=tuple(found), recovered=recovered, at=at)
 
     async def _alert(self, group_id: int) -> AlertView | None:
         group = (await self.groups([group_id])).get(group_id)
@@ -85,10 +87,14 @@ class ViewQueries(
             incident_at = (await self.posted([incident.subject.key])).get(incident.subject.key)
         escalation = await self._ladder(group.subject, incident.subject if incident else None)
         firing = tuple(await self.firing_alerts(group_id, FIRING_SHOWN))
+        over: tuple[Alert, ...] = ()
+        if not firing and group.total > 1:
+            over = tuple(await self.alerts_of(group_id, FIRING_SHOWN + 1))
         deploy, deploy_since = await self._deploy_behind(group)
         return AlertView(
             group=headed(group, firing),
             firing=firing,
+            over=over,
             incident=incident,
             incident_at=incident_at,
             escalation=escalation,
@@ -117,8 +123,12 @@ class ViewQueries(
         return None, None
 
     async def _ladder(self, group: Subject, incident: Subject | None) -> Escalation | None:
+        """The one that still asks, else that of the incident."""
         found = await self.latest_escalation(incident) if incident else None
-        return found or await self.latest_escalation(group)
+        if found is not None and found.is_running:
+            return found
+        own = await self.latest_escalation(group)
+        return own if own is not None and (found is None or own.is_running) else found
 
     async def _incident(self, incident_id: int) -> IncidentView | None:
         incident = await self.incident(incident_id)
@@ -200,7 +210,7 @@ class ViewQueries(
                 group=newest.get(incident.subject.id, group) if incident is not None else group,
                 incident=incident,
                 subject_at=at.get(ladder.of.key),
-                paged_at=page.queued_at,
+                paged_at=page.delivered_at or page.queued_at,
             )
             found.append(view)
         return found

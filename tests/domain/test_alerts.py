@@ -121,6 +121,7 @@ def test_the_first_alert_opens_a_group():
         value="3",
         threshold="2",
         opened_at=T0,
+        began_at=after(-1),
         changed_at=T0,
     )
     alert = memory.alerts["a"]

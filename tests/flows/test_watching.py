@@ -316,7 +316,7 @@ def test_a_row_resolves_in_the_message_that_told_it(table: dict[str, Told], row:
     (card,) = told.cards["over"]
     headline, _, rest = card.partition("\n")
     assert f"Resolved · {row.service.name}: {row.title}" in headline
-    assert "within its limit again" in headline
+    assert "within its threshold again" in headline
     assert "Recovered" in rest
     assert told.notes["over"] == told.notes["fired"] + 1
 
@@ -599,7 +599,7 @@ async def test_a_teams_own_metric_has_its_own_channel_and_one_that_nobody_writes
         queues["sync"].set(stage.clock.now(), value=700)
         await stage.advance(minutes=10)
         (headline,) = headlines(stage, "#performance")
-        assert "Warning · bondpoint-api: queue 700 (limit 400)" in headline
+        assert "Warning · bondpoint-api: queue 700 (threshold 400)" in headline
         queues["sync"].set(stage.clock.now(), value=300)
         await stage.advance(minutes=10)
         (headline,) = headlines(stage, "#performance")
@@ -649,8 +649,8 @@ async def test_japanese_cards_say_what_is_wrong_and_that_it_is_over(sqlite_only:
         await stage.advance(minutes=20)
         fired = "\n".join(headlines(stage))
         for wanted in (
-            "重大 · bondpoint-api：エラー率 8 %（上限 1 %）",
-            "警告 · bondpoint-api：CPU 使用率 95 %（上限 80 %）",
+            "重大 · bondpoint-api：エラー率 8 %（しきい値 1 %）",
+            "警告 · bondpoint-api：CPU 使用率 95 %（しきい値 80 %）",
             "警告 · bondpoint-db：レプリケーション停止",
             "警告 · silent-db：DB の CPU 使用率のデータなし",
             "情報 · bondpoint-api：active-usersが1週間前の同時刻の 26.2 %",
@@ -662,9 +662,9 @@ async def test_japanese_cards_say_what_is_wrong_and_that_it_is_over(sqlite_only:
         await stage.advance(minutes=14)
         over = "\n".join(headlines(stage))
         for wanted in (
-            "bondpoint-api：エラー率 0 %、基準内に復帰",
-            "bondpoint-api：CPU 使用率 30.9 %、基準内に復帰",
-            "bondpoint-db：レプリカ遅延 200 ms、基準内に復帰",
-            "silent-db：DB の CPU 使用率 30 %、基準内に復帰",
+            "bondpoint-api：エラー率 0 %、しきい値内に復帰",
+            "bondpoint-api：CPU 使用率 30.9 %、しきい値内に復帰",
+            "bondpoint-db：レプリカ遅延 200 ms、しきい値内に復帰",
+            "silent-db：DB の CPU 使用率 30 %、しきい値内に復帰",
         ):
             assert wanted in over

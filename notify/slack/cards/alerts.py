@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from domain.alerts import AlertGroup, AlertStatus
-from domain.effects import By
+from domain.effects import By, SubjectKind
 from domain.outbox import Rendered
 from domain.policy import Level
 from domain.response import NOTES_OF_FLAPPING
@@ -45,7 +45,7 @@ def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
     small = [
         *_held(voice, group),
         *_outcome(voice, group),
-        *ladder_lines(voice, view.escalation if group.is_open else None, view.pages),
+        *_ladder(voice, view),
     ]
     small += _deployed(voice, view)
     small += _links(voice, group, links)
@@ -55,9 +55,30 @@ def alert_card(voice: Voice, view: AlertView, links: Links) -> Rendered:
     if buttons:
         blocks.append(row(*buttons))
     text = voice("alert.fallback", state=_state(voice, group), title=title)
-    if group.status is AlertStatus.FIRING:
+    if group.status is AlertStatus.FIRING and not _is_left(view):
         text = voice("alert.fallback_firing", state=_state(voice, group), title=title)
     return Rendered(text=text, blocks=blocks)
+
+
+def _ladder(voice: Voice, view: AlertView) -> list[str]:
+    """Who was paged for it, or for the incident that it belongs to."""
+    if not view.group.is_open:
+        return []
+    ladder, incident = view.escalation, view.incident
+    of_incident = ladder is not None and ladder.of.kind is SubjectKind.INCIDENT and incident is not None
+    number = incident.number if of_incident and incident is not None else ""
+    lines = ladder_lines(voice, ladder, view.pages, number)
+    if incident is not None and incident.resolved_by is not None and _is_left(view):
+        who = incident.resolved_by.name
+        lines.append(voice("ladder.incident_resolved", number=incident.number, who=who))
+    return lines
+
+
+def _is_left(view: AlertView) -> bool:
+    """Whether it still fires, unanswered, after somebody has resolved its incident: nobody is asked."""
+    asks = view.escalation is not None and view.escalation.is_running
+    over = view.incident is not None and not view.incident.is_open
+    return over and not asks and view.group.status is AlertStatus.FIRING
 
 
 def _held(voice: Voice, group: AlertGroup) -> list[str]:
@@ -171,6 +192,9 @@ def _facts(voice: Voice, view: AlertView, links: Links) -> list[tuple[str, str]]
     if group.value:
         facts.append((voice("field.value"), value_of(voice, group)))
     facts.append((voice("field.since"), since_of(voice, group)))
+    if group.status is AlertStatus.RESOLVED and group.recovered and group.fires == 1:
+        length = ((group.resolved_at or group.changed_at) - group.since).total_seconds()
+        facts.append((voice("field.duration"), voice("incident.duration", length=length)))
     if group.total > 1 or group.omitted:
         said = counted(voice, [group])
         if group.omitted:
@@ -179,6 +203,8 @@ def _facts(voice: Voice, view: AlertView, links: Links) -> list[tuple[str, str]]
         facts.append((voice("field.alerts"), said))
     if group.fires > 1:
         key = "alert.flapping" if group.fires >= NOTES_OF_FLAPPING else "alert.fires"
+        if key == "alert.flapping" and not group.is_open:
+            key = "alert.fires_since"
         at = int(group.since.timestamp())
         facts.append((voice("field.fires"), voice(key, times=group.fires, at=at)))
     if view.incident is not None:
@@ -224,6 +250,9 @@ def counted(voice: Voice, groups: Sequence[AlertGroup]) -> str:
     """How many alerts of the groups fire, how many went silent, and how many there are."""
     is_open = [group for group in groups if group.is_open]
     firing, silent = sum(group.firing for group in is_open), sum(group.silent for group in is_open)
+    by_hand = sum(group.closed_firing for group in groups if group.resolved_by and not group.is_open)
+    if by_hand and not is_open:
+        return voice("alert.count_closed", count=by_hand)
     if silent:
         more = sum(group.omitted for group in is_open)
         return voice("alert.count_silent", firing=firing + more, silent=silent)

@@ -123,15 +123,15 @@ def open_now(voice: Voice, view: OpenNow) -> Rendered:
     if not view.incidents:
         text = voice("list.none")
         return Rendered(text=text, blocks=[section(text), declare])
-    lines = (incident_line(voice, incident) for incident in view.incidents)
+    lines = (incident_line(voice, one, recovered=one.id in view.recovered) for one in view.incidents)
     head = voice("list.open", count=len(view.incidents))
     return Rendered(text=head, blocks=[*listed(voice, lines, head=f"*{head}*", most=LISTED), declare])
 
 
-def incident_line(voice: Voice, incident: Incident) -> str:
-    """One open incident in a list."""
+def incident_line(voice: Voice, incident: Incident, *, recovered: bool = False) -> str:
+    """One open incident in a list; ``recovered``: it has alerts, and all of them are over."""
     who = incident.acknowledged_by.name if incident.acknowledged_by else None
-    return voice(
+    shown = voice(
         "list.line_taken" if who else "list.line",
         severity=incident.severity.value,
         number=incident.number,
@@ -140,3 +140,4 @@ def incident_line(voice: Voice, incident: Incident) -> str:
         at=int(incident.opened_at.timestamp()),
         **({"who": who} if who else {}),
     )
+    return f"{shown} · {voice('list.recovered')}" if recovered else shown

@@ -1,5 +1,7 @@
 """The labels that tell an alert from others, as far as a card has room for them."""
 
+from collections.abc import Sequence
+
 from domain.alerts import OURS, Alert, AlertGroup
 from domain.senders import PLACE_LABELS, REPLICA_LABELS
 from domain.views import AlertView
@@ -55,16 +57,17 @@ def label_line(voice: Voice, view: AlertView) -> str:
 
 def common(view: AlertView) -> dict[str, str]:
     """The labels that each alert of the card has."""
-    if not view.firing:
+    if not view.firing and view.group.total < 2:
         return view.group.labels
-    if view.group.firing > len(view.firing) or view.group.omitted:
+    named = view.firing or view.over
+    if max(view.group.firing, view.group.total if view.over else 0) > len(named) or view.group.omitted:
         return {}
-    return _same(view)
+    return _same(named)
 
 
-def _same(view: AlertView) -> dict[str, str]:
+def _same(named: Sequence[Alert]) -> dict[str, str]:
     """The labels that the alerts which are named share."""
-    first, *others = view.firing
+    first, *others = named
     return {
         key: text for key, text in first.labels.items() if all(one.labels.get(key) == text for one in others)
     }
@@ -72,7 +75,7 @@ def _same(view: AlertView) -> dict[str, str]:
 
 def names(view: AlertView) -> list[str]:
     """For each alert that is listed its title, and what tells it from the others."""
-    shared = _same(view)
+    shared = _same(view.firing)
     if len(view.firing) == 1:
         shared = {key: text for key, text in shared.items() if key not in FIRST[:5]}
     return [_named(alert, view.group, shared) for alert in view.firing]

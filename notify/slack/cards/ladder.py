@@ -9,8 +9,13 @@ ATTEMPTS_SHOWN = 6
 """The newest attempts; older ones are counted."""
 
 
-def ladder_lines(voice: Voice, escalation: Escalation | None, pages: tuple[Page, ...]) -> list[str]:
-    """Small print about a ladder; nothing where there never was one."""
+def ladder_lines(
+    voice: Voice, escalation: Escalation | None, pages: tuple[Page, ...], incident: str = ""
+) -> list[str]:
+    """Small print about a ladder; nothing where there never was one.
+
+    ``incident``: the number of whose ladder it is, on a card of something else.
+    """
     if escalation is None:
         return []
     lines: list[str] = []
@@ -18,7 +23,8 @@ def ladder_lines(voice: Voice, escalation: Escalation | None, pages: tuple[Page,
         lines.append(voice("ladder.overdue"))
     attempts = _attempts(voice, pages)
     if attempts:
-        lines.append(voice("ladder.attempts", attempts=attempts))
+        key = "ladder.attempts_incident" if incident else "ladder.attempts"
+        lines.append(voice(key, attempts=attempts, number=incident))
     if escalation.is_running:
         lines.append(_next(voice, escalation))
     elif escalation.stopped_because == StopReason.NOBODY:

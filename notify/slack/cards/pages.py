@@ -132,6 +132,8 @@ def _facts(voice: Voice, view: PageView, links: Links, what: str) -> list[tuple[
         (voice("field.service"), line(service or "—")),
         (voice("field.since"), since),
     ]
+    if incident is not None and not incident.opened_by.is_toban:
+        facts.append((voice("field.declared_by"), voice.person(incident.opened_by.name)))
     if group is not None and group.value and not _is_over(view):
         facts.append((voice("field.value"), value_of(voice, group)))
     if view.subject_at is not None:

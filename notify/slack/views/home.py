@@ -9,7 +9,7 @@ from domain.views import HomeView, PageView
 from notify.slack import actions
 from notify.slack.blocks import Block, button, context, header, section
 from notify.slack.blocks import actions as row
-from notify.slack.cards.alerts import title_of
+from notify.slack.cards.alerts import MARK, title_of
 from notify.slack.cards.incidents import incident_line, title_of_incident
 from notify.slack.links import Links
 from notify.slack.lists import listed
@@ -81,11 +81,14 @@ def _until(voice: Voice, at: int | None) -> str:
 
 def _page(voice: Voice, view: PageView, links: Links) -> str:
     if view.incident is not None:
-        title = f"{view.incident.number} {title_of_incident(voice, view.incident)}"
+        incident = view.incident
+        title = f"{incident.severity} {incident.number} {title_of_incident(voice, incident)}"
     else:
-        title = title_of(voice, view.group) if view.group is not None else view.escalation.subject
+        level = voice.plain_word("level", view.escalation.level.value)
+        what = title_of(voice, view.group) if view.group is not None else view.escalation.subject
+        title = f"{level} {what}"
     link = links.message(view.subject_at, title)
-    return f":rotating_light: {voice('home.page', link=link, at=int(view.paged_at.timestamp()))}"
+    return f"{MARK[view.escalation.level]} {voice('home.page', link=link, at=int(view.paged_at.timestamp()))}"
 
 
 def _incidents(voice: Voice, view: HomeView, links: Links) -> list[Block]:
@@ -93,7 +96,7 @@ def _incidents(voice: Voice, view: HomeView, links: Links) -> list[Block]:
         return [section(voice("list.none"))]
     lines = []
     for incident in view.incidents:
-        shown = incident_line(voice, incident)
+        shown = incident_line(voice, incident, recovered=incident.id in view.recovered)
         posted = view.posted.get(incident.subject.key)
         lines.append(
             f"{shown} · {links.message(posted, voice.plain('home.open'))}" if posted is not None else shown
