@@ -326,8 +326,9 @@ def _is_told(change: Change) -> bool:
     return over and group.fires <= NOTES_OF_FLAPPING
 
 
-JOINED_EVERY = 600
-"""Seconds. In this time only the first alert that joins an incident is told; the card lists all."""
+TOLD_EVERY = 600
+"""Seconds. In this time only the first alert that joins an incident is told, and the first time that nothing
+of it fires any more; the card shows all."""
 
 
 def _joined(group: AlertGroup, incident: Incident, at: datetime) -> Note:
@@ -339,7 +340,7 @@ def _joined(group: AlertGroup, incident: Incident, at: datetime) -> Note:
     key = "note.alert_joined_unanswered"
     if incident.acknowledged_by is not None:
         key, params["who"] = "note.alert_joined", incident.acknowledged_by.name
-    name = f"joined:{incident.subject.key}:{int(at.timestamp()) // JOINED_EVERY}"
+    name = f"joined:{incident.subject.key}:{int(at.timestamp()) // TOLD_EVERY}"
     return thread_note(name, incident.subject, INCIDENTS, Text(key=key, params=params))
 
 
@@ -348,7 +349,7 @@ def _all_recovered(incident: Incident, at: datetime) -> Note:
     text = Text(
         key="note.incident_recovered", params={"number": incident.number, "service": incident.service or "—"}
     )
-    name = f"all_recovered:{incident.subject.key}:{int(at.timestamp())}"
+    name = f"all_recovered:{incident.subject.key}:{int(at.timestamp()) // TOLD_EVERY}"
     return thread_note(name, incident.subject, INCIDENTS, text)
 
 

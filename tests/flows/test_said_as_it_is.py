@@ -174,3 +174,13 @@ async def test_14_a_page_says_who_declared_its_incident(world: Stage) -> None:
     await world.type("mika", "incidents", "/incident declare P1 Customers cannot log in")
     await world.settle()
     assert "*宣言者*\nmika" in world.dms("kenji")[-1].plain
+
+
+async def test_14_that_all_has_recovered_is_not_said_twice_within_minutes(world: Stage) -> None:
+    for number in (1, 2):
+        await world.webhook("cloud-monitoring", about(number, f"Latency {number} Too High"))
+        await world.advance(minutes=1)
+        await world.webhook("cloud-monitoring", about(number, f"Latency {number} Too High", state="closed"))
+        await world.advance(minutes=1)
+    told = [note.plain for note in world.thread(world.card("#incidents"))]
+    assert sum("None of the alerts of INC-1 is open" in text for text in told) == 1
