@@ -228,11 +228,11 @@ CASES = (
         "two needed, the second is a stranger",
         then(pressed("aya"), pressed("dan")),
         "dan",
-        "Approvers",
+        "Who may: kenji",
         two_needed,
     ),
     Case("a click that the network repeats", replayed, "card", "waiting for 1 approval", two_needed),
-    Case("a stranger who rejects", pressed("dan", "Reject"), "dan", "Approvers"),
+    Case("a stranger who rejects", pressed("dan", "Reject"), "dan", "Who may: kenji"),
     # When.
     Case("an approval that is too late", then(later(minutes=16), pressed("kenji")), "card", "expired"),
     Case(
