@@ -43,7 +43,7 @@ def _attempts(voice: Voice, pages: tuple[Page, ...]) -> str:
     if len(sent) > ATTEMPTS_SHOWN:
         shown.insert(0, voice("ladder.earlier", count=len(sent) - ATTEMPTS_SHOWN))
     if missing:
-        words = ", ".join(voice.word("means", means) for means in missing)
+        words = voice.joint.join(voice.word("means", means) for means in missing)
         shown.append(voice("ladder.not_set_up", means=words))
     return " · ".join(shown)
 

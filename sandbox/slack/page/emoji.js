@@ -14,7 +14,7 @@ export const EMOJI = {
   chart_with_downwards_trend: "📉", bar_chart: "📊", package: "📦", floppy_disk: "💾", file_cabinet: "🗄️",
   gear: "⚙️", wrench: "🔧", hammer_and_wrench: "🛠️", mag: "🔍", bulb: "💡", information_source: "ℹ️",
   question: "❓", exclamation: "❗", tada: "🎉", thumbsup: "👍", "+1": "👍", thumbsdown: "👎", "-1": "👎",
-  wave: "👋", pray: "🙏", raised_hands: "🙌", clap: "👏", muscle: "💪", point_right: "👉", point_up: "☝️",
+  wave: "👋", pray: "🙏", raised_hand: "✋", raised_hands: "🙌", clap: "👏", muscle: "💪", point_right: "👉", point_up: "☝️",
   bust_in_silhouette: "👤", busts_in_silhouette: "👥", male_firefighter: "👨‍🚒", firefighter: "🧑‍🚒",
   robot_face: "🤖", sunny: "☀️", cloud: "☁️", zap: "⚡", boom: "💥", construction: "🚧", octagonal_sign: "🛑",
   no_entry: "⛔", no_entry_sign: "🚫", shield: "🛡️", key: "🔑", crossed_swords: "⚔️", test_tube: "🧪",
