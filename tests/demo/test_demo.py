@@ -164,7 +164,7 @@ def test_the_demo_tells_the_whole_story_in_a_browser_and_survives_being_killed(d
     page = Reader(browser, demo.url)
 
     page.be("kenji", "alerts")
-    page.sees("Critical · API error rate", "INC-1", "Paged: kenji")
+    page.sees("Critical · API error rate", "INC-1", "Paged for INC-1: kenji")
     page.be("kenji", "incidents")
     page.sees("P1 INC-1")
     page.be("kenji", "dm")
