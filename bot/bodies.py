@@ -28,14 +28,6 @@ _PACKED = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate"
 _NOT_READ = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
 
 
-UNPACKED = 64 * 1024
-"""Bytes unpacked at once, so that a small body which unpacks to gigabytes is met in its first mebibytes."""
-
-_PACKED = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
-
-_NOT_READ = frozenset({"br", "zstd", "compress", "x-compress", "dcb", "dcz"})
-
-
 class TooLarge(Exception):
     """More bytes than may come: ``limit`` of them."""
 

@@ -231,7 +231,8 @@ class OutboxQueries(LeaseQueries):
             taken = sa.select(_spoken_in(sa.literal(row["place"]), at, at + LONGEST_LEASE))
             if (await self.connection.execute(taken)).scalar_one():
                 return None  # Another replica was quicker in this lane, with another message.
-        is_edit = row["ts"] is not None and (row["kind"] == Kind.CARD or row["wanted"] > row["shown"])
+        may_change = row["kind"] == Kind.CARD or row["wanted"] > 1  # As ``Letter.may_change``.
+        is_edit = row["ts"] is not None and may_change
         if is_edit and not await self._may_edit(row, at):
             return None
         next_at = mark["next_at"] if mark and isinstance(mark["next_at"], datetime) else None
